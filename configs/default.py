@@ -1,0 +1,55 @@
+"""Every setting of saltjax, with the study's baseline as default.
+
+A variant's file takes this one and states only its differences.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Returns the complete config."""
+    config = ConfigDict()
+    config.seed = 0  # of the split, the initial weights, the order of tiles and dropout
+
+    config.data = data = ConfigDict()
+    data.dir = (
+        ""  # folder with images/<id>.png and masks/<id>.png; "" for built-in sections
+    )
+    data.image_size = 128  # pixels, side of the square that the network sees
+    data.resize = (
+        "nearest"  # "nearest" | "bilinear" | "pad" (mirrored), from tile to image_size
+    )
+    data.split = (
+        0.7,
+        0.15,
+        0.15,
+    )  # shares of training, validation and test tiles, sum 1
+    data.synthetic_count = 4000  # built-in tiles, when dir is ""
+
+    config.model = model = ConfigDict()
+    model.name = "unet"  # "unet" | "fcn"
+    model.features = (16, 32, 64, 128, 256)  # channels of each level
+    model.downsample = "max_pool"  # "max_pool" | "strided"; unet only
+    model.skip = True  # concatenate the encoder's maps in the decoder; unet only
+    model.upsample = "transposed"  # "transposed" | "bilinear"; unet only
+    model.norm = "none"  # "none" | "batch" | "group", after each 3×3 convolution
+    model.dropout = 0.0  # rate after each block, in [0, 1)
+
+    config.train = train = ConfigDict()
+    train.epochs = 100  # at most
+    train.batch_size = 32  # tiles per step
+    train.cpu_devices = 0  # virtual devices that share the CPU's cores; 0 chooses
+
+    config.optim = optim = ConfigDict()
+    optim.learning_rate = 1e-3  # Adam's, until the first plateau
+    optim.weight_decay = 0.0  # decoupled, times the learning rate, on kernels only
+
+    config.plateau = plateau = ConfigDict()
+    plateau.factor = 0.1  # of the learning rate at a plateau of the validation loss
+    plateau.patience = 5  # epochs without improvement that are borne; the next one cuts
+
+    config.early_stopping = early_stopping = ConfigDict()
+    early_stopping.patience = (
+        10  # epochs in a row above the best validation loss, then it ends
+    )
+    return config

@@ -1,0 +1,267 @@
+"""Tiles and their masks: a checked folder of PNGs, splits, and batches."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image
+
+from saltjax.errors import InputError
+
+# A tile of this many pixels is no tile: its header lies, or it is a whole section.
+MAX_PIXELS = 2**24
+MAX_REPORTED = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """Seismic tiles with their salt masks, in the order of their ids.
+
+    Attributes:
+      ids: N names.
+      images: uint8[N, H, W, 3].
+      labels: uint8[N, H, W, 1], 1 where salt.
+      source: "folder" or "synthetic".
+      directory: the folder, "" for synthetic tiles.
+    """
+
+    ids: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+    source: str
+    directory: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def content_hash(self) -> str:
+        """Returns the SHA-256, in hex, over ids, shapes and pixels."""
+        digest = hashlib.sha256(repr((self.ids, self.images.shape)).encode())
+        digest.update(self.images)
+        digest.update(self.labels)
+        return digest.hexdigest()
+
+
+def read_image(path: pathlib.Path) -> np.ndarray:
+    """Returns uint8[H, W, 3] for a PNG of any mode; 16-bit values are scaled to 8 bits.
+
+    Raises:
+      ValueError: if the file is not a readable PNG of at most MAX_PIXELS.
+    """
+    with _open_png(path) as image:
+        if image.mode.startswith("I"):
+            grey = np.asarray(image, np.float32) / 257
+            return np.repeat(np.rint(grey).astype(np.uint8)[:, :, None], 3, axis=2)
+        return np.asarray(image.convert("RGB"))
+
+
+def read_mask(path: pathlib.Path) -> np.ndarray:
+    """Returns uint8[H, W, 1], 1 where salt, for a mask PNG of any bit depth.
+
+    A mask holds 0 for no salt, and 1 or the largest value of its bit depth for salt.
+
+    Raises:
+      ValueError: if the file is not a readable PNG of such values.
+    """
+    with _open_png(path) as image:
+        if image.mode.startswith("I"):
+            values, largest = np.asarray(image), 65535
+        else:
+            rgb, largest = np.asarray(image.convert("RGB")), 255
+            values = rgb[:, :, 0]
+            if (rgb != values[:, :, None]).any():
+                raise ValueError(
+                    "a mask in colour; expected grey, 0 and one value for salt"
+                )
+    found = np.unique(values)
+    if not (set(found) <= {0, 1} or set(found) <= {0, largest}):
+        listed = ", ".join(map(str, found[:5])) + (", …" if len(found) > 5 else "")
+        raise ValueError(
+            f"mask values {listed}; expected only 0 and {largest} (or 0 and 1)"
+        )
+    return (values > 0).astype(np.uint8)[:, :, None]
+
+
+def _open_png(path: pathlib.Path) -> Image.Image:
+    """Opens a PNG and decodes it, its size checked beforehand; only ValueError is raised."""
+    try:
+        image = Image.open(path, formats=["PNG"])
+        width, height = image.size
+        if width * height <= MAX_PIXELS:
+            image.load()
+            return image
+    except FileNotFoundError:
+        raise ValueError("no such file (a broken link?)") from None
+    except PermissionError:
+        raise ValueError("no permission to read it") from None
+    except Image.UnidentifiedImageError:
+        raise ValueError("not a PNG file") from None
+    except Exception as error:  # Pillow raises a dozen types on damaged files
+        raise ValueError(f"damaged PNG: {error}") from None
+    raise ValueError(f"{width}×{height} pixels; a tile has at most {MAX_PIXELS}")
+
+
+def read_folder(directory: str, progress: Callable = lambda items, **_: items) -> Tiles:
+    """Reads `images/<id>.png` and `masks/<id>.png` of a folder, every file checked.
+
+    Args:
+      directory: the folder that holds `images` and `masks`.
+      progress: wraps the iterator over tiles, as `console.track` does.
+
+    Raises:
+      InputError: naming every file that is missing, damaged or of another size.
+    """
+    root = pathlib.Path(directory)
+    ids, problems = _match_ids(root)
+    images, labels = [None] * len(ids), [None] * len(ids)
+
+    def read(i):
+        errors = []
+        for folder, reader, out in (
+            ("images", read_image, images),
+            ("masks", read_mask, labels),
+        ):
+            path = root / folder / f"{ids[i]}.png"
+            try:
+                out[i] = reader(path)
+            except ValueError as error:
+                errors.append((path, str(error)))
+        return errors
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for errors in progress(
+            pool.map(read, range(len(ids))), total=len(ids), unit="tiles"
+        ):
+            problems += errors
+    problems += _size_problems(root, ids, images, labels)
+    if problems:
+        lines = [
+            f"  {path}: {reason}" for path, reason in sorted(problems)[:MAX_REPORTED]
+        ]
+        if len(problems) > MAX_REPORTED:
+            lines.append(f"  … and {len(problems) - MAX_REPORTED} more")
+        raise InputError(
+            f"{len(problems)} bad file(s) in {root}; mend or remove them:\n"
+            + "\n".join(lines)
+        )
+    return Tiles(tuple(ids), np.stack(images), np.stack(labels), "folder", directory)
+
+
+def _match_ids(root: pathlib.Path) -> tuple[list[str], list[tuple[pathlib.Path, str]]]:
+    """Returns the sorted ids that have image and mask, and (path, reason) for the others."""
+    found = []
+    for name in ("images", "masks"):
+        try:
+            found.append(
+                {p.stem for p in (root / name).iterdir() if p.suffix == ".png"}
+            )
+        except OSError as error:
+            raise InputError(
+                f"data.dir={root}: cannot list {root / name} ({error.strerror}); "
+                "expected a folder with images/<id>.png and masks/<id>.png"
+            ) from None
+    images, masks = found
+    if not images | masks:
+        raise InputError(
+            f"data.dir={root}: no .png files in {root / 'images'}; "
+            "expected images/<id>.png and masks/<id>.png"
+        )
+    problems = [
+        (root / "images" / f"{i}.png", "has no mask of that name")
+        for i in images - masks
+    ]
+    problems += [
+        (root / "masks" / f"{i}.png", "has no image of that name")
+        for i in masks - images
+    ]
+    return sorted(images & masks), problems
+
+
+def _size_problems(root, ids, images, labels) -> list[tuple[pathlib.Path, str]]:
+    """Returns (path, reason) for each readable file whose size is not the most common one."""
+    arrays = [
+        (root / folder / f"{i}.png", x.shape[:2])
+        for folder, xs in (("images", images), ("masks", labels))
+        for i, x in zip(ids, xs)
+        if x is not None
+    ]
+    if not arrays:
+        return []
+    (common, _), *_ = collections.Counter(shape for _, shape in arrays).most_common(1)
+    return [
+        (path, f"{shape[1]}×{shape[0]} pixels; the others have {common[1]}×{common[0]}")
+        for path, shape in arrays
+        if shape != common
+    ]
+
+
+def split_indices(
+    n: int, fractions: tuple[float, float, float], seed: int
+) -> dict[str, np.ndarray]:
+    """Returns sorted indices of "train", "val" and "test": a seeded permutation of n, cut.
+
+    >>> {name: len(ids) for name, ids in split_indices(4000, (0.7, 0.15, 0.15), seed=0).items()}
+    {'train': 2800, 'val': 600, 'test': 600}
+    """
+    order = np.random.default_rng(seed).permutation(n)
+    cuts = np.rint(np.cumsum(fractions)[:2] * n).astype(int)
+    return {
+        k: np.sort(v) for k, v in zip(("train", "val", "test"), np.split(order, cuts))
+    }
+
+
+def batches(
+    tiles: Tiles, indices: np.ndarray, batch_size: int, padded_size: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields every tile of `indices` once, in that order, in batches of one shape.
+
+    Each batch takes up to `batch_size` tiles and is filled up to `padded_size` (>= batch_size)
+    with copies of its first tile, marked invalid.
+
+    Yields:
+      image uint8[B, H, W, 3], label uint8[B, H, W, 1], valid bool[B], B = padded_size.
+    """
+    for start in range(0, len(indices), batch_size):
+        chunk = indices[start : start + batch_size]
+        rows = np.concatenate([chunk, np.full(padded_size - len(chunk), chunk[0])])
+        yield {
+            "image": tiles.images[rows],
+            "label": tiles.labels[rows],
+            "valid": np.arange(padded_size) < len(chunk),
+        }
+
+
+def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Returns the indices in the order of that epoch: the same for the same seed and epoch."""
+    return np.random.default_rng((seed, epoch)).permutation(indices)
+
+
+def statistics(tiles: Tiles) -> dict[str, float | int | list]:
+    """Returns counts and salt coverage of the tiles.
+
+    `coverage_histogram` counts the tiles with salt in ten equal bins of coverage, 0 to 1.
+    """
+    coverage = salt_coverage(tiles.labels)
+    flat = tiles.images.reshape(len(tiles), -1)
+    return {
+        "tiles": len(tiles),
+        "height": tiles.images.shape[1],
+        "width": tiles.images.shape[2],
+        "empty_masks": int((coverage == 0).sum()),
+        "full_masks": int((coverage == 1).sum()),
+        "constant_images": int((flat.min(axis=1) == flat.max(axis=1)).sum()),
+        "salt_coverage": float(coverage.mean()),
+        "coverage_histogram": np.histogram(coverage[coverage > 0], 10, (0, 1))[
+            0
+        ].tolist(),
+    }
+
+
+def salt_coverage(labels: np.ndarray) -> np.ndarray:
+    """Returns float64[N] in [0, 1], the share of salt pixels, for uint8[N, H, W, 1]."""
+    return labels.mean(axis=(1, 2, 3))

@@ -1,0 +1,99 @@
+"""Building blocks of the networks: double convolution, halving and doubling the resolution.
+
+Shapes are NHWC. The 2×2 layers are written as slices and matrix products: on a CPU that is the
+same function as `nn.max_pool` and `nn.ConvTranspose`, computed faster.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+he_normal = nn.initializers.he_normal()
+
+
+def max_pool_2x2(x: jax.Array) -> jax.Array:
+    """Returns the maximum of each 2×2 window, [B, H, W, C] -> [B, H/2, W/2, C], for even H and W."""
+    top = jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2])
+    bottom = jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2])
+    return jnp.maximum(top, bottom)
+
+
+class TransposedConv2x2(nn.Module):
+    """Transposed convolution, kernel 2×2, stride 2: [B, H, W, C] -> [B, 2H, 2W, features].
+
+    Its windows do not overlap, so it is a matrix product to 2·2·features followed by
+    depth-to-space. `kernel[i, j, c, f]` weighs input channel c in the output at (2y+i, 2x+j).
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        b, h, w, c = x.shape
+        kernel = self.param("kernel", he_normal, (2, 2, c, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = jnp.einsum("bhwc,ijcf->bhiwjf", x, kernel)
+        return y.reshape(b, 2 * h, 2 * w, self.features) + bias
+
+
+class ConvBlock(nn.Module):
+    """Two 3×3 convolutions, each with its norm and ReLU, then dropout: C -> features channels."""
+
+    features: int
+    norm: str = "none"
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool, valid: jax.Array | None) -> jax.Array:
+        for i in (1, 2):
+            x = nn.Conv(
+                self.features, (3, 3), padding=1, kernel_init=he_normal, name=f"conv{i}"
+            )(x)
+            if self.norm == "batch":
+                # Examples that only fill up a batch must not enter its statistics.
+                mask = None if valid is None else valid[:, None, None, None]
+                x = nn.BatchNorm(not train, momentum=0.9, name=f"norm{i}")(x, mask=mask)
+            elif self.norm == "group":
+                x = nn.GroupNorm(math.gcd(8, self.features), name=f"norm{i}")(x)
+            x = nn.relu(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+
+class Downsample(nn.Module):
+    """Halves the resolution, channels kept: `max_pool` 2×2, or `strided`, a 3×3 stride-2 conv.
+
+    The strided convolution pads 1 on both sides, as PyTorch does; "SAME" would pad (0, 1).
+    """
+
+    kind: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.kind == "max_pool":
+            return max_pool_2x2(x)
+        return nn.Conv(
+            x.shape[-1],
+            (3, 3),
+            strides=2,
+            padding=1,
+            kernel_init=he_normal,
+            name="conv",
+        )(x)
+
+
+class Upsample(nn.Module):
+    """Doubles the resolution: `transposed` conv, or `bilinear` interpolation of a 1×1 conv."""
+
+    features: int
+    kind: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.kind == "transposed":
+            return TransposedConv2x2(self.features, name="conv")(x)
+        b, h, w, _ = x.shape
+        # A 1×1 convolution and an interpolation commute; this order interpolates fewer channels.
+        x = nn.Conv(self.features, (1, 1), kernel_init=he_normal, name="conv")(x)
+        return jax.image.resize(x, (b, 2 * h, 2 * w, self.features), "bilinear")

@@ -1,0 +1,105 @@
+"""The networks: `UNet` with its ablations as fields, and `FCN` at constant resolution."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from saltjax import layers
+
+STUDY_FEATURES = (16, 32, 64, 128, 256)
+
+
+class UNet(nn.Module):
+    """U-Net (Ronneberger et al. 2015) with one level per entry of `features`.
+
+    Attributes:
+      features: channels of each level, from full resolution to the bottom.
+      downsample: "max_pool" or "strided".
+      skip: whether the encoder's maps are concatenated to the decoder's.
+      upsample: "transposed" or "bilinear".
+      norm: "none", "batch" or "group" (8 groups), after every 3×3 convolution of a block.
+      dropout: rate after each block, 0 for none.
+    """
+
+    features: tuple[int, ...] = STUDY_FEATURES
+    downsample: str = "max_pool"
+    skip: bool = True
+    upsample: str = "transposed"
+    norm: str = "none"
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self, image: jax.Array, train: bool = False, valid: jax.Array | None = None
+    ) -> jax.Array:
+        """Returns logits float32[B, H, W, 1] for image float32[B, H, W, 3] in [0, 1].
+
+        Any H and W: the image is mirrored at its lower and right edge up to a size that the depth
+        divides, and the logits are cropped back. `valid` bool[B] marks the examples that enter
+        batch statistics; without it all do.
+        """
+        height, width = image.shape[1:3]
+        step = 2 ** (len(self.features) - 1)
+        padding = ((0, 0), (0, -height % step), (0, -width % step), (0, 0))
+        x = jnp.pad(image, padding, mode="symmetric")
+
+        block = functools.partial(
+            layers.ConvBlock, norm=self.norm, dropout=self.dropout
+        )
+        skips = []
+        for i, features in enumerate(self.features):
+            if i > 0:
+                skips.append(x)
+                x = layers.Downsample(self.downsample, name=f"down{i}")(x)
+            x = block(features, name=f"encoder{i}")(x, train, valid)
+        for i in reversed(range(len(self.features) - 1)):
+            x = layers.Upsample(self.features[i], self.upsample, name=f"up{i}")(x)
+            if self.skip:
+                x = jnp.concatenate([x, skips[i]], axis=-1)
+            x = block(self.features[i], name=f"decoder{i}")(x, train, valid)
+        x = nn.Conv(1, (1, 1), kernel_init=layers.he_normal, name="head")(x)
+        return x[:, :height, :width]
+
+
+class FCN(nn.Module):
+    """Fully convolutional network: one block per entry of `features`, all at full resolution."""
+
+    features: tuple[int, ...] = STUDY_FEATURES
+    norm: str = "none"
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self, image: jax.Array, train: bool = False, valid: jax.Array | None = None
+    ) -> jax.Array:
+        """Returns logits float32[B, H, W, 1] for image float32[B, H, W, 3]; see `UNet`."""
+        x = image
+        for i, features in enumerate(self.features):
+            block = layers.ConvBlock(
+                features, self.norm, self.dropout, name=f"block{i}"
+            )
+            x = block(x, train, valid)
+        return nn.Conv(1, (1, 1), kernel_init=layers.he_normal, name="head")(x)
+
+
+def create_model(
+    name: str,
+    features: tuple[int, ...],
+    downsample: str,
+    skip: bool,
+    upsample: str,
+    norm: str,
+    dropout: float,
+) -> UNet | FCN:
+    """Returns the network that `config.model` describes; the U-Net's own fields bind only it."""
+    common = {"features": tuple(features), "norm": norm, "dropout": dropout}
+    if name == "fcn":
+        return FCN(**common)
+    return UNet(downsample=downsample, skip=skip, upsample=upsample, **common)
+
+
+def count_parameters(params) -> int:
+    """Returns the number of scalars in a pytree of parameters."""
+    return sum(x.size for x in jax.tree.leaves(params))

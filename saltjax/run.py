@@ -1,0 +1,190 @@
+"""The folder of a run: its lock, its config, and the files that tell what happened."""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from typing import Any
+
+from saltjax.errors import InputError
+
+METRICS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+)
+PACKAGES = (
+    "saltjax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "pillow",
+)
+
+
+def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
+    """Returns the run folder for a config file and its overrides, of paths only the last part.
+
+    >>> default_workdir("configs/unet.py", {"model.skip": False, "data.dir": "/tgs/train/"})
+    'runs/unet-data.dir=train-model.skip=False'
+    """
+    parts = [pathlib.Path(config_file).stem]
+    for key, value in sorted(overrides.items()):
+        text = (
+            ",".join(map(str, value))
+            if isinstance(value, (tuple, list))
+            else str(value)
+        )
+        parts.append(f"{key}={pathlib.PurePath(text).name}")
+    return f"runs/{'-'.join(parts)}"
+
+
+def open_workdir(workdir: pathlib.Path) -> None:
+    """Creates the folder and locks it for as long as this process lives.
+
+    Raises:
+      InputError: if it cannot be made or written, or another process holds it.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(workdir / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        raise InputError(
+            f"--workdir={workdir}: cannot write there ({error.strerror}); choose another folder"
+        ) from None
+    try:
+        # The kernel drops the lock with the process, however it ends; the descriptor stays open.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InputError(
+            f"--workdir={workdir}: another run is at work in it; wait for it, or choose another folder"
+        ) from None
+
+
+def claim(workdir: pathlib.Path, config: dict, overwrite: bool) -> None:
+    """Makes the folder this config's: writes config.json, or checks the one that is there.
+
+    Raises:
+      InputError: if the folder holds a run of another config, naming the keys that differ.
+    """
+    path = workdir / "config.json"
+    if overwrite:
+        for entry in workdir.iterdir():
+            if entry.name != ".lock":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    if path.exists():
+        differences = config_differences(read_json(path), config)
+        if differences:
+            lines = [
+                f"  {key}: {old!r} there, {new!r} now" for key, old, new in differences
+            ]
+            raise InputError(
+                f"--workdir={workdir} holds a run of another config:\n"
+                + "\n".join(lines)
+                + "\nchoose another --workdir, or start anew with --overwrite"
+            )
+    else:
+        write_json(path, config)
+
+
+def config_differences(old: dict, new: dict) -> list[tuple[str, Any, Any]]:
+    """Returns (dotted key, old value, new value) for each setting that differs."""
+    a, b = flatten(old), flatten(new)
+    keys = sorted(a.keys() | b.keys())
+    return [(k, a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)]
+
+
+def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    """Returns {"a.b": value} for {"a": {"b": value}}."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def read_json(path: pathlib.Path) -> dict:
+    """Returns the object in a JSON file; raises InputError if it is unreadable or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot read it ({error.strerror}); is this a run?"
+        ) from None
+    except ValueError as error:
+        raise InputError(
+            f"{path}: damaged ({error}); start anew with --overwrite"
+        ) from None
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{path}: damaged (no JSON object); start anew with --overwrite"
+        )
+    return value
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file beside and renames it, so that `path` is never half written."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
+
+
+def write_json(path: pathlib.Path, value: dict) -> None:
+    """Writes an object as indented JSON."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_metrics(workdir: pathlib.Path, history: list[dict]) -> None:
+    """Writes metrics.csv, a row for each epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, METRICS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(workdir / "metrics.csv", text.getvalue())
+
+
+def environment(devices: list) -> dict:
+    """Returns what the run depends on besides config and data: versions, devices, command, commit."""
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    return {
+        "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "devices": [str(d) for d in devices],
+        "device_kind": devices[0].device_kind,
+        "cpu_count": os.cpu_count(),
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str:
+    """Returns the commit of the source tree, "" where there is none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
