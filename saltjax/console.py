@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from typing import Self
 
 import rich.console
 import rich.progress
@@ -26,7 +27,7 @@ class Bar:
         self.title, self.total, self.unit = title, total, unit
         self.done, self.note = 0, ""
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Self:
         self.start = self.last_line = time.monotonic()
         columns = (
             rich.progress.TextColumn("{task.description}"),

@@ -1,33 +1,140 @@
-"""Scores of a model on a set of tiles."""
+"""The test of a trained network: its outputs on sets of tiles and the scores made of them."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
+from jax.sharding import Mesh
 
-from saltjax import console, data, devices, steps
+from saltjax import data, devices, metrics, steps
 
-
-def load_tiles(config: ConfigDict) -> data.Tiles:
-    """Returns the tiles of the config, checked."""
-    return data.read_folder(config.data.dir, console.track)
+# Called with a batch of tiles; returns what `steps.eval_step` does.
+EvalStep = Callable[[dict[str, np.ndarray]], tuple[dict, dict]]
 
 
-def loss_and_accuracy(
-    variables, tiles, indices, batch_size, mesh, model, image_size, method
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What the network says of N tiles.
+
+    Attributes:
+      indices: int[N], of the tiles.
+      loss, accuracy: means over pixels at the network's resolution, accuracy at 0.5.
+      prob: float32[N, S, S], probabilities of salt.
+      label: uint8[N, S, S].
+      prob_native: float32[N, H, W], at the tiles' own resolution.
+    """
+
+    indices: np.ndarray
+    loss: float
+    accuracy: float
+    prob: np.ndarray
+    label: np.ndarray
+    prob_native: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The outcome of a test.
+
+    Attributes:
+      scores: the keys of result.json that depend on the network.
+      curve: `metrics.precision_recall` of the validation pixels.
+      test: the network's outputs on the test tiles.
+    """
+
+    scores: dict[str, Any]
+    curve: dict[str, Any]
+    test: Outputs
+
+
+def eval_function(network: steps.Network, variables: Any, mesh: Mesh) -> EvalStep:
+    """Returns `steps.eval_step` with the network's weights on every device."""
+    variables = devices.replicate(variables, mesh)
+    return lambda batch: steps.eval_step(
+        variables, devices.shard(batch, mesh), network=network
+    )
+
+
+def mean_scores(
+    evaluate: EvalStep, tiles: data.Tiles, indices: np.ndarray, batch_size: int
 ) -> dict[str, float]:
-    """Returns mean loss and accuracy over all pixels of the tiles, at the network's resolution."""
-    totals = {"loss": 0.0, "correct": 0.0, "count": 0.0}
+    """Returns mean `loss` and `accuracy` over the tiles' pixels at the network's resolution."""
+    sums = [
+        jax.device_get(evaluate(batch)[0])
+        for batch in data.batches(tiles, indices, batch_size, batch_size)
+    ]
+    return _means(sums)
+
+
+def predict_tiles(
+    evaluate: EvalStep, tiles: data.Tiles, indices: np.ndarray, batch_size: int
+) -> Outputs:
+    """Returns the network's outputs for the tiles, in the order of `indices`."""
+    sums, parts = [], []
     for batch in data.batches(tiles, indices, batch_size, batch_size):
-        sums, _ = steps.eval_step(
-            variables,
-            devices.shard(batch, mesh),
-            model=model,
-            image_size=image_size,
-            method=method,
-        )
-        for key, value in jax.device_get(sums).items():
-            totals[key] += float(value)
-    return {
-        "loss": totals["loss"] / totals["count"],
-        "accuracy": totals["correct"] / totals["count"],
+        batch_sums, outputs = jax.device_get(evaluate(batch))
+        sums.append(batch_sums)
+        parts.append({name: x[batch["valid"]] for name, x in outputs.items()})
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Outputs(indices, **_means(sums), **arrays)
+
+
+def tile_iou(outputs: Outputs, labels: np.ndarray, threshold: float) -> np.ndarray:
+    """Returns float64[N], the IoU of each tile with its label uint8[N, H, W] at that threshold."""
+    return metrics.tile_scores(
+        metrics.confusion(outputs.prob_native, labels, threshold)
+    )["iou"]
+
+
+def _means(sums: list[dict[str, np.ndarray]]) -> dict[str, float]:
+    loss, correct, count = (
+        sum(float(s[key]) for s in sums) for key in ("loss", "correct", "count")
+    )
+    return {"loss": loss / count, "accuracy": correct / count}
+
+
+def test_network(
+    evaluate: EvalStep,
+    tiles: data.Tiles,
+    split: dict[str, np.ndarray],
+    batch_size: int,
+    seed: int,
+) -> Report:
+    """Returns the scores on the test tiles; the threshold is chosen on the validation tiles."""
+    val = predict_tiles(evaluate, tiles, split["val"], batch_size)
+    test = predict_tiles(evaluate, tiles, split["test"], batch_size)
+    curve = metrics.precision_recall(val.prob, val.label)
+    threshold = float(curve["thresholds"][curve["best"]])
+    pooled = metrics.pooled_scores(
+        metrics.confusion(test.prob, test.label, threshold).sum(axis=0)
+    )
+    native = metrics.confusion(
+        test.prob_native, tiles.labels[split["test"], :, :, 0], threshold
+    )
+    scores = {
+        "threshold": {"value": threshold, "f1": curve["best_f1"]},
+        "thresholds": [
+            {
+                "threshold": t,
+                "val_accuracy": metrics.accuracy(val.prob, val.label, t),
+                "test_accuracy": metrics.accuracy(test.prob, test.label, t),
+            }
+            for t in metrics.STUDY_THRESHOLDS
+        ],
+        "average_precision": curve["average_precision"],
+        "test": {
+            "loss": test.loss,
+            "accuracy": test.accuracy,
+            "accuracy_at_threshold": float(pooled["accuracy"]),
+            "precision": float(pooled["precision"]),
+            "recall": float(pooled["recall"]),
+            "f1": float(pooled["f1"]),
+            "average_precision": metrics.precision_recall(test.prob, test.label)[
+                "average_precision"
+            ],
+        },
+        "test_native": metrics.native_scores(native, seed),
     }
+    return Report(scores, curve, test)

@@ -180,6 +180,7 @@ def _git_commit() -> str:
     try:
         done = subprocess.run(
             command,
+            check=False,
             cwd=pathlib.Path(__file__).parent,
             capture_output=True,
             text=True,

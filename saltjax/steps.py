@@ -1,5 +1,6 @@
 """The pure functions that run on the devices: a training step and an evaluation step."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -10,6 +11,27 @@ import jax.numpy as jnp
 import optax
 
 from saltjax import losses, resize
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A model and the resolution it works at; hashable, so jitted steps take it as static.
+
+    Attributes:
+      model: the linen module.
+      image_size: side of the square that it sees, in pixels.
+      resize: how tiles are brought to that size, one of `resize.METHODS`.
+    """
+
+    model: nn.Module
+    image_size: int
+    resize: str
+
+    def inputs(self, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Returns image float32[B, S, S, 3] and label float32[B, S, S, 1] of a batch of tiles."""
+        image = resize.image_to_network(batch["image"], self.image_size, self.resize)
+        label = resize.label_to_network(batch["label"], self.image_size, self.resize)
+        return image, label
 
 
 @flax.struct.dataclass
@@ -30,48 +52,40 @@ class TrainState:
 
 
 def create_state(
-    model: nn.Module, tx: optax.GradientTransformation, image_size: int, seed: int
+    network: Network, tx: optax.GradientTransformation, seed: int
 ) -> TrainState:
     """Returns the state before the first step; the weights follow from the seed."""
-    image = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
-    variables = jax.jit(model.init)(jax.random.key(seed), image)
-    params = variables["params"]
-    batch_stats = variables.get("batch_stats", {})
+    image = jnp.zeros((1, network.image_size, network.image_size, 3), jnp.float32)
+    variables = jax.jit(network.model.init)(jax.random.key(seed), image)
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params))
 
 
-@functools.partial(
-    jax.jit, static_argnames=("model", "tx", "image_size", "method"), donate_argnums=0
-)
+@functools.partial(jax.jit, static_argnames=("network", "tx"), donate_argnums=0)
 def train_step(
     state: TrainState,
     batch: dict[str, jax.Array],
     learning_rate: jax.Array,
     seed: jax.Array,
     *,
-    model: nn.Module,
+    network: Network,
     tx: optax.GradientTransformation,
-    image_size: int,
-    method: str,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Returns the state after one step and `losses.pixel_sums` of the batch before it.
+    """Returns the state after one step and the batch's `losses.pixel_sums` before it.
 
     Args:
       state: the state, donated.
       batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], valid bool[B].
       learning_rate: float32[].
       seed: int32[], of dropout.
-      model: the network.
+      network: the model and its resolution.
       tx: the optimizer, for a learning rate of 1.
-      image_size: side of the square that the network sees.
-      method: how tiles are resized to it.
     """
-    image = resize.image_to_network(batch["image"], image_size, method)
-    label = resize.label_to_network(batch["label"], image_size, method)
+    image, label = network.inputs(batch)
     rng = jax.random.fold_in(jax.random.key(seed), state.step)
 
     def loss_fn(params):
-        logits, updated = model.apply(
+        logits, updated = network.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             image,
             train=True,
@@ -91,17 +105,27 @@ def train_step(
     return TrainState(state.step + 1, params, batch_stats, opt_state), sums
 
 
-@functools.partial(jax.jit, static_argnames=("model", "image_size", "method"))
+@functools.partial(jax.jit, static_argnames="network")
 def eval_step(
-    variables: dict[str, Any],
-    batch: dict[str, jax.Array],
-    *,
-    model: nn.Module,
-    image_size: int,
-    method: str,
-) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Returns `losses.pixel_sums` of the batch and probabilities float32[B, S, S, 1]."""
-    image = resize.image_to_network(batch["image"], image_size, method)
-    label = resize.label_to_network(batch["label"], image_size, method)
-    logits = model.apply(variables, image)
-    return losses.pixel_sums(logits, label, batch["valid"]), jax.nn.sigmoid(logits)
+    variables: dict[str, Any], batch: dict[str, jax.Array], *, network: Network
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Returns `losses.pixel_sums` of a batch, and what it is scored by.
+
+    Args:
+      variables: params and batch_stats.
+      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], valid bool[B].
+      network: the model and its resolution.
+
+    Returns:
+      The sums; and `prob` float32[B, S, S], `label` uint8[B, S, S] at the network's resolution,
+      `prob_native` float32[B, H, W] at the tiles' own.
+    """
+    image, label = network.inputs(batch)
+    logits = network.model.apply(variables, image)
+    prob = jax.nn.sigmoid(logits)
+    native = resize.probability_to_native(
+        prob, batch["image"].shape[1:3], network.resize
+    )
+    outputs = {"prob": prob, "label": label.astype(jnp.uint8), "prob_native": native}
+    sums = losses.pixel_sums(logits, label, batch["valid"])
+    return sums, {name: x[..., 0] for name, x in outputs.items()}

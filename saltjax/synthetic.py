@@ -14,7 +14,10 @@ SIZE = 101  # pixels, as in the TGS challenge
 MARGIN = 16  # rows above and below the tile that the wavelet reaches in from
 CHUNK = 250  # tiles computed at a time
 EMPTY_SHARE = 0.39
-COVERAGE_BETA = (0.65, 0.95)  # of tiles with salt: mean 0.41, many small, some almost full
+COVERAGE_BETA = (
+    0.65,
+    0.95,
+)  # of tiles with salt: mean 0.41, many small, some almost full
 BODIES = ("dome", "pillow", "tongue")
 
 
@@ -27,7 +30,9 @@ def make_tiles(count: int, seed: int) -> Tiles:
     chunks = [_make_chunk((seed, i)) for i in range(-(-count // CHUNK))]
     images, labels = (np.concatenate(parts)[:count] for parts in zip(*chunks))
     ids = tuple(f"synthetic_{i:05d}" for i in range(count))
-    return Tiles(ids, np.repeat(images[..., None], 3, axis=3), labels[..., None], "synthetic")
+    return Tiles(
+        ids, np.repeat(images[..., None], 3, axis=3), labels[..., None], "synthetic"
+    )
 
 
 def _make_chunk(seed: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +83,10 @@ def _salt_level(rng, z, x):
     lean = u * _uniform(rng, -0.5, 0.5)
     pillow = 0.8 * np.exp(-((u / (2 * width)) ** 2)) - np.abs(v - lean)
     angle = _uniform(rng, -0.7, 0.7)
-    along, across = u * np.cos(angle) + v * np.sin(angle), v * np.cos(angle) - u * np.sin(angle)
+    along, across = (
+        u * np.cos(angle) + v * np.sin(angle),
+        v * np.cos(angle) - u * np.sin(angle),
+    )
     thinning = 0.15 + 0.3 / (1 + np.exp(-6 * along * np.sign(angle)))
     tongue = -np.hypot(along / 1.5, across / thinning)
     body = rng.integers(len(BODIES), size=(CHUNK, 1, 1))
@@ -102,12 +110,16 @@ def _age(rng, z, x, level):
     age = z + _uniform(rng, -0.35, 0.35) * x
     for wavelength in (2.0, 0.9, 0.4):
         height = _uniform(rng, 0, 8) * wavelength
-        age = age + height * bend * np.sin(2 * np.pi * (x / SIZE / wavelength + _uniform(rng, 0, 1)))
+        age = age + height * bend * np.sin(
+            2 * np.pi * (x / SIZE / wavelength + _uniform(rng, 0, 1))
+        )
     for _ in range(3):
         plane = x - SIZE * _uniform(rng, -0.3, 1.3) - _uniform(rng, -0.7, 0.7) * z
         throw = _uniform(rng, -14, 14) * (rng.random((CHUNK, 1, 1)) < 0.4)
         age = age + throw * (plane > 0)
-    drag = _uniform(rng, 0, 25) * np.exp(np.minimum(level, 0) / _uniform(rng, 0.05, 0.3))
+    drag = _uniform(rng, 0, 25) * np.exp(
+        np.minimum(level, 0) / _uniform(rng, 0.05, 0.3)
+    )
     return age + drag
 
 
@@ -122,11 +134,17 @@ def _layers(rng, age):
     strength = 0
     for _ in range(4):
         cycles = _uniform(rng, 0.004, 0.04, (1,))
-        strength = strength + np.sin(2 * np.pi * (cycles * t + _uniform(rng, 0, 1, (1,))))
-    spikes = (spikes * np.exp(_uniform(rng, 0.2, 0.9, (1,)) * strength)).astype(np.float32)
+        strength = strength + np.sin(
+            2 * np.pi * (cycles * t + _uniform(rng, 0, 1, (1,)))
+        )
+    spikes = (spikes * np.exp(_uniform(rng, 0.2, 0.9, (1,)) * strength)).astype(
+        np.float32
+    )
     # A spike must reach two samples far, or dipping layers fall between the samples.
     padded = np.pad(spikes, ((0, 0), (3, 3)))
-    spikes = sum(w * padded[:, i : i + samples] for i, w in enumerate((1, 2, 3, 4, 3, 2, 1)))
+    spikes = sum(
+        w * padded[:, i : i + samples] for i, w in enumerate((1, 2, 3, 4, 3, 2, 1))
+    )
     spikes /= np.sqrt((spikes**2).mean(axis=1, keepdims=True) + 1e-6)
     position = np.clip((age - first) / step, 0, samples - 2)
     left = position.astype(np.int32)
@@ -138,11 +156,15 @@ def _layers(rng, age):
 
 def _salt_texture(rng, reflectivity, salt):
     """Returns what is inside: chaotic, from transparent to as strong as the layers outside."""
-    outside = np.sqrt((reflectivity**2 * ~salt).sum((1, 2)) / np.maximum((~salt).sum((1, 2)), 1))
+    outside = np.sqrt(
+        (reflectivity**2 * ~salt).sum((1, 2)) / np.maximum((~salt).sum((1, 2)), 1)
+    )
     # Scatterers of a few traces' width, without the continuity of layers.
     noise = _noise(rng, reflectivity.shape)
     strength = np.exp(rng.uniform(np.log(0.03), np.log(0.6), CHUNK))
-    return noise * (np.maximum(outside, 0.3) * strength)[:, None, None].astype(np.float32)
+    return noise * (np.maximum(outside, 0.3) * strength)[:, None, None].astype(
+        np.float32
+    )
 
 
 def _noise(rng, shape):
@@ -172,7 +194,9 @@ def _record(rng, reflectivity):
     """Returns the seismic: Ricker wavelets, deeper ones of lower frequency, and noise in the band."""
     rows = reflectivity.shape[1]
     n = 2 * rows
-    frequency = np.fft.rfftfreq(n).astype(np.float32)[None, :, None]  # cycles per sample
+    frequency = np.fft.rfftfreq(n).astype(np.float32)[
+        None, :, None
+    ]  # cycles per sample
     peak = _uniform(rng, 0.05, 0.13)
     spectrum = np.fft.rfft(_smooth_traces(reflectivity), n, axis=1)
     shallow = np.fft.irfft(spectrum * _ricker(frequency, peak), n, axis=1)[:, :rows]
@@ -181,9 +205,14 @@ def _record(rng, reflectivity):
     section = shallow * (1 - depth) + deep * depth
 
     noise = _noise(rng, reflectivity.shape)
-    noise = np.fft.irfft(np.fft.rfft(noise, n, axis=1) * _ricker(frequency, 1.2 * peak), n, axis=1)
+    noise = np.fft.irfft(
+        np.fft.rfft(noise, n, axis=1) * _ricker(frequency, 1.2 * peak), n, axis=1
+    )
     noise = noise[:, :rows] / noise[:, :rows].std(axis=(1, 2), keepdims=True)
-    return section + _uniform(rng, 0.05, 0.35) * section.std(axis=(1, 2), keepdims=True) * noise
+    return (
+        section
+        + _uniform(rng, 0.05, 0.35) * section.std(axis=(1, 2), keepdims=True) * noise
+    )
 
 
 def _ricker(frequency, peak):
@@ -195,7 +224,9 @@ def _ricker(frequency, peak):
 def _to_grey(rng, section):
     """Returns uint8: automatic gain control of some strength, then contrast and brightness."""
     window = 31
-    energy = np.cumsum(np.pad(section**2, ((0, 0), (window // 2 + 1, window // 2), (0, 0)), "edge"), 1)
+    energy = np.cumsum(
+        np.pad(section**2, ((0, 0), (window // 2 + 1, window // 2), (0, 0)), "edge"), 1
+    )
     local = np.sqrt((energy[:, window:] - energy[:, :-window]) / window)
     local += 0.1 * local.mean(axis=(1, 2), keepdims=True) + 1e-6
     section = section / local ** _uniform(rng, 0.2, 0.9)

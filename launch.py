@@ -1,0 +1,81 @@
+"""The command line of saltjax: flags and dispatch.
+
+python launch.py --config=configs/unet_strided.py --config.model.skip=False
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from saltjax import run
+from saltjax.errors import InputError
+
+MODES = ("train", "check", "compare")
+
+FLAGS = flags.FLAGS
+flags.DEFINE_boolean("help", False, "Show this help.", short_name="h")
+flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+flags.DEFINE_string(
+    "workdir", "", "The run's folder; compare: the folder that holds the runs."
+)
+flags.DEFINE_boolean(
+    "overwrite", False, "Start anew, deleting what the run's folder holds."
+)
+config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/; --config.KEY=VALUE overrides."
+)
+
+
+def parse(argv: list[str]) -> None:
+    """Parses the command line; raises InputError for anything that is not a known flag."""
+    try:
+        stray = FLAGS(argv)[1:]
+        if FLAGS.config is not None:
+            FLAGS.config.to_dict()  # a file that could not be loaded says so on its first use
+    except Exception as error:
+        raise InputError(
+            f"{error}\nSee python launch.py --help, and configs/default.py"
+        ) from error
+    if stray:
+        raise InputError(f"unexpected: {' '.join(stray)}; every option starts with --")
+
+
+def main() -> None:
+    """Runs the mode that the flags name."""
+    if FLAGS.help:
+        print(__doc__)
+        print(FLAGS.main_module_help())
+        return
+    if FLAGS.mode == "compare":
+        from saltjax import compare
+
+        compare.compare(pathlib.Path(FLAGS.workdir or "runs"))
+        return
+    if FLAGS.config is None:
+        raise InputError(
+            "no --config given; for a first try: --config=configs/quickstart.py"
+        )
+    flag = FLAGS["config"]
+    overrides = config_flags.get_override_values(flag)
+    workdir = FLAGS.workdir or run.default_workdir(
+        config_flags.get_config_filename(flag), overrides
+    )
+    if FLAGS.mode == "check":
+        from saltjax import explore
+
+        explore.check(FLAGS.config, pathlib.Path(workdir))
+    else:
+        from saltjax import train
+
+        train.train(FLAGS.config, pathlib.Path(workdir), FLAGS.overwrite)
+
+
+if __name__ == "__main__":
+    try:
+        parse(sys.argv)
+        main()
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)

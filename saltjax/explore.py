@@ -1,0 +1,81 @@
+"""The look at the data before training: read, check, describe, draw."""
+
+import pathlib
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from saltjax import console, data, plots, settings, synthetic
+from saltjax.errors import InputError
+
+
+def load_tiles(config: ConfigDict) -> data.Tiles:
+    """Returns the tiles of `config.data`: a checked folder, or built-in sections."""
+    if config.data.dir:
+        return data.read_folder(config.data.dir, console.track)
+    return synthetic.make_tiles(config.data.synthetic_count, config.seed)
+
+
+def source_line(tiles: data.Tiles) -> str:
+    """Returns what the data are, in words for the screen and the figures."""
+    if tiles.source == "synthetic":
+        return "built-in synthetic sections, no real data"
+    return f"tiles of {pathlib.Path(tiles.directory).name}"
+
+
+def split_tiles(tiles: data.Tiles, config: ConfigDict) -> dict[str, np.ndarray]:
+    """Returns the indices of training, validation and test tiles.
+
+    Raises:
+      InputError: if there are too few tiles for a batch, or for a part of the split.
+    """
+    split = data.split_indices(len(tiles), config.data.split, config.seed)
+    train, val, test = (len(split[name]) for name in ("train", "val", "test"))
+    if train < config.train.batch_size or not val or not test:
+        raise InputError(
+            f"{len(tiles)} tiles split into {train} for training, {val} for validation and {test} "
+            f"for the test; expected at least one batch ({config.train.batch_size}) and one tile "
+            "each: give more tiles, another data.split or a smaller train.batch_size"
+        )
+    return split
+
+
+def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:
+    """Prints the tiles' statistics and draws examples.png and coverage.png into `plots_dir`."""
+    stats = data.statistics(tiles)
+    n = stats["tiles"]
+    console.say(f"Data       {n} tiles of {stats['width']}×{stats['height']} pixels")
+    console.say(
+        f"           {stats['empty_masks']} without salt ({stats['empty_masks'] / n:.1%}), "
+        f"{stats['full_masks']} all salt, salt covers {stats['salt_coverage']:.1%} of pixels"
+    )
+    console.say(f"           {stats['constant_images']} images of one constant value")
+    histogram = stats["coverage_histogram"]
+    widest = max(max(histogram), 1)
+    console.say("           salt coverage of the tiles with salt:")
+    for i, count in enumerate(histogram):
+        bar = "█" * round(24 * count / widest)
+        console.say(f"           {10 * i:3d}–{10 * (i + 1):3d} % {count:6d} {bar}")
+    source = source_line(tiles)
+    plots_dir.mkdir(parents=True, exist_ok=True)
+    chosen = np.random.default_rng(seed).permutation(n)[: plots.EXAMPLES]
+    plots.examples(tiles.images[chosen], tiles.labels[chosen, :, :, 0], source).savefig(
+        plots_dir / "examples.png"
+    )
+    plots.coverage(data.salt_coverage(tiles.labels), source).savefig(
+        plots_dir / "coverage.png"
+    )
+
+
+def check(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Reads and describes the data of a config, without training; figures go to the run's plots."""
+    settings.check(config)
+    tiles = load_tiles(config)
+    split = split_tiles(tiles, config)
+    console.say(f"Source     {source_line(tiles)}")
+    describe(tiles, workdir / "plots", config.seed)
+    console.say(
+        "Split      " + ", ".join(f"{len(ids)} {name}" for name, ids in split.items())
+    )
+    console.say(f"Figures    {workdir / 'plots'}")
+    console.say("No bad files.")

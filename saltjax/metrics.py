@@ -1,0 +1,145 @@
+"""Scores of probabilities and masks against labels, with bootstrap intervals.
+
+One rule everywhere: a pixel is predicted salt where its probability >= the threshold.
+"""
+
+import numpy as np
+from sklearn import metrics as sklearn_metrics
+
+KAGGLE_IOU_THRESHOLDS = np.arange(0.5, 1.0, 0.05)
+STUDY_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def precision_recall(prob: np.ndarray, label: np.ndarray) -> dict:
+    """Returns the precision-recall curve over all pixels and its F1-optimal point.
+
+    Args:
+      prob: float32[...], probabilities of salt.
+      label: uint8[...], the same shape, 1 where salt.
+
+    Returns:
+      `precision`, `recall` float64[K] and `thresholds` float32[K], rising; `average_precision`;
+      `best`, the index of the greatest F1, and `best_f1`. Labels without any salt have no curve:
+      one point of zeros at 0.5 then.
+    """
+    label = label.ravel()
+    if not label.any():
+        precision, recall, thresholds = (
+            np.zeros(1),
+            np.zeros(1),
+            np.full(1, 0.5, np.float32),
+        )
+        average = 0.0
+    else:
+        curve = sklearn_metrics.precision_recall_curve(label, prob.ravel())
+        precision, recall, thresholds = curve
+        # Scikit-learn's average_precision_score sums this curve too, after sorting all pixels anew.
+        average = -np.sum(np.diff(recall) * precision[:-1])
+        # The curve ends with a point at recall 0 that no threshold reaches.
+        precision, recall = precision[:-1], recall[:-1]
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    best = int(np.argmax(f1))
+    return {
+        "precision": precision,
+        "recall": recall,
+        "thresholds": thresholds,
+        "average_precision": float(average),
+        "best": best,
+        "best_f1": float(f1[best]),
+    }
+
+
+def accuracy(prob: np.ndarray, label: np.ndarray, threshold: float) -> float:
+    """Returns the share of pixels whose prediction at the threshold equals the label."""
+    return float(np.mean((prob >= np.float32(threshold)) == (label > 0)))
+
+
+def confusion(prob: np.ndarray, label: np.ndarray, threshold: float) -> np.ndarray:
+    """Returns int64[N, 4], true positive, false positive, false negative, true negative pixels.
+
+    Args:
+      prob: float32[N, H, W], probabilities of salt.
+      label: uint8[N, H, W], 1 where salt.
+      threshold: a probability.
+    """
+    predicted, actual = prob >= np.float32(threshold), label > 0
+    cells = (
+        predicted & actual,
+        predicted & ~actual,
+        ~predicted & actual,
+        ~predicted & ~actual,
+    )
+    return np.stack([cell.sum(axis=(1, 2)) for cell in cells], axis=1)
+
+
+def _ratio(part, whole, empty):
+    """Returns part / whole, and `empty` where whole is 0."""
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), empty)
+
+
+def tile_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns `iou`, `dice` and `kaggle_map` of each tile, float64[N], for `confusion` counts.
+
+    An empty prediction on an empty mask counts 1 in all three. `kaggle_map` is the challenge's
+    precision for one object a tile: the share of the ten thresholds 0.5, 0.55, … 0.95 that the
+    IoU is strictly greater than; on an empty mask any predicted pixel makes it 0.
+    """
+    tp, fp, fn, _ = counts.T
+    iou = _ratio(tp, tp + fp + fn, 1.0)
+    # In integers, for an IoU that equals a threshold must not count: 20·tp > (10 + k)·union.
+    steps = np.rint(KAGGLE_IOU_THRESHOLDS * 20).astype(int)
+    hits = (20 * tp)[:, None] > steps * (tp + fp + fn)[:, None]
+    return {
+        "iou": iou,
+        "dice": _ratio(2 * tp, 2 * tp + fp + fn, 1.0),
+        "kaggle_map": np.where(tp + fp + fn == 0, 1.0, hits.mean(axis=1)),
+    }
+
+
+def pooled_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns accuracy, precision, recall and F1 over all pixels of the last but one axis.
+
+    `counts` [..., 4] are `confusion` counts, already summed over tiles. A precision without any
+    predicted salt, and a recall without any salt, are 0, as in scikit-learn.
+    """
+    tp, fp, fn, tn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    return {
+        "accuracy": _ratio(tp + tn, tp + fp + fn + tn, 0.0),
+        "precision": _ratio(tp, tp + fp, 0.0),
+        "recall": _ratio(tp, tp + fn, 0.0),
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn, 0.0),
+    }
+
+
+def native_scores(
+    counts: np.ndarray, seed: int, resamples: int = 1000
+) -> dict[str, dict]:
+    """Returns {"value", "low", "high"} of each score over tiles, with its 95 % interval.
+
+    `iou`, `dice` and `kaggle_map` are means over tiles; accuracy, precision, recall and F1 are
+    over all pixels. The intervals are percentile bootstraps (Efron 1979) that resample tiles.
+
+    Args:
+      counts: int64[N, 4] from `confusion`.
+      seed: of the resampling.
+      resamples: how many.
+    """
+    n = len(counts)
+    rng = np.random.default_rng(seed)
+    # How often each tile is drawn; a row is a resample.
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    scores = {}
+    for name, values in tile_scores(counts).items():
+        scores[name] = _interval(values.mean(), weights @ values / n)
+    totals, resampled = (
+        pooled_scores(counts.sum(axis=0)),
+        pooled_scores(weights @ counts),
+    )
+    for name in ("accuracy", "precision", "recall", "f1"):
+        scores[name] = _interval(totals[name], resampled[name])
+    return scores
+
+
+def _interval(value, resampled) -> dict[str, float]:
+    low, high = np.percentile(resampled, (2.5, 97.5))
+    return {"value": float(value), "low": float(low), "high": float(high)}

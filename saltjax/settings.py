@@ -1,0 +1,83 @@
+"""Checks of a config's values, so that a mistake is told before any work is done."""
+
+from ml_collections import ConfigDict
+
+from saltjax import resize
+from saltjax.errors import InputError
+
+CHOICES = {
+    "data.resize": resize.METHODS,
+    "model.name": ("unet", "fcn"),
+    "model.downsample": ("max_pool", "strided"),
+    "model.upsample": ("transposed", "bilinear"),
+    "model.norm": ("none", "batch", "group"),
+}
+# (least, greatest, whether the greatest is allowed)
+RANGES = {
+    "seed": (0, 2**31, False),
+    "data.image_size": (8, 4096, True),
+    "data.synthetic_count": (1, 1_000_000, True),
+    "model.dropout": (0, 1, False),
+    "train.epochs": (1, 1_000_000, True),
+    "train.batch_size": (1, 65536, True),
+    "train.cpu_devices": (0, 1024, True),
+    "optim.weight_decay": (0, 1, True),
+    "plateau.patience": (0, 1_000_000, True),
+    "early_stopping.patience": (1, 1_000_000, True),
+}
+POSITIVE = {"optim.learning_rate": 1000.0, "plateau.factor": 1.0}
+UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError naming every setting that is out of its range or not among its choices."""
+    problems = []
+    flat = {key: config[key] for key in [*CHOICES, *RANGES, *POSITIVE]}
+    for key, choices in CHOICES.items():
+        if flat[key] not in choices:
+            problems.append(
+                f"config.{key}={flat[key]!r}; expected one of {', '.join(choices)}"
+            )
+    for key, (low, high, closed) in RANGES.items():
+        if not (low <= flat[key] <= high) or (flat[key] == high and not closed):
+            bound = f"at most {high}" if closed else f"less than {high}"
+            problems.append(
+                f"config.{key}={flat[key]}; expected at least {low} and {bound}"
+            )
+    for key, high in POSITIVE.items():
+        if not 0 < flat[key] <= high:
+            problems.append(
+                f"config.{key}={flat[key]}; expected more than 0 and at most {high}"
+            )
+    problems += _check_split(config.data.split) + _check_model(config.model)
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def _check_split(split) -> list[str]:
+    found = f"config.data.split={tuple(split)}; expected"
+    if len(split) != 3 or not all(isinstance(x, (int, float)) and x > 0 for x in split):
+        return [f"{found} three positive shares: training, validation, test"]
+    if abs(sum(split) - 1) > 1e-6:
+        return [f"{found} shares that sum to 1, not {sum(split):g}"]
+    return []
+
+
+def _check_model(model: ConfigDict) -> list[str]:
+    problems = []
+    features = tuple(model.features)
+    if not features or not all(isinstance(f, int) and 1 <= f <= 4096 for f in features):
+        problems.append(
+            f"config.model.features={features}; expected channels of 1 to 4096 a level"
+        )
+    if len(features) > 8:
+        problems.append(
+            f"config.model.features has {len(features)} levels; expected at most 8"
+        )
+    if model.name == "fcn":
+        for key, default in UNET_ONLY.items():
+            if model[key] != default:
+                problems.append(
+                    f"config.model.{key}={model[key]}: only a unet has this; leave it"
+                )
+    return problems
