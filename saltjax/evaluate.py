@@ -81,13 +81,6 @@ def predict_tiles(
     return Outputs(indices, **_means(sums), **arrays)
 
 
-def tile_iou(outputs: Outputs, labels: np.ndarray, threshold: float) -> np.ndarray:
-    """Returns float64[N], the IoU of each tile with its label uint8[N, H, W] at that threshold."""
-    return metrics.tile_scores(
-        metrics.confusion(outputs.prob_native, labels, threshold)
-    )["iou"]
-
-
 def _means(sums: list[dict[str, np.ndarray]]) -> dict[str, float]:
     loss, correct, count = (
         sum(float(s[key]) for s in sums) for key in ("loss", "correct", "count")

@@ -51,11 +51,12 @@ def curves(history: list[dict], best_epoch: int, source: str) -> Figure:
             label=f"best, epoch {best_epoch}",
         )
         axes.set(xlabel="Epoch", ylabel=label)
-        axes.legend(frameon=False, fontsize=8)
+    loss.legend(frameon=False, fontsize=8)
     rate.step(
         epochs, [row["learning_rate"] for row in history], where="mid", color=GREEN
     )
     rate.set(xlabel="Epoch", ylabel="Learning rate", yscale="log")
+    rate.margins(y=0.3)
     for axes in (loss, accuracy, rate):
         _tidy(axes)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -181,9 +182,11 @@ def predictions(
     titles = ("Image", "Mask", "Probability of salt", f"Prediction (≥ {threshold:.2f})")
     for axes, title in zip(grid[0], titles):
         axes.set_title(title, fontsize=9)
-    figure.colorbar(
-        shown, ax=grid[:, 2].tolist(), shrink=0.5, aspect=30, pad=0.02
-    ).ax.tick_params(labelsize=7)
+    bar = figure.colorbar(
+        shown, ax=grid.ravel().tolist(), shrink=0.6, aspect=40, pad=0.01
+    )
+    bar.set_label("Probability of salt", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
     handles = [
         grid[0, 3].plot([], [], color=c, label=t)[0]
         for c, t in ((BLUE, "mask"), (ORANGE, "prediction"))
@@ -207,3 +210,39 @@ def _outline(axes, mask, color) -> None:
         x, y = np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1)
         axes.contour(x, y, padded, levels=[0.5], colors=color, linewidths=1.3)
         axes.set(xlim=(-0.8, mask.shape[1] - 0.2), ylim=(mask.shape[0] - 0.2, -0.8))
+
+
+def comparison(results: dict[str, dict]) -> Figure:
+    """Test scores of several runs; `results` maps names to the contents of result.json."""
+    synthetic = {r["data"]["source"] == "synthetic" for r in results.values()}
+    source = {
+        frozenset({True}): "built-in synthetic sections, no real data",
+        frozenset({False}): "tiles of a folder",
+    }.get(
+        frozenset(synthetic),
+        "some runs on synthetic sections, some on tiles of a folder",
+    )
+    names = list(results)
+    rows = np.arange(len(names))
+    figure = _figure(11, 1.3 + 0.42 * len(names), source)
+    panels = figure.subplots(1, 4, sharey=True)
+    for axes, key, title in zip(
+        panels,
+        ("loss", "accuracy", "f1"),
+        ("Test loss (BCE)", "Test accuracy", "Test F1"),
+    ):
+        values = [r["test"][key] for r in results.values()]
+        axes.plot(values, rows, "o", color=BLUE)
+        axes.set_xlabel(title)
+    native = [r["test_native"]["iou"] for r in results.values()]
+    value = np.array([s["value"] for s in native])
+    errors = [value - [s["low"] for s in native], [s["high"] for s in native] - value]
+    panels[3].errorbar(value, rows, xerr=errors, fmt="o", color=BLUE, capsize=3)
+    panels[3].set_xlabel("Mean IoU, 95 % interval")
+    panels[0].set_yticks(rows, names, fontsize=8)
+    panels[0].invert_yaxis()
+    for axes in panels:
+        axes.margins(x=0.15, y=0.2)
+        axes.locator_params(axis="x", nbins=4)
+        _tidy(axes)
+    return figure

@@ -18,6 +18,7 @@ from saltjax import (
     devices,
     evaluate,
     explore,
+    metrics,
     models,
     optimizer,
     plots,
@@ -343,12 +344,15 @@ def draw(
         "thresholds": plots.thresholds(scores["thresholds"], threshold, source),
     }
     labels = setup.tiles.labels[report.test.indices, :, :, 0]
-    iou = evaluate.tile_iou(report.test, labels, threshold)
+    counts = metrics.confusion(report.test.prob_native, labels, threshold)
+    iou = metrics.tile_scores(counts)["iou"]
     salt = np.flatnonzero(labels.any(axis=(1, 2)))
     chosen = np.random.default_rng(setup.config.seed).permutation(salt)[
         : plots.EXAMPLES
     ]
-    worst = np.argsort(iou, kind="stable")[: plots.EXAMPLES]
+    # Of tiles with the same IoU, often 0, the ones with more wrong pixels are worse.
+    wrong = counts[:, 1] + counts[:, 2]
+    worst = np.lexsort((-wrong, iou))[: plots.EXAMPLES]
     for name, rows in (("predictions", chosen), ("worst", worst)):
         indices = report.test.indices[rows]
         figures[name] = plots.predictions(
