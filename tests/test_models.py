@@ -1,0 +1,143 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from saltjax import models
+
+STUDY = {
+    "unet": (models.UNet(), 1_941_105),
+    "unet_strided": (models.UNet(downsample="strided"), 2_137_185),
+    "no skip": (models.UNet(downsample="strided", skip=False), 1_941_345),
+    "fcn": (models.FCN(), 1_179_025),
+}
+
+
+def initialise(model, shape=(2, 16, 16, 3), seed=0):
+    variables = model.init(jax.random.key(seed), jnp.zeros(shape))
+    # Biases start at zero; random ones let a test see where each is added.
+    leaves, tree = jax.tree.flatten(variables["params"])
+    rng = np.random.default_rng(seed)
+    leaves = [x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) for x in leaves]
+    return variables | {"params": jax.tree.unflatten(tree, leaves)}
+
+
+@pytest.mark.parametrize("name", STUDY)
+def test_parameter_counts_are_the_studys(name):
+    model, expected = STUDY[name]
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 128, 128, 3)))
+    assert models.count_parameters(shapes["params"]) == expected
+
+
+@pytest.mark.parametrize(("strided", "skip"), [(False, True), (True, True), (True, False)])
+def test_unet_equals_numpy(strided, skip):
+    kind = "strided" if strided else "max_pool"
+    model = models.UNet(features=(4, 6, 10), downsample=kind, skip=skip)
+    variables = initialise(model)
+    image = np.random.default_rng(1).random((2, 16, 16, 3), np.float32)
+    expected = reference.unet(image, variables["params"], 3, strided, skip)
+    logits = model.apply(variables, image)
+    assert logits.dtype == jnp.float32
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_fcn_equals_numpy():
+    model = models.FCN(features=(4, 6))
+    variables = initialise(model)
+    image = np.random.default_rng(1).random((2, 9, 7, 3), np.float32)
+    expected = reference.fcn(image, variables["params"], 2)
+    np.testing.assert_allclose(model.apply(variables, image), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (8, 8), (13, 21), (101, 101)])
+def test_any_height_and_width_is_padded_inside_and_cropped_back(shape):
+    model = models.UNet(features=(2, 3, 4, 5), downsample="strided")
+    variables = initialise(model)
+    image = np.random.default_rng(2).random((1, *shape, 3), np.float32)
+    logits = model.apply(variables, image)
+    assert logits.shape == (1, *shape, 1)
+    # The same as the mirrored image at a size that the depth divides.
+    extra = [(0, -n % 8) for n in shape]
+    mirrored = np.pad(image, ((0, 0), *extra, (0, 0)), mode="symmetric")
+    whole = reference.unet(mirrored, variables["params"], 4, True, True)
+    np.testing.assert_allclose(logits, whole[:, : shape[0], : shape[1]], atol=1e-5)
+
+
+def test_kernels_start_he_normal_and_biases_at_zero():
+    params = models.UNet().init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    for name, fan_in in (("encoder4", 9 * 128), ("encoder3", 9 * 64)):
+        kernel = params[name]["conv1"]["kernel"]
+        assert float(kernel.std()) == pytest.approx(np.sqrt(2 / fan_in), rel=0.02)
+        assert not params[name]["conv1"]["bias"].any()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "has"),
+    [
+        ("norm", "batch", ("encoder0", "norm2", "scale")),
+        ("norm", "group", ("decoder0", "norm1", "bias")),
+        ("upsample", "bilinear", ("up0", "conv", "kernel")),
+    ],
+)
+def test_each_field_changes_the_network(field, value, has):
+    plain = models.UNet(features=(4, 6))
+    changed = plain.clone(**{field: value})
+    image = np.random.default_rng(3).random((2, 8, 8, 3), np.float32)
+    variables = initialise(changed, (2, 8, 8, 3))
+    leaf = variables["params"]
+    for key in has:
+        leaf = leaf[key]
+    assert changed.apply(variables, image).shape == (2, 8, 8, 1)
+    plain_shapes = jax.eval_shape(plain.init, jax.random.key(0), image)["params"]
+    assert jax.tree.map(np.shape, variables["params"]) != jax.tree.map(np.shape, plain_shapes)
+
+
+def test_bilinear_upsampling_interpolates():
+    model = models.UNet(features=(3, 4), upsample="bilinear", skip=False)
+    variables = initialise(model, (1, 8, 8, 3))
+    params = variables["params"]
+    image = np.random.default_rng(4).random((1, 8, 8, 3), np.float32)
+    x = reference.block(reference.max_pool(reference.block(image, params["encoder0"])), params["encoder1"])
+    x = x @ np.asarray(params["up0"]["conv"]["kernel"][0, 0], float) + params["up0"]["conv"]["bias"]
+    # Pixel centres: output row r lies at (r + 0.5) / 2 - 0.5 of the input, held at the edges.
+    position = np.clip((np.arange(8) + 0.5) / 2 - 0.5, 0, 3)
+    low = np.minimum(position.astype(int), 2)
+    share = position - low
+    x = x[:, low] * (1 - share)[:, None, None] + x[:, low + 1] * share[:, None, None]
+    x = x[:, :, low] * (1 - share)[:, None] + x[:, :, low + 1] * share[:, None]
+    x = reference.block(x, params["decoder0"])
+    expected = x @ np.asarray(params["head"]["kernel"][0, 0], float) + params["head"]["bias"]
+    np.testing.assert_allclose(model.apply(variables, image), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [models.UNet(features=(4, 6)), models.FCN(features=(4, 6))])
+def test_dropout_only_when_training(model):
+    dropping = model.clone(dropout=0.5)
+    variables = initialise(model, (1, 8, 8, 3))
+    image = np.ones((1, 8, 8, 3), np.float32)
+    np.testing.assert_array_equal(
+        dropping.apply(variables, image), model.apply(variables, image)
+    )
+    outputs = [
+        dropping.apply(variables, image, train=True, rngs={"dropout": jax.random.key(i)})
+        for i in range(2)
+    ]
+    assert not np.allclose(*outputs)
+
+
+def test_batch_norm_leaves_out_invalid_examples():
+    model = models.UNet(features=(4, 6), norm="batch")
+    image = np.random.default_rng(5).random((3, 8, 8, 3), np.float32)
+    variables = initialise(model, (3, 8, 8, 3))
+    valid = jnp.array([True, True, False])
+    spoiled = image.copy()
+    spoiled[2] = 100
+    (a, stats_a), (b, stats_b) = (
+        model.apply(variables, x, train=True, valid=valid, mutable=["batch_stats"])
+        for x in (image, spoiled)
+    )
+    np.testing.assert_allclose(a[:2], b[:2], atol=1e-5)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), stats_a, stats_b)
+    alone, _ = model.apply(variables, image[:2], train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(a[:2], alone, atol=1e-5)
