@@ -34,9 +34,13 @@ def parse(argv: list[str]) -> None:
         stray = FLAGS(argv)[1:]
         if FLAGS.config is not None:
             FLAGS.config.to_dict()  # a file that could not be loaded says so on its first use
+    except flags.Error as error:
+        raise InputError(f"{error}\nSee python launch.py --help") from error
     except Exception as error:
+        given = " ".join(arg for arg in argv if arg.startswith("--config"))
+        cause = error.__cause__ or error
         raise InputError(
-            f"{error}\nSee python launch.py --help, and configs/default.py"
+            f"{given}: {type(cause).__name__}: {cause}\nconfigs/default.py has all settings"
         ) from error
     if stray:
         raise InputError(f"unexpected: {' '.join(stray)}; every option starts with --")

@@ -100,7 +100,7 @@ def _open_png(path: pathlib.Path) -> Image.Image:
     except PermissionError:
         raise ValueError("no permission to read it") from None
     except Image.UnidentifiedImageError:
-        raise ValueError("not a PNG file") from None
+        raise ValueError("not a PNG file, or its header is damaged") from None
     except Exception as error:  # noqa: BLE001 - Pillow raises a dozen types
         raise ValueError(f"damaged PNG: {error}") from None
     raise ValueError(f"{width}×{height} pixels; a tile has at most {MAX_PIXELS}")

@@ -1,5 +1,6 @@
 """The folder of a run: its lock, its config, and the files that tell what happened."""
 
+import contextlib
 import csv
 import fcntl
 import io
@@ -10,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -24,6 +26,8 @@ METRICS = (
     "learning_rate",
     "seconds",
 )
+RUN_FILES = ("config.json", "env.json", "data.json", "metrics.csv", "result.json")
+RUN_FOLDERS = ("checkpoints", "plots")
 PACKAGES = (
     "saltjax",
     "jax",
@@ -53,8 +57,9 @@ def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
     return f"runs/{'-'.join(parts)}"
 
 
-def open_workdir(workdir: pathlib.Path) -> None:
-    """Creates the folder and locks it for as long as this process lives.
+@contextlib.contextmanager
+def lock(workdir: pathlib.Path) -> Iterator[None]:
+    """Creates the folder and holds it: no other process can while this one does.
 
     Raises:
       InputError: if it cannot be made or written, or another process holds it.
@@ -67,38 +72,45 @@ def open_workdir(workdir: pathlib.Path) -> None:
             f"--workdir={workdir}: cannot write there ({error.strerror}); choose another folder"
         ) from None
     try:
-        # The kernel drops the lock with the process, however it ends; the descriptor stays open.
+        # The kernel drops the lock with the process, however it ends.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        yield
+    except BlockingIOError:
         raise InputError(
-            f"--workdir={workdir}: another run is at work in it; wait for it, or choose another folder"
+            f"--workdir={workdir}: another run is at work in it; wait for it, or choose another"
         ) from None
+    finally:
+        os.close(descriptor)
 
 
 def claim(workdir: pathlib.Path, config: dict, overwrite: bool) -> None:
     """Makes the folder this config's: writes config.json, or checks the one that is there.
 
+    `overwrite` deletes the files of an earlier run first, and nothing else.
+
     Raises:
       InputError: if the folder holds a run of another config, naming the keys that differ.
     """
     path = workdir / "config.json"
+    config = json.loads(json.dumps(config))  # as it will be read back: tuples are lists
     if overwrite:
-        for entry in workdir.iterdir():
-            if entry.name != ".lock":
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    if path.exists():
-        differences = config_differences(read_json(path), config)
-        if differences:
-            lines = [
-                f"  {key}: {old!r} there, {new!r} now" for key, old, new in differences
-            ]
-            raise InputError(
-                f"--workdir={workdir} holds a run of another config:\n"
-                + "\n".join(lines)
-                + "\nchoose another --workdir, or start anew with --overwrite"
-            )
-    else:
+        for name in RUN_FILES:
+            (workdir / name).unlink(missing_ok=True)
+        for name in RUN_FOLDERS:
+            shutil.rmtree(workdir / name, ignore_errors=True)
+    if not path.exists():
         write_json(path, config)
+        return
+    differences = config_differences(read_json(path), config)
+    if differences:
+        lines = [
+            f"  {key}: {old!r} there, {new!r} now" for key, old, new in differences
+        ]
+        raise InputError(
+            f"--workdir={workdir} holds a run of another config:\n"
+            + "\n".join(lines)
+            + "\nchoose another --workdir, or start anew with --overwrite"
+        )
 
 
 def config_differences(old: dict, new: dict) -> list[tuple[str, Any, Any]]:

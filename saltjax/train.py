@@ -86,13 +86,17 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
       InputError: for a mistake in config, data or folder.
     """
     settings.check(config)
-    run.open_workdir(workdir)
-    run.claim(workdir, config.to_dict(), overwrite)
-    if (workdir / "result.json").exists():
-        console.say(f"{workdir} is complete.")
-        show_result(run.read_json(workdir / "result.json"))
-        return
+    with run.lock(workdir):
+        run.claim(workdir, config.to_dict(), overwrite)
+        if (workdir / "result.json").exists():
+            console.say(f"{workdir} is complete.")
+            show_result(run.read_json(workdir / "result.json"))
+        else:
+            run_to_end(config, workdir)
 
+
+def run_to_end(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Prepares, restores, trains and finishes the run of a locked folder."""
     devices.configure_cpu(config.train.cpu_devices, config.train.batch_size)
     if not config.data.dir:
         console.say("Training on built-in synthetic sections: this is no real data.")
@@ -279,13 +283,16 @@ def save(workdir: pathlib.Path, state: steps.TrainState, progress: Progress) -> 
     run.write_metrics(workdir, progress.history)
 
 
+def new_progress(learning_rate: float) -> Progress:
+    """Returns the progress before the first epoch."""
+    return Progress(optimizer.Plateau(learning_rate), optimizer.EarlyStopping())
+
+
 def restore(workdir, state: steps.TrainState, learning_rate: float):
     """Returns (state, progress) of the last checkpoint, or of a new run where there is none."""
     path = workdir / "checkpoints/last"
     if not path.exists():
-        return state, Progress(
-            optimizer.Plateau(learning_rate), optimizer.EarlyStopping()
-        )
+        return state, new_progress(learning_rate)
     arrays, meta = checkpoint.restore(path, vars(jax.device_get(state)))
     progress = Progress.from_json(meta)
     run.write_metrics(workdir, progress.history)

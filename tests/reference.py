@@ -41,18 +41,28 @@ def unet(x, params, levels, strided, skip):
     for i in range(levels):
         if i > 0:
             skips.append(x)
-            x = conv3x3(x, params[f"down{i}"]["conv"], stride=2) if strided else max_pool(x)
+            x = (
+                conv3x3(x, params[f"down{i}"]["conv"], stride=2)
+                if strided
+                else max_pool(x)
+            )
         x = block(x, params[f"encoder{i}"])
     for i in reversed(range(levels - 1)):
         x = transposed_conv(x, params[f"up{i}"]["conv"])
         if skip:
             x = np.concatenate([x, skips[i]], axis=-1)
         x = block(x, params[f"decoder{i}"])
-    return x @ np.asarray(params["head"]["kernel"][0, 0], np.float64) + params["head"]["bias"]
+    return (
+        x @ np.asarray(params["head"]["kernel"][0, 0], np.float64)
+        + params["head"]["bias"]
+    )
 
 
 def fcn(x, params, levels):
     """Logits of the study's FCN for the parameters of `models.FCN`."""
     for i in range(levels):
         x = block(x, params[f"block{i}"])
-    return x @ np.asarray(params["head"]["kernel"][0, 0], np.float64) + params["head"]["bias"]
+    return (
+        x @ np.asarray(params["head"]["kernel"][0, 0], np.float64)
+        + params["head"]["bias"]
+    )

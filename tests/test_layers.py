@@ -30,16 +30,18 @@ def test_transposed_conv_is_linens():
     params = fast.init(jax.random.key(0), x)["params"]
     params["bias"] = jnp.arange(4.0)
     plain = nn.ConvTranspose(4, (2, 2), (2, 2))
-    assert jax.tree.map(jnp.shape, plain.init(jax.random.key(0), x)["params"]) == jax.tree.map(
-        jnp.shape, params
-    )
+    assert jax.tree.map(
+        jnp.shape, plain.init(jax.random.key(0), x)["params"]
+    ) == jax.tree.map(jnp.shape, params)
 
     def apply_plain(params, x):
         # Linen's kernel runs against the output's direction; ours, like PyTorch's, along it.
         flipped = params | {"kernel": params["kernel"][::-1, ::-1]}
         return plain.apply({"params": flipped}, x)
 
-    fast_values = values_and_gradients(lambda p, x: fast.apply({"params": p}, x), params, x)
+    fast_values = values_and_gradients(
+        lambda p, x: fast.apply({"params": p}, x), params, x
+    )
     plain_values = values_and_gradients(apply_plain, params, x)
     assert fast_values[0].shape == (2, 10, 14, 4)
     assert_same(fast_values, plain_values)

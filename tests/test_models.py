@@ -30,7 +30,9 @@ def test_parameter_counts_are_the_studys(name):
     assert models.count_parameters(shapes["params"]) == expected
 
 
-@pytest.mark.parametrize(("strided", "skip"), [(False, True), (True, True), (True, False)])
+@pytest.mark.parametrize(
+    ("strided", "skip"), [(False, True), (True, True), (True, False)]
+)
 def test_unet_equals_numpy(strided, skip):
     kind = "strided" if strided else "max_pool"
     model = models.UNet(features=(4, 6, 10), downsample=kind, skip=skip)
@@ -90,7 +92,9 @@ def test_each_field_changes_the_network(field, value, has):
         leaf = leaf[key]
     assert changed.apply(variables, image).shape == (2, 8, 8, 1)
     plain_shapes = jax.eval_shape(plain.init, jax.random.key(0), image)["params"]
-    assert jax.tree.map(np.shape, variables["params"]) != jax.tree.map(np.shape, plain_shapes)
+    assert jax.tree.map(np.shape, variables["params"]) != jax.tree.map(
+        np.shape, plain_shapes
+    )
 
 
 def test_bilinear_upsampling_interpolates():
@@ -98,8 +102,14 @@ def test_bilinear_upsampling_interpolates():
     variables = initialise(model, (1, 8, 8, 3))
     params = variables["params"]
     image = np.random.default_rng(4).random((1, 8, 8, 3), np.float32)
-    x = reference.block(reference.max_pool(reference.block(image, params["encoder0"])), params["encoder1"])
-    x = x @ np.asarray(params["up0"]["conv"]["kernel"][0, 0], float) + params["up0"]["conv"]["bias"]
+    x = reference.block(
+        reference.max_pool(reference.block(image, params["encoder0"])),
+        params["encoder1"],
+    )
+    x = (
+        x @ np.asarray(params["up0"]["conv"]["kernel"][0, 0], float)
+        + params["up0"]["conv"]["bias"]
+    )
     # Pixel centres: output row r lies at (r + 0.5) / 2 - 0.5 of the input, held at the edges.
     position = np.clip((np.arange(8) + 0.5) / 2 - 0.5, 0, 3)
     low = np.minimum(position.astype(int), 2)
@@ -107,11 +117,15 @@ def test_bilinear_upsampling_interpolates():
     x = x[:, low] * (1 - share)[:, None, None] + x[:, low + 1] * share[:, None, None]
     x = x[:, :, low] * (1 - share)[:, None] + x[:, :, low + 1] * share[:, None]
     x = reference.block(x, params["decoder0"])
-    expected = x @ np.asarray(params["head"]["kernel"][0, 0], float) + params["head"]["bias"]
+    expected = (
+        x @ np.asarray(params["head"]["kernel"][0, 0], float) + params["head"]["bias"]
+    )
     np.testing.assert_allclose(model.apply(variables, image), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", [models.UNet(features=(4, 6)), models.FCN(features=(4, 6))])
+@pytest.mark.parametrize(
+    "model", [models.UNet(features=(4, 6)), models.FCN(features=(4, 6))]
+)
 def test_dropout_only_when_training(model):
     dropping = model.clone(dropout=0.5)
     variables = initialise(model, (1, 8, 8, 3))
@@ -120,7 +134,9 @@ def test_dropout_only_when_training(model):
         dropping.apply(variables, image), model.apply(variables, image)
     )
     outputs = [
-        dropping.apply(variables, image, train=True, rngs={"dropout": jax.random.key(i)})
+        dropping.apply(
+            variables, image, train=True, rngs={"dropout": jax.random.key(i)}
+        )
         for i in range(2)
     ]
     assert not np.allclose(*outputs)
@@ -138,6 +154,8 @@ def test_batch_norm_leaves_out_invalid_examples():
         for x in (image, spoiled)
     )
     np.testing.assert_allclose(a[:2], b[:2], atol=1e-5)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), stats_a, stats_b)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), stats_a, stats_b
+    )
     alone, _ = model.apply(variables, image[:2], train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(a[:2], alone, atol=1e-5)

@@ -47,7 +47,9 @@ def test_plateau_leaves_a_rate_that_would_change_by_less_than_eps():
 
 
 def test_plateau_with_other_factor_and_patience():
-    assert plateau_rates([1.0, 1.0, 1.0], 0.4, factor=0.5, patience=0) == pytest.approx([0.4, 0.2, 0.1])
+    assert plateau_rates([1.0, 1.0, 1.0], 0.4, factor=0.5, patience=0) == pytest.approx(
+        [0.4, 0.2, 0.1]
+    )
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def test_labels_stay_binary_and_follow_the_image(method):
     found = np.asarray(resize.label_to_network(label, 128, method))
     assert set(np.unique(found)) == {0.0, 1.0}
     like = "nearest" if method == "bilinear" else method
-    np.testing.assert_allclose(found[..., 0], resize.image_to_network(image, 128, like)[..., 0])
+    np.testing.assert_allclose(
+        found[..., 0], resize.image_to_network(image, 128, like)[..., 0]
+    )
 
 
 @pytest.mark.parametrize("method", ["nearest", "pad"])
@@ -51,7 +53,9 @@ def test_back_to_native_is_the_exact_inverse(method, shape):
 @pytest.mark.parametrize("shape", [(101, 101), (300, 40)])
 def test_back_to_native_keeps_places(method, shape):
     # A ramp down the rows comes back as the same ramp, up to a pixel of either grid.
-    ramp = np.tile(np.linspace(0, 1, 128, dtype=np.float32)[:, None], (1, 128))[None, :, :, None]
+    ramp = np.tile(np.linspace(0, 1, 128, dtype=np.float32)[:, None], (1, 128))[
+        None, :, :, None
+    ]
     native = resize.probability_to_native(ramp, shape, method)
     expected = (np.arange(shape[0]) + 0.5) / shape[0]
     step = 1 / min(128, shape[0])

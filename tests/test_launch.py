@@ -1,0 +1,285 @@
+"""The program started as a user starts it."""
+
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = (
+    "--config.data.synthetic_count=50",
+    "--config.data.image_size=16",
+    "--config.model.features=(4,8)",
+    "--config.train.batch_size=8",
+    "--config.train.epochs=2",
+)
+RESULT_KEYS = {
+    "status": str,
+    "parameters": int,
+    "epochs": int,
+    "best_epoch": int,
+    "stopped_early": bool,
+    "train_seconds": float,
+    "data": {"source": str, "dir": str, "train": int, "val": int, "test": int},
+    "threshold": {"value": float, "f1": float},
+    "thresholds": list,
+    "average_precision": float,
+    "test": dict.fromkeys(
+        (
+            "loss",
+            "accuracy",
+            "accuracy_at_threshold",
+            "precision",
+            "recall",
+            "f1",
+            "average_precision",
+        ),
+        float,
+    ),
+    "test_native": {
+        name: {"value": float, "low": float, "high": float}
+        for name in (
+            "iou",
+            "dice",
+            "kaggle_map",
+            "accuracy",
+            "precision",
+            "recall",
+            "f1",
+        )
+    },
+}
+
+
+def launch(*args, cwd=ROOT):
+    """Runs launch.py; returns the finished process, with stdout and stderr as text."""
+    command = [sys.executable, str(ROOT / "launch.py"), *map(str, args)]
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    return subprocess.run(
+        command,
+        check=False,
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def assert_shape(value, expected):
+    if isinstance(expected, dict):
+        assert set(value) == set(expected)
+        for key in expected:
+            assert_shape(value[key], expected[key])
+    else:
+        assert isinstance(value, expected)
+
+
+def assert_refused(done, *words):
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder of runs with one in it, called `plain`, and what was printed meanwhile."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = launch("--config=configs/quickstart.py", f"--workdir={folder}/plain", *TINY)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_a_run_leaves_what_the_contract_names(runs):
+    folder, printed = runs
+    workdir = folder / "plain"
+    result = json.loads((workdir / "result.json").read_text())
+    assert_shape(result, RESULT_KEYS)
+    assert result["status"] == "completed"
+    assert result["epochs"] == 2
+    assert result["data"] == {
+        "source": "synthetic",
+        "dir": "",
+        "train": 35,
+        "val": 7,
+        "test": 8,
+    }
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["model"]["features"] == [4, 8]
+    assert config["optim"]["weight_decay"] == 0.01
+    facts = json.loads((workdir / "data.json").read_text())
+    splits = facts["splits"]
+    assert {name: len(ids) for name, ids in splits.items()} == {
+        "train": 35,
+        "val": 7,
+        "test": 8,
+    }
+    assert len(set(splits["train"] + splits["val"] + splits["test"])) == 50
+    assert len(facts["content_sha256"]) == 64
+    env = json.loads((workdir / "env.json").read_text())
+    assert env["versions"]["jax"]
+    assert "--config=configs/quickstart.py" in env["command"]
+    with open(workdir / "metrics.csv", newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    for name in ("best", "last"):
+        assert (workdir / "checkpoints" / name).is_dir()
+    # The data's source comes before anything else.
+    assert "built-in synthetic sections" in printed.splitlines()[0]
+    assert "epoch   2/2" in printed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "curves",
+        "precision_recall",
+        "thresholds",
+        "predictions",
+        "worst",
+        "examples",
+        "coverage",
+    ],
+)
+def test_every_figure_is_drawn(runs, name):
+    with Image.open(runs[0] / f"plain/plots/{name}.png") as image:
+        assert min(image.size) > 300
+        # Ink, not a blank page.
+        assert np.asarray(image.convert("L")).std() > 10
+
+
+def test_a_finished_run_prints_its_result_and_does_nothing(runs):
+    workdir = runs[0] / "plain"
+    before = (workdir / "result.json").stat().st_mtime_ns
+    done = launch("--config=configs/quickstart.py", f"--workdir={workdir}", *TINY)
+    assert done.returncode == 0
+    assert "complete" in done.stdout
+    loss = json.loads((workdir / "result.json").read_text())["test"]["loss"]
+    assert f"{loss:.4f}" in done.stdout
+    assert (workdir / "result.json").stat().st_mtime_ns == before
+
+
+def test_another_config_is_refused_in_that_folder(runs):
+    workdir = runs[0] / "plain"
+    options = (*TINY, "--config.model.skip=False")
+    done = launch("--config=configs/quickstart.py", f"--workdir={workdir}", *options)
+    assert_refused(done, "model.skip: True there, False now", "--overwrite")
+
+
+def test_compare_lists_the_runs_and_what_differs(runs):
+    folder, _ = runs
+    options = (*TINY, "--config.model.skip=False", "--config.model.norm=none")
+    done = launch(
+        "--config=configs/quickstart.py", f"--workdir={folder}/no_skip", *options
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "unfinished").mkdir()
+    (folder / "unfinished/config.json").write_text("{}")
+    done = launch("--mode=compare", f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr
+    assert "unfinished: not complete yet" in done.stdout
+    with open(folder / "compare.csv", newline="") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"plain", "no_skip"}
+    assert (rows["plain"]["model.skip"], rows["no_skip"]["model.skip"]) == (
+        "True",
+        "False",
+    )
+    assert (rows["plain"]["model.norm"], rows["no_skip"]["model.norm"]) == (
+        "group",
+        "none",
+    )
+    assert "model.features" not in rows["plain"]
+    result = json.loads((folder / "plain/result.json").read_text())
+    assert float(rows["plain"]["test loss"]) == result["test"]["loss"]
+    markdown = (folder / "compare.md").read_text().splitlines()
+    assert len(markdown) == 4
+    assert len({line.count("|") for line in markdown}) == 1
+    assert (folder / "compare.png").stat().st_size > 5000
+
+
+def test_check_describes_a_folder_and_trains_nothing(tile_folder, tmp_path):
+    options = (f"--config.data.dir={tile_folder}", "--config.train.batch_size=8")
+    done = launch(
+        "--config=configs/unet.py", "--mode=check", f"--workdir={tmp_path}/r", *options
+    )
+    assert done.returncode == 0, done.stderr
+    assert "30 tiles of 10×12 pixels" in done.stdout
+    assert "8 without salt (26.7%)" in done.stdout
+    assert "21 train" in done.stdout
+    assert {path.name for path in (tmp_path / "r").rglob("*")} == {
+        "plots",
+        "examples.png",
+        "coverage.png",
+    }
+
+
+def test_check_names_bad_files_with_status_2(tile_folder):
+    (tile_folder / "images/t03.png").write_bytes(b"garbage")
+    (tile_folder / "masks/t05.png").unlink()
+    done = launch(
+        "--config=configs/unet.py", "--mode=check", f"--config.data.dir={tile_folder}"
+    )
+    assert_refused(done, "images/t03.png", "images/t05.png", "2 bad file(s)")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((), ["--config"]),
+        (("--config=configs/nowhere.py",), ["configs/nowhere.py"]),
+        (("--config=configs/unet.py", "--config.model.skp=False"), ["skp", "skip"]),
+        (
+            ("--config=configs/unet.py", "--config.train.epochs=many"),
+            ["train.epochs", "many"],
+        ),
+        (
+            ("--config=configs/unet.py", "--config.model.downsample=avg"),
+            ["avg", "strided"],
+        ),
+        (("--config=configs/unet.py", "stray"), ["stray"]),
+        (("--config=configs/unet.py", "--mode=tain"), ["mode", "train"]),
+        (("--config=configs/unet.py", "--workdr=x"), ["workdr", "workdir"]),
+        (("--mode=compare", "--workdir=nowhere"), ["nowhere"]),
+        (("--config=configs/unet.py", "--config.data.dir=nowhere"), ["nowhere/images"]),
+        (
+            ("--config=configs/unet.py", "--config.data.synthetic_count=30"),
+            ["30 tiles split into 21", "train.batch_size"],
+        ),
+    ],
+)
+def test_a_mistake_ends_with_status_2_and_says_which(args, words, tmp_path):
+    done = (
+        launch(*args, f"--workdir={tmp_path}/run")
+        if "--mode=compare" not in args
+        else launch(*args)
+    )
+    assert_refused(done, *words)
+
+
+def test_a_config_that_raises_is_the_users_mistake(tmp_path):
+    (tmp_path / "broken.py").write_text("def get_config():\n    return 1 / 0\n")
+    assert_refused(
+        launch(f"--config={tmp_path}/broken.py"), "division by zero", "broken.py"
+    )
+
+
+def test_help_is_quick_and_lean():
+    done = launch("--help")
+    assert done.returncode == 0
+    assert "--workdir" in done.stdout
+    code = "import sys; sys.argv = ['launch.py', '--help']; import launch; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert not {"jax", "flax", "matplotlib", "sklearn"} & set(loaded)

@@ -1,0 +1,212 @@
+import csv
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+import sklearn.metrics
+from jax.sharding import Mesh
+
+from configs import quickstart
+from saltjax import checkpoint, data, devices, evaluate, models, steps, synthetic, train
+from saltjax.errors import InputError
+
+
+def tiny_config(**overrides):
+    config = quickstart.get_config()
+    config.data.synthetic_count = 50
+    config.data.image_size = 16
+    config.model.features = (4, 8)
+    config.train.batch_size = 8
+    config.train.epochs = 3
+    config.train.cpu_devices = 4
+    config.update_from_flattened_dict(overrides)
+    return config
+
+
+def run_epochs(config, count):
+    setup = train.prepare(config)
+    state = steps.create_state(setup.network, setup.tx, config.seed)
+    state = devices.replicate(state, setup.mesh)
+    progress = train.new_progress(config.optim.learning_rate)
+    for _ in range(count):
+        state, progress = train.run_epoch(state, progress, setup)
+    return setup, state
+
+
+@pytest.mark.parametrize(
+    ("norm", "counts"), [("none", (2, 3, 4)), ("batch", (4,)), ("group", (4,))]
+)
+def test_a_step_does_not_depend_on_the_number_of_devices(norm, counts):
+    model = models.UNet(features=(4, 8), norm=norm)
+    network = steps.Network(model, 16, "nearest")
+    # With SGD at rate 1 the change of the parameters is the gradient.
+    tx = optax.sgd(1.0)
+    tiles = synthetic.make_tiles(5, seed=0)
+    outcomes = []
+    for n in (1, *counts):
+        mesh = Mesh(np.array(jax.devices()[:n]), ("data",))
+        # Five tiles: on three and four devices some hold only what fills the batch up.
+        size = devices.padded_batch_size(5, mesh)
+        (batch,) = data.batches(tiles, np.arange(5), 5, size)
+        state = devices.replicate(steps.create_state(network, tx, seed=0), mesh)
+        state, sums = steps.train_step(
+            state,
+            devices.shard(batch, mesh),
+            np.float32(1),
+            np.int32(0),
+            network=network,
+            tx=tx,
+        )
+        outcomes.append(jax.device_get((state, sums)))
+    assert outcomes[0][1]["count"] == 5 * 16 * 16
+    for outcome in outcomes[1:]:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+            outcome,
+            outcomes[0],
+        )
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    """A run of three epochs, from begin to end."""
+    workdir = tmp_path_factory.mktemp("finished")
+    train.train(tiny_config(), workdir, overwrite=False)
+    return workdir
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
+    finished_run, tmp_path, monkeypatch
+):
+    run_epoch, calls = train.run_epoch, []
+
+    def run_one_epoch(*args):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return run_epoch(*args)
+
+    monkeypatch.setattr(train, "run_epoch", run_one_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(tiny_config(), tmp_path, overwrite=False)
+    assert not (tmp_path / "result.json").exists()
+    monkeypatch.undo()
+    train.train(tiny_config(), tmp_path, overwrite=False)
+
+    results, rows = [], []
+    for path in (finished_run, tmp_path):
+        results.append(
+            json.loads((path / "result.json").read_text()) | {"train_seconds": 0}
+        )
+        with open(path / "metrics.csv", newline="") as file:
+            rows.append([row | {"seconds": ""} for row in csv.DictReader(file)])
+    assert results[0] == results[1]
+    assert len(rows[0]) == 3
+    assert rows[0] == rows[1]
+
+
+def test_result_agrees_with_scikit_learn(finished_run):
+    config = tiny_config()
+    result = json.loads((finished_run / "result.json").read_text())
+    setup = train.prepare(config)
+    like = steps.create_state(setup.network, setup.tx, config.seed)
+    like = jax.device_get({"params": like.params, "batch_stats": like.batch_stats})
+    variables, meta = checkpoint.restore(finished_run / "checkpoints/best", like)
+    assert meta["epoch"] == result["best_epoch"]
+    function = evaluate.eval_function(setup.network, variables, setup.mesh)
+    test, val = (
+        evaluate.predict_tiles(
+            function, setup.tiles, setup.split[name], setup.padded_size
+        )
+        for name in ("test", "val")
+    )
+    label, prob = test.label.ravel(), test.prob.ravel()
+    threshold = np.float32(result["threshold"]["value"])
+    scores = sklearn.metrics
+    expected = {
+        "loss": scores.log_loss(label, prob.astype(np.float64)),
+        "accuracy": np.mean((prob >= 0.5) == label),
+        "accuracy_at_threshold": np.mean((prob >= threshold) == label),
+        "precision": scores.precision_score(label, prob >= threshold),
+        "recall": scores.recall_score(label, prob >= threshold),
+        "f1": scores.f1_score(label, prob >= threshold),
+        "average_precision": scores.average_precision_score(label, prob),
+    }
+    assert result["test"] == pytest.approx(expected, rel=1e-5)
+    average = scores.average_precision_score(val.label.ravel(), val.prob.ravel())
+    assert result["average_precision"] == pytest.approx(average)
+    assert [row["threshold"] for row in result["thresholds"]] == [
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+        0.9,
+    ]
+    for row in result["thresholds"]:
+        at = np.float32(row["threshold"])
+        assert row["test_accuracy"] == pytest.approx(np.mean((prob >= at) == label))
+        found = np.mean((val.prob >= at) == val.label)
+        assert row["val_accuracy"] == pytest.approx(found)
+    # At the tiles' own resolution, one tile after the other.
+    masks = setup.tiles.labels[setup.split["test"], :, :, 0] > 0
+    predicted = test.prob_native >= threshold
+    iou = [
+        (p & m).sum() / (p | m).sum() if (p | m).any() else 1.0
+        for p, m in zip(predicted, masks)
+    ]
+    assert result["test_native"]["iou"]["value"] == pytest.approx(np.mean(iou))
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_is_saved(tmp_path):
+    config = tiny_config(**{"optim.learning_rate": 1000.0, "model.norm": "none"})
+    with pytest.raises(
+        InputError, match=r"epoch \d, step \d+: the training loss is|validation loss"
+    ):
+        train.train(config, tmp_path, overwrite=False)
+
+
+def test_best_epoch_and_schedules_move_on():
+    progress = train.new_progress(1e-3)
+    seen = []
+    for epoch, loss in enumerate([0.5, 0.4, 0.4, 0.6, 0.39995, 0.3], 1):
+        progress = train.after_epoch(
+            progress, {"epoch": epoch, "val_loss": loss}, 0.1, 1
+        )
+        seen.append(
+            (
+                progress.best_epoch,
+                progress.early_stopping.bad_epochs,
+                progress.plateau.learning_rate,
+            )
+        )
+    # By hand. Equal to the best is no new best and resets early stopping; 0.39995 is a new best
+    # for the checkpoint, yet no improvement for the plateau, whose patience of 1 ends at epoch 4.
+    expected = [
+        (1, 0, 1e-3),
+        (2, 0, 1e-3),
+        (2, 0, 1e-3),
+        (2, 1, 1e-4),
+        (5, 0, 1e-4),
+        (6, 0, 1e-4),
+    ]
+    assert seen == [(e, b, pytest.approx(r)) for e, b, r in expected]
+
+
+def test_a_small_unet_finds_the_salt_of_built_in_sections():
+    config = quickstart.get_config()
+    config.data.synthetic_count = 500
+    config.data.image_size = 48
+    config.model.features = (8, 16, 32)
+    config.train.batch_size = 16
+    setup, state = run_epochs(config, 8)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    function = evaluate.eval_function(setup.network, variables, setup.mesh)
+    test = evaluate.predict_tiles(
+        function, setup.tiles, setup.split["test"], setup.padded_size
+    )
+    # Brightness or local variance stay under 0.8: see test_synthetic.py.
+    assert sklearn.metrics.roc_auc_score(test.label.ravel(), test.prob.ravel()) > 0.87
