@@ -1,6 +1,7 @@
 """A training run, from the data to the tested best checkpoint."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -101,15 +102,14 @@ def run_to_end(config: ConfigDict, workdir: pathlib.Path) -> None:
     if not config.data.dir:
         console.say("Training on built-in synthetic sections: this is no real data.")
     setup = prepare(config)
-    state = steps.create_state(setup.network, setup.tx, config.seed)
-    parameters = models.count_parameters(state.params)
+    create = functools.partial(steps.create_state, setup.network, setup.tx, config.seed)
+    parameters = models.count_parameters(jax.eval_shape(create).params)
     show_banner(setup, workdir, parameters)
     explore.describe(setup.tiles, workdir / "plots", config.seed)
     write_facts(setup, workdir)
-    state, progress = restore(workdir, state, config.optim.learning_rate)
+    console.say("Compiling; this takes some seconds …")
+    state, progress = restore(workdir, create(), config.optim.learning_rate)
     state = devices.replicate(state, setup.mesh)
-    if not finished(progress, config):
-        console.say("Compiling the training step; this takes some seconds …")
     while not finished(progress, config):
         state, progress = run_epoch(state, progress, setup)
         save(workdir, state, progress)
