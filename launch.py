@@ -33,8 +33,8 @@ def parse(argv: list[str]) -> None:
     try:
         stray = FLAGS(argv)[1:]
         if FLAGS.config is not None:
-            FLAGS.config.to_dict()  # a file that could not be loaded says so on its first use
-    except flags.Error as error:
+            check_keys(FLAGS.config.to_dict())
+    except (flags.Error, InputError) as error:
         raise InputError(f"{error}\nSee python launch.py --help") from error
     except Exception as error:
         given = " ".join(arg for arg in argv if arg.startswith("--config"))
@@ -46,6 +46,20 @@ def parse(argv: list[str]) -> None:
         raise InputError(f"unexpected: {' '.join(stray)}; every option starts with --")
 
 
+def check_keys(config: dict) -> None:
+    """Raises InputError if a config has not just the keys of configs/default.py."""
+    from configs import default
+
+    known = run.flatten(default.get_config().to_dict()).keys()
+    found = run.flatten(config).keys()
+    if found != known:
+        lacking, unknown = sorted(known - found), sorted(found - known)
+        raise InputError(
+            f"--config: lacks {', '.join(lacking) or 'nothing'}, has unknown "
+            f"{', '.join(unknown) or 'nothing'}; start it from configs/default.py"
+        )
+
+
 def main() -> None:
     """Runs the mode that the flags name."""
     if FLAGS.help:
@@ -53,27 +67,40 @@ def main() -> None:
         print(FLAGS.main_module_help())
         return
     if FLAGS.mode == "compare":
+        refuse("config", "overwrite")
         from saltjax import compare
 
         compare.compare(pathlib.Path(FLAGS.workdir or "runs"))
         return
-    if FLAGS.config is None:
+    config = FLAGS.config
+    if config is None:
         raise InputError(
             "no --config given; for a first try: --config=configs/quickstart.py"
         )
-    flag = FLAGS["config"]
-    overrides = config_flags.get_override_values(flag)
-    workdir = FLAGS.workdir or run.default_workdir(
-        config_flags.get_config_filename(flag), overrides
-    )
+    workdir = pathlib.Path(FLAGS.workdir or default_workdir())
     if FLAGS.mode == "check":
+        refuse("overwrite")
         from saltjax import explore
 
-        explore.check(FLAGS.config, pathlib.Path(workdir))
+        explore.check(config, workdir)
     else:
         from saltjax import train
 
-        train.train(FLAGS.config, pathlib.Path(workdir), FLAGS.overwrite)
+        train.train(config, workdir, FLAGS.overwrite)
+
+
+def refuse(*names: str) -> None:
+    """Raises InputError for a flag that was given and that the mode does not take."""
+    for name in names:
+        if FLAGS[name].present:
+            raise InputError(f"--mode={FLAGS.mode} takes no --{name}")
+
+
+def default_workdir() -> str:
+    """Returns the folder of runs/ that config file and overrides name."""
+    flag = FLAGS["config"]
+    overrides = config_flags.get_override_values(flag)
+    return run.default_workdir(config_flags.get_config_filename(flag), overrides)
 
 
 if __name__ == "__main__":

@@ -52,4 +52,4 @@ def get_config() -> ConfigDict:
     early_stopping.patience = (
         10  # epochs in a row above the best validation loss, then it ends
     )
-    return config
+    return config.lock()  # a misspelt key in a variant raises

@@ -4,7 +4,7 @@ import csv
 import io
 import pathlib
 
-from saltjax import console, plots, run
+from saltjax import console, data, plots, run
 from saltjax.errors import InputError
 
 # Column: how its value is taken from result.json, and how it is written.
@@ -36,7 +36,7 @@ def compare(folder: pathlib.Path) -> None:
     for name, (config, result) in runs.items():
         flat = run.flatten(config)
         cells = {"run": name, "data": data_label(result)}
-        cells |= {key: _text(flat.get(key, "")) for key in settings}
+        cells |= {key: run.value_text(flat.get(key, "")) for key in settings}
         cells |= {
             title: form.format(get(result)) for title, (get, form) in COLUMNS.items()
         }
@@ -91,15 +91,13 @@ def differing_settings(configs: dict[str, dict]) -> list[str]:
 
 def data_label(result: dict) -> str:
     """Returns where a run's tiles come from and how many were trained, validated and tested."""
-    data = result["data"]
+    tiles = result["data"]
     source = (
-        pathlib.Path(data["dir"]).name if data["source"] == "folder" else "synthetic"
+        "synthetic"
+        if tiles["source"] == "synthetic"
+        else data.folder_label(tiles["dir"])
     )
-    return f"{source} {data['train']}/{data['val']}/{data['test']}"
-
-
-def _text(value) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return f"{source} {tiles['train']}/{tiles['val']}/{tiles['test']}"
 
 
 def _print(rows: list[dict[str, str]], titles: list[str]) -> None:

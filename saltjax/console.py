@@ -1,7 +1,6 @@
 """What the user sees: plain lines, and progress bars on a terminal."""
 
 import time
-from collections.abc import Iterable, Iterator
 from typing import Self
 
 import rich.console
@@ -56,11 +55,3 @@ class Bar:
         if not out.is_terminal and now - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = now
             say(f"{self.title} {status} {(self.total - self.done) / rate:.0f} s left")
-
-
-def track(items: Iterable, total: int, unit: str, title: str = "Checking") -> Iterator:
-    """Yields the items under a progress bar."""
-    with Bar(title, total, unit) as bar:
-        for item in items:
-            yield item
-            bar.advance(1)

@@ -6,16 +6,16 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
+from saltjax import console
 from saltjax.errors import InputError
 
 # A tile of this many pixels is no tile: its header lies, or it is a whole section.
 MAX_PIXELS = 2**24
-MAX_REPORTED = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +39,28 @@ class Tiles:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def description(self) -> str:
+        """What the tiles are, for the screen and the figures."""
+        if self.source == "synthetic":
+            return "built-in synthetic sections, no real data"
+        return f"tiles of {folder_label(self.directory)}"
+
     def content_hash(self) -> str:
         """Returns the SHA-256, in hex, over ids, shapes and pixels."""
         digest = hashlib.sha256(repr((self.ids, self.images.shape)).encode())
         digest.update(self.images)
         digest.update(self.labels)
         return digest.hexdigest()
+
+
+def folder_label(directory: str) -> str:
+    """Returns the last two parts of a folder's absolute path.
+
+    >>> folder_label("/data/competition_data/train")
+    'competition_data/train'
+    """
+    return "/".join(pathlib.Path(directory).resolve().parts[-2:])
 
 
 def read_image(path: pathlib.Path) -> np.ndarray:
@@ -106,15 +122,11 @@ def _open_png(path: pathlib.Path) -> Image.Image:
     raise ValueError(f"{width}×{height} pixels; a tile has at most {MAX_PIXELS}")
 
 
-def read_folder(directory: str, progress: Callable = lambda items, **_: items) -> Tiles:
+def read_folder(directory: str) -> Tiles:
     """Reads `images/<id>.png` and `masks/<id>.png` of a folder, every file checked.
 
-    Args:
-      directory: the folder that holds `images` and `masks`.
-      progress: wraps the iterator over tiles, as `console.track` does.
-
     Raises:
-      InputError: naming every file that is missing, damaged or of another size.
+      InputError: naming every file that is missing, damaged, of another size or no PNG.
     """
     root = pathlib.Path(directory)
     ids, problems = _match_ids(root)
@@ -133,18 +145,16 @@ def read_folder(directory: str, progress: Callable = lambda items, **_: items) -
                 errors.append((path, str(error)))
         return errors
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for errors in progress(
-            pool.map(read, range(len(ids))), total=len(ids), unit="tiles"
-        ):
+    with (
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+        console.Bar("Checking", len(ids), "tiles") as bar,
+    ):
+        for errors in pool.map(read, range(len(ids))):
             problems += errors
+            bar.advance(1)
     problems += _size_problems(root, ids, images, labels)
     if problems:
-        lines = [
-            f"  {path}: {reason}" for path, reason in sorted(problems)[:MAX_REPORTED]
-        ]
-        if len(problems) > MAX_REPORTED:
-            lines.append(f"  … and {len(problems) - MAX_REPORTED} more")
+        lines = [f"  {path}: {reason}" for path, reason in sorted(problems)]
         raise InputError(
             f"{len(problems)} bad file(s) in {root}; mend or remove them:\n"
             + "\n".join(lines)
@@ -152,26 +162,24 @@ def read_folder(directory: str, progress: Callable = lambda items, **_: items) -
     return Tiles(tuple(ids), np.stack(images), np.stack(labels), "folder", directory)
 
 
-def _match_ids(root: pathlib.Path) -> tuple[list[str], list[tuple[pathlib.Path, str]]]:
-    """Returns the sorted ids that have image and mask, and (path, reason) for the others."""
-    found = []
+def _match_ids(
+    root: pathlib.Path,
+) -> tuple[list[str], list[tuple[pathlib.Path, str]]]:
+    """Returns the sorted ids that have image and mask, and (path, reason) for all else."""
+    found, problems = [], []
     for name in ("images", "masks"):
         try:
-            found.append(
-                {p.stem for p in (root / name).iterdir() if p.suffix == ".png"}
-            )
+            # Hidden files are the system's, not the user's.
+            paths = [p for p in (root / name).iterdir() if not p.name.startswith(".")]
         except OSError as error:
             raise InputError(
                 f"data.dir={root}: cannot list {root / name} ({error.strerror}); "
                 "expected a folder with images/<id>.png and masks/<id>.png"
             ) from None
+        found.append({p.stem for p in paths if p.suffix == ".png"})
+        problems += [(p, "not named *.png") for p in paths if p.suffix != ".png"]
     images, masks = found
-    if not images | masks:
-        raise InputError(
-            f"data.dir={root}: no .png files in {root / 'images'}; "
-            "expected images/<id>.png and masks/<id>.png"
-        )
-    problems = [
+    problems += [
         (root / "images" / f"{i}.png", "has no mask of that name")
         for i in images - masks
     ]
@@ -179,6 +187,11 @@ def _match_ids(root: pathlib.Path) -> tuple[list[str], list[tuple[pathlib.Path, 
         (root / "masks" / f"{i}.png", "has no image of that name")
         for i in masks - images
     ]
+    if not images & masks and not problems:
+        raise InputError(
+            f"data.dir={root}: no files in {root / 'images'} and {root / 'masks'}; "
+            "expected images/<id>.png and masks/<id>.png"
+        )
     return sorted(images & masks), problems
 
 

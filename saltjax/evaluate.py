@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from saltjax import data, devices, metrics, steps
+from saltjax import console, data, devices, metrics, steps
 
 # Called with a batch of tiles; returns what `steps.eval_step` does.
 EvalStep = Callable[[dict[str, np.ndarray]], tuple[dict, dict]]
@@ -35,18 +35,20 @@ class Outputs:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Test:
     """The outcome of a test.
 
     Attributes:
       scores: the keys of result.json that depend on the network.
       curve: `metrics.precision_recall` of the validation pixels.
-      test: the network's outputs on the test tiles.
+      outputs: the network's outputs on the test tiles.
+      counts: int64[N, 4], `metrics.confusion` of the test tiles at their own resolution.
     """
 
     scores: dict[str, Any]
     curve: dict[str, Any]
-    test: Outputs
+    outputs: Outputs
+    counts: np.ndarray
 
 
 def eval_function(network: steps.Network, variables: Any, mesh: Mesh) -> EvalStep:
@@ -58,25 +60,28 @@ def eval_function(network: steps.Network, variables: Any, mesh: Mesh) -> EvalSte
 
 
 def mean_scores(
-    evaluate: EvalStep, tiles: data.Tiles, indices: np.ndarray, batch_size: int
+    eval_step: EvalStep, tiles: data.Tiles, indices: np.ndarray, batch_size: int
 ) -> dict[str, float]:
     """Returns mean `loss` and `accuracy` over the tiles' pixels at the network's resolution."""
-    sums = [
-        jax.device_get(evaluate(batch)[0])
-        for batch in data.batches(tiles, indices, batch_size, batch_size)
-    ]
+    sums = []
+    with console.Bar("Validating", len(indices), "images") as bar:
+        for batch in data.batches(tiles, indices, batch_size, batch_size):
+            sums.append(jax.device_get(eval_step(batch)[0]))
+            bar.advance(int(batch["valid"].sum()))
     return _means(sums)
 
 
 def predict_tiles(
-    evaluate: EvalStep, tiles: data.Tiles, indices: np.ndarray, batch_size: int
+    eval_step: EvalStep, tiles: data.Tiles, indices: np.ndarray, batch_size: int
 ) -> Outputs:
     """Returns the network's outputs for the tiles, in the order of `indices`."""
     sums, parts = [], []
-    for batch in data.batches(tiles, indices, batch_size, batch_size):
-        batch_sums, outputs = jax.device_get(evaluate(batch))
-        sums.append(batch_sums)
-        parts.append({name: x[batch["valid"]] for name, x in outputs.items()})
+    with console.Bar("Testing", len(indices), "images") as bar:
+        for batch in data.batches(tiles, indices, batch_size, batch_size):
+            batch_sums, outputs = jax.device_get(eval_step(batch))
+            sums.append(batch_sums)
+            parts.append({name: x[batch["valid"]] for name, x in outputs.items()})
+            bar.advance(int(batch["valid"].sum()))
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Outputs(indices, **_means(sums), **arrays)
 
@@ -89,15 +94,15 @@ def _means(sums: list[dict[str, np.ndarray]]) -> dict[str, float]:
 
 
 def test_network(
-    evaluate: EvalStep,
+    eval_step: EvalStep,
     tiles: data.Tiles,
     split: dict[str, np.ndarray],
     batch_size: int,
     seed: int,
-) -> Report:
+) -> Test:
     """Returns the scores on the test tiles; the threshold is chosen on the validation tiles."""
-    val = predict_tiles(evaluate, tiles, split["val"], batch_size)
-    test = predict_tiles(evaluate, tiles, split["test"], batch_size)
+    val = predict_tiles(eval_step, tiles, split["val"], batch_size)
+    test = predict_tiles(eval_step, tiles, split["test"], batch_size)
     curve = metrics.precision_recall(val.prob, val.label)
     threshold = float(curve["thresholds"][curve["best"]])
     pooled = metrics.pooled_scores(
@@ -130,4 +135,4 @@ def test_network(
         },
         "test_native": metrics.native_scores(native, seed),
     }
-    return Report(scores, curve, test)
+    return Test(scores, curve, test, native)

@@ -5,30 +5,32 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from saltjax import console, data, plots, settings, synthetic
+from saltjax import console, data, plots, run, settings, synthetic
 from saltjax.errors import InputError
 
 
-def load_tiles(config: ConfigDict) -> data.Tiles:
-    """Returns the tiles of `config.data`: a checked folder, or built-in sections."""
-    if config.data.dir:
-        return data.read_folder(config.data.dir, console.track)
-    return synthetic.make_tiles(config.data.synthetic_count, config.seed)
+def announce(config: ConfigDict) -> None:
+    """Says it at once if the data will be no real ones."""
+    if not config.data.dir:
+        console.say("These are built-in synthetic sections, no real data.")
 
 
-def source_line(tiles: data.Tiles) -> str:
-    """Returns what the data are, in words for the screen and the figures."""
-    if tiles.source == "synthetic":
-        return "built-in synthetic sections, no real data"
-    return f"tiles of {pathlib.Path(tiles.directory).name}"
-
-
-def split_tiles(tiles: data.Tiles, config: ConfigDict) -> dict[str, np.ndarray]:
-    """Returns the indices of training, validation and test tiles.
+def load(config: ConfigDict) -> tuple[data.Tiles, dict[str, np.ndarray]]:
+    """Returns the tiles of `config.data`, a checked folder or built-in sections, and their split.
 
     Raises:
-      InputError: if there are too few tiles for a batch, or for a part of the split.
+      InputError: if files are bad, or the tiles do not suit the config.
     """
+    if config.data.dir:
+        tiles = data.read_folder(config.data.dir)
+    else:
+        tiles = synthetic.make_tiles(config.data.synthetic_count, config.seed)
+    size, (height, width) = config.data.image_size, tiles.images.shape[1:3]
+    if config.data.resize == "pad" and max(height, width) > size:
+        raise InputError(
+            f"config.data.resize=pad cannot shrink tiles of {width}×{height} pixels to "
+            f"data.image_size={size}; give a larger image_size, or resize=bilinear"
+        )
     split = data.split_indices(len(tiles), config.data.split, config.seed)
     train, val, test = (len(split[name]) for name in ("train", "val", "test"))
     if train < config.train.batch_size or not val or not test:
@@ -37,7 +39,7 @@ def split_tiles(tiles: data.Tiles, config: ConfigDict) -> dict[str, np.ndarray]:
             f"for the test; expected at least one batch ({config.train.batch_size}) and one tile "
             "each: give more tiles, another data.split or a smaller train.batch_size"
         )
-    return split
+    return tiles, split
 
 
 def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:
@@ -56,9 +58,9 @@ def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:
     for i, count in enumerate(histogram):
         bar = "█" * round(24 * count / widest)
         console.say(f"           {10 * i:3d}–{10 * (i + 1):3d} % {count:6d} {bar}")
-    source = source_line(tiles)
+    source = tiles.description
     plots_dir.mkdir(parents=True, exist_ok=True)
-    chosen = np.random.default_rng(seed).permutation(n)[: plots.EXAMPLES]
+    chosen = np.random.default_rng((seed, 0, 2)).permutation(n)[: plots.EXAMPLES]
     plots.examples(tiles.images[chosen], tiles.labels[chosen, :, :, 0], source).savefig(
         plots_dir / "examples.png"
     )
@@ -70,12 +72,11 @@ def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:
 def check(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Reads and describes the data of a config, without training; figures go to the run's plots."""
     settings.check(config)
-    tiles = load_tiles(config)
-    split = split_tiles(tiles, config)
-    console.say(f"Source     {source_line(tiles)}")
-    describe(tiles, workdir / "plots", config.seed)
-    console.say(
-        "Split      " + ", ".join(f"{len(ids)} {name}" for name, ids in split.items())
-    )
+    announce(config)
+    with run.lock(workdir):
+        tiles, split = load(config)
+        describe(tiles, workdir / "plots", config.seed)
+    parts = ", ".join(f"{len(ids)} {name}" for name, ids in split.items())
+    console.say(f"Split      {parts}")
     console.say(f"Figures    {workdir / 'plots'}")
     console.say("No bad files.")

@@ -25,6 +25,7 @@ class TransposedConv2x2(nn.Module):
 
     Its windows do not overlap, so it is a matrix product to 2·2·features followed by
     depth-to-space. `kernel[i, j, c, f]` weighs input channel c in the output at (2y+i, 2x+j).
+    Its fan-in is counted as linen's `he_normal` does, over all of 2·2·C.
     """
 
     features: int

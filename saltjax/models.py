@@ -8,8 +8,6 @@ import jax.numpy as jnp
 
 from saltjax import layers
 
-STUDY_FEATURES = (16, 32, 64, 128, 256)
-
 
 class UNet(nn.Module):
     """U-Net (Ronneberger et al. 2015) with one level per entry of `features`.
@@ -19,11 +17,12 @@ class UNet(nn.Module):
       downsample: "max_pool" or "strided".
       skip: whether the encoder's maps are concatenated to the decoder's.
       upsample: "transposed" or "bilinear".
-      norm: "none", "batch" or "group" (8 groups), after every 3×3 convolution of a block.
+      norm: "none", "batch" or "group" (8 groups, or the greatest common divisor of 8 and the
+        channels), after every 3×3 convolution of a block.
       dropout: rate after each block, 0 for none.
     """
 
-    features: tuple[int, ...] = STUDY_FEATURES
+    features: tuple[int, ...]
     downsample: str = "max_pool"
     skip: bool = True
     upsample: str = "transposed"
@@ -66,7 +65,7 @@ class UNet(nn.Module):
 class FCN(nn.Module):
     """Fully convolutional network: one block per entry of `features`, all at full resolution."""
 
-    features: tuple[int, ...] = STUDY_FEATURES
+    features: tuple[int, ...]
     norm: str = "none"
     dropout: float = 0.0
 

@@ -237,6 +237,7 @@ def comparison(results: dict[str, dict]) -> Figure:
     native = [r["test_native"]["iou"] for r in results.values()]
     value = np.array([s["value"] for s in native])
     errors = [value - [s["low"] for s in native], [s["high"] for s in native] - value]
+    errors = np.maximum(errors, 0)  # rounding can put a value beside its interval
     panels[3].errorbar(value, rows, xerr=errors, fmt="o", color=BLUE, capsize=3)
     panels[3].set_xlabel("Mean IoU, 95 % interval")
     panels[0].set_yticks(rows, names, fontsize=8)

@@ -44,14 +44,25 @@ def probability_to_native(
     if method == "pad":
         (top, _), (left, _) = (_margins(n, size) for n in shape)
         return prob[:, top : top + shape[0], left : left + shape[1]]
-    if method == "nearest" and min(size / n for n in shape) >= 1:
+    if method == "nearest" and max(shape) <= size:
         rows, cols = (_mean_of_copies(n, size) for n in shape)
-        return jnp.einsum("hy,byxc,wx->bhwc", rows, prob, cols)
+        return jnp.einsum("hy,byxc,wx->bhwc", rows, prob, cols, precision="highest")
     return _interpolate(prob, shape, method)
 
 
 def _interpolate(x, shape, method):
+    if method == "nearest":
+        rows, cols = (_nearest(n, new) for n, new in zip(x.shape[1:3], shape))
+        return x[:, rows][:, :, cols]
     return jax.image.resize(x, (x.shape[0], *shape, x.shape[3]), method)
+
+
+def _nearest(old: int, new: int) -> np.ndarray:
+    """Returns int[new], the old pixel that each new pixel's centre lies in.
+
+    In integers: in floats a centre on the border of two pixels falls to either side.
+    """
+    return (2 * np.arange(new) + 1) * old // (2 * new)
 
 
 def _margins(native: int, size: int) -> tuple[int, int]:
@@ -66,6 +77,5 @@ def _pad(x, size):
 
 def _mean_of_copies(native: int, size: int) -> np.ndarray:
     """Returns float32[native, size]: row i averages the pixels that `nearest` copied from i."""
-    source = np.floor((np.arange(size) + 0.5) * native / size).astype(int)
-    copies = np.float32(source == np.arange(native)[:, None])
+    copies = np.float32(_nearest(native, size) == np.arange(native)[:, None])
     return copies / copies.sum(axis=1, keepdims=True)

@@ -48,13 +48,14 @@ def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
     """
     parts = [pathlib.Path(config_file).stem]
     for key, value in sorted(overrides.items()):
-        text = (
-            ",".join(map(str, value))
-            if isinstance(value, (tuple, list))
-            else str(value)
-        )
+        text = value_text(value)
         parts.append(f"{key}={pathlib.PurePath(text).name}")
     return f"runs/{'-'.join(parts)}"
+
+
+def value_text(value: Any) -> str:
+    """Returns a setting as it is written on a command line: (4, 8) is "4,8"."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 @contextlib.contextmanager
@@ -72,36 +73,42 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
             f"--workdir={workdir}: cannot write there ({error.strerror}); choose another folder"
         ) from None
     try:
-        # The kernel drops the lock with the process, however it ends.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            # The kernel drops the lock with the process, however it ends.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"--workdir={workdir}: another run is at work in it; wait for it, or choose another"
+            ) from None
         yield
-    except BlockingIOError:
-        raise InputError(
-            f"--workdir={workdir}: another run is at work in it; wait for it, or choose another"
-        ) from None
     finally:
         os.close(descriptor)
 
 
-def claim(workdir: pathlib.Path, config: dict, overwrite: bool) -> None:
-    """Makes the folder this config's: writes config.json, or checks the one that is there.
-
-    `overwrite` deletes the files of an earlier run first, and nothing else.
+def delete(workdir: pathlib.Path) -> None:
+    """Deletes the run in a folder, and nothing else that lies there.
 
     Raises:
-      InputError: if the folder holds a run of another config, naming the keys that differ.
+      InputError: if files have a run's names but there is no config.json: it is no run.
     """
+    found = [name for name in (*RUN_FILES, *RUN_FOLDERS) if (workdir / name).exists()]
+    if found and set(found) != {"plots"} and "config.json" not in found:
+        raise InputError(
+            f"--overwrite: {workdir} holds {', '.join(found)} but no config.json, so it is no run "
+            "of this program; delete them yourself, or choose another --workdir"
+        )
+    for name in found:
+        path = workdir / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def check_config(workdir: pathlib.Path, config: dict) -> None:
+    """Raises InputError if the folder holds a run of another config, naming what differs."""
     path = workdir / "config.json"
-    config = json.loads(json.dumps(config))  # as it will be read back: tuples are lists
-    if overwrite:
-        for name in RUN_FILES:
-            (workdir / name).unlink(missing_ok=True)
-        for name in RUN_FOLDERS:
-            shutil.rmtree(workdir / name, ignore_errors=True)
     if not path.exists():
-        write_json(path, config)
         return
-    differences = config_differences(read_json(path), config)
+    # As it will be read back: tuples are lists.
+    differences = config_differences(read_json(path), json.loads(json.dumps(config)))
     if differences:
         lines = [
             f"  {key}: {old!r} there, {new!r} now" for key, old, new in differences
@@ -188,7 +195,7 @@ def environment(devices: list) -> dict:
 
 def _git_commit() -> str:
     """Returns the commit of the source tree, "" where there is none."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(
             command,

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from saltjax import resize
+from saltjax import resize, run
 from saltjax.errors import InputError
 
 CHOICES = {
@@ -32,7 +32,7 @@ UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
 def check(config: ConfigDict) -> None:
     """Raises InputError naming every setting that is out of its range or not among its choices."""
     problems = []
-    flat = {key: config[key] for key in [*CHOICES, *RANGES, *POSITIVE]}
+    flat = run.flatten(config.to_dict())
     for key, choices in CHOICES.items():
         if flat[key] not in choices:
             problems.append(

@@ -50,6 +50,11 @@ class TrainState:
     batch_stats: Any
     opt_state: Any
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the network is applied with."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
 
 def create_state(
     network: Network, tx: optax.GradientTransformation, seed: int

@@ -8,7 +8,7 @@ end against it, and its texture; neither brightness nor local energy alone.
 
 import numpy as np
 
-from saltjax.data import Tiles
+from saltjax import data
 
 SIZE = 101  # pixels, as in the TGS challenge
 MARGIN = 16  # rows above and below the tile that the wavelet reaches in from
@@ -21,21 +21,21 @@ COVERAGE_BETA = (
 BODIES = ("dome", "pillow", "tongue")
 
 
-def make_tiles(count: int, seed: int) -> Tiles:
+def make_tiles(count: int, seed: int) -> data.Tiles:
     """Returns `count` tiles of 101×101; the first ones are the same for any count.
 
     >>> make_tiles(2, seed=0).images.shape
     (2, 101, 101, 3)
     """
-    chunks = [_make_chunk((seed, i)) for i in range(-(-count // CHUNK))]
+    chunks = [_make_chunk((seed, i, 1)) for i in range(-(-count // CHUNK))]
     images, labels = (np.concatenate(parts)[:count] for parts in zip(*chunks))
     ids = tuple(f"synthetic_{i:05d}" for i in range(count))
-    return Tiles(
+    return data.Tiles(
         ids, np.repeat(images[..., None], 3, axis=3), labels[..., None], "synthetic"
     )
 
 
-def _make_chunk(seed: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _make_chunk(seed: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Returns images and labels uint8[CHUNK, 101, 101]."""
     rng = np.random.default_rng(seed)
     z = np.arange(-MARGIN, SIZE + MARGIN, dtype=np.float32)[None, :, None]

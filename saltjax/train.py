@@ -19,10 +19,9 @@ from saltjax import (
     devices,
     evaluate,
     explore,
-    metrics,
     models,
     optimizer,
-    plots,
+    report,
     run,
     settings,
     steps,
@@ -87,11 +86,14 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
       InputError: for a mistake in config, data or folder.
     """
     settings.check(config)
+    explore.announce(config)
     with run.lock(workdir):
-        run.claim(workdir, config.to_dict(), overwrite)
+        if overwrite:
+            run.delete(workdir)
+        run.check_config(workdir, config.to_dict())
         if (workdir / "result.json").exists():
             console.say(f"{workdir} is complete.")
-            show_result(run.read_json(workdir / "result.json"))
+            report.show(run.read_json(workdir / "result.json"))
         else:
             run_to_end(config, workdir)
 
@@ -99,8 +101,6 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
 def run_to_end(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Prepares, restores, trains and finishes the run of a locked folder."""
     devices.configure_cpu(config.train.cpu_devices, config.train.batch_size)
-    if not config.data.dir:
-        console.say("Training on built-in synthetic sections: this is no real data.")
     setup = prepare(config)
     create = functools.partial(steps.create_state, setup.network, setup.tx, config.seed)
     parameters = models.count_parameters(jax.eval_shape(create).params)
@@ -114,22 +114,14 @@ def run_to_end(config: ConfigDict, workdir: pathlib.Path) -> None:
         state, progress = run_epoch(state, progress, setup)
         save(workdir, state, progress)
         console.say(epoch_line(progress, config.train.epochs))
-    finish(setup, workdir, progress, state, parameters)
+    finish(setup, workdir, progress, state)
 
 
 def prepare(config: ConfigDict) -> Setup:
     """Returns the run's data, network, optimizer and devices."""
-    tiles = explore.load_tiles(config)
-    split = explore.split_tiles(tiles, config)
-    size, height, width = config.data.image_size, *tiles.images.shape[1:3]
-    if config.data.resize == "pad" and max(height, width) > size:
-        raise InputError(
-            f"config.data.resize=pad cannot shrink tiles of {width}×{height} pixels to "
-            f"data.image_size={size}; give a larger image_size, or resize=bilinear"
-        )
-    network = steps.Network(
-        models.create_model(**config.model), size, config.data.resize
-    )
+    tiles, split = explore.load(config)
+    model = models.create_model(**config.model)
+    network = steps.Network(model, config.data.image_size, config.data.resize)
     tx = optimizer.adamw(config.optim.weight_decay)
     return Setup(config, tiles, split, network, tx, devices.data_mesh())
 
@@ -144,11 +136,12 @@ def show_banner(setup: Setup, workdir: pathlib.Path, parameters: int) -> None:
         f"Model      {model.name} {tuple(model.features)}{traits}, {parameters:,} parameters"
     )
     console.say(f"Run        {workdir}")
-    console.say(f"Source     {explore.source_line(setup.tiles)}: {split}")
+    console.say(f"Source     {setup.tiles.description}: {split}")
 
 
 def write_facts(setup: Setup, workdir: pathlib.Path) -> None:
-    """Writes env.json and data.json."""
+    """Writes config.json, env.json and data.json."""
+    run.write_json(workdir / "config.json", setup.config.to_dict())
     run.write_json(workdir / "env.json", run.environment(list(setup.mesh.devices.flat)))
     tiles = setup.tiles
     splits = {name: [tiles.ids[i] for i in part] for name, part in setup.split.items()}
@@ -181,8 +174,7 @@ def run_epoch(
     start = time.monotonic()
     config, epoch = setup.config, len(progress.history) + 1
     state, train_means = train_epoch(state, progress, setup)
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    eval_step = evaluate.eval_function(setup.network, variables, setup.mesh)
+    eval_step = evaluate.eval_function(setup.network, state.variables, setup.mesh)
     val = evaluate.mean_scores(
         eval_step, setup.tiles, setup.split["val"], setup.padded_size
     )
@@ -271,10 +263,9 @@ def save(workdir: pathlib.Path, state: steps.TrainState, progress: Progress) -> 
     arrays = jax.device_get({"state": state})["state"]
     epoch = len(progress.history)
     if progress.best_epoch == epoch:
-        best = {"params": arrays.params, "batch_stats": arrays.batch_stats}
         checkpoint.save(
             workdir / "checkpoints/best",
-            best,
+            arrays.variables,
             {"epoch": epoch, "val_loss": progress.best_loss},
         )
     checkpoint.save(
@@ -288,7 +279,9 @@ def new_progress(learning_rate: float) -> Progress:
     return Progress(optimizer.Plateau(learning_rate), optimizer.EarlyStopping())
 
 
-def restore(workdir, state: steps.TrainState, learning_rate: float):
+def restore(
+    workdir: pathlib.Path, state: steps.TrainState, learning_rate: float
+) -> tuple[steps.TrainState, Progress]:
     """Returns (state, progress) of the last checkpoint, or of a new run where there is none."""
     path = workdir / "checkpoints/last"
     if not path.exists():
@@ -301,27 +294,19 @@ def restore(workdir, state: steps.TrainState, learning_rate: float):
 
 
 def finish(
-    setup: Setup,
-    workdir: pathlib.Path,
-    progress: Progress,
-    state: steps.TrainState,
-    parameters: int,
+    setup: Setup, workdir: pathlib.Path, progress: Progress, state: steps.TrainState
 ) -> None:
     """Tests the best checkpoint, draws the figures and writes result.json."""
     config, tiles = setup.config, setup.tiles
-    like = jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
-    variables, _ = checkpoint.restore(workdir / "checkpoints/best", like)
-    console.say("Testing the best checkpoint …")
-    report = evaluate.test_network(
-        evaluate.eval_function(setup.network, variables, setup.mesh),
-        tiles,
-        setup.split,
-        setup.padded_size,
-        config.seed,
+    best = workdir / "checkpoints/best"
+    variables, _ = checkpoint.restore(best, jax.device_get(state.variables))
+    eval_step = evaluate.eval_function(setup.network, variables, setup.mesh)
+    test = evaluate.test_network(
+        eval_step, tiles, setup.split, setup.padded_size, config.seed
     )
     result = {
         "status": "completed",
-        "parameters": parameters,
+        "parameters": models.count_parameters(state.params),
         "epochs": len(progress.history),
         "best_epoch": progress.best_epoch,
         "stopped_early": stopped_early(progress, config),
@@ -331,76 +316,15 @@ def finish(
             "dir": tiles.directory,
             **{name: len(part) for name, part in setup.split.items()},
         },
-        **report.scores,
+        **test.scores,
     }
-    draw(setup, workdir, progress, report)
+    report.draw_training(
+        progress.history, progress.best_epoch, tiles.description, workdir / "plots"
+    )
+    report.draw_test(test, tiles, config.seed, workdir / "plots")
     run.write_json(workdir / "result.json", result)
-    show_result(result)
+    report.show(result)
     console.say(f"Figures    {workdir / 'plots'}")
-
-
-def draw(
-    setup: Setup, workdir: pathlib.Path, progress: Progress, report: evaluate.Report
-) -> None:
-    """Draws the figures of a finished run into its plots folder."""
-    source, scores = explore.source_line(setup.tiles), report.scores
-    threshold = scores["threshold"]["value"]
-    figures = {
-        "curves": plots.curves(progress.history, progress.best_epoch, source),
-        "precision_recall": plots.precision_recall(report.curve, source),
-        "thresholds": plots.thresholds(scores["thresholds"], threshold, source),
-    }
-    labels = setup.tiles.labels[report.test.indices, :, :, 0]
-    counts = metrics.confusion(report.test.prob_native, labels, threshold)
-    iou = metrics.tile_scores(counts)["iou"]
-    salt = np.flatnonzero(labels.any(axis=(1, 2)))
-    chosen = np.random.default_rng(setup.config.seed).permutation(salt)[
-        : plots.EXAMPLES
-    ]
-    # Of tiles with the same IoU, often 0, the ones with more wrong pixels are worse.
-    wrong = counts[:, 1] + counts[:, 2]
-    worst = np.lexsort((-wrong, iou))[: plots.EXAMPLES]
-    for name, rows in (("predictions", chosen), ("worst", worst)):
-        indices = report.test.indices[rows]
-        figures[name] = plots.predictions(
-            setup.tiles.images[indices],
-            labels[rows],
-            report.test.prob_native[rows],
-            threshold,
-            [
-                f"{setup.tiles.ids[i]}\nIoU {iou[row]:.2f}"
-                for i, row in zip(indices, rows)
-            ],
-            source,
-        )
-    for name, figure in figures.items():
-        figure.savefig(workdir / "plots" / f"{name}.png")
-
-
-def show_result(result: dict) -> None:
-    """Prints the outcome of a run."""
-    test, native = result["test"], result["test_native"]
-    ended = "stopped early" if result["stopped_early"] else "last epoch reached"
-    console.say(
-        f"Trained    {result['epochs']} epochs ({ended}), best {result['best_epoch']}, "
-        f"{result['train_seconds']:.0f} s"
-    )
-    console.say(
-        f"Test       loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  "
-        f"average precision {test['average_precision']:.4f}"
-    )
-    console.say(
-        f"at {result['threshold']['value']:.2f}    accuracy {test['accuracy_at_threshold']:.4f}  "
-        f"precision {test['precision']:.4f}  recall {test['recall']:.4f}  F1 {test['f1']:.4f}"
-    )
-    for name in ("iou", "kaggle_map"):
-        score = native[name]
-        console.say(
-            f"           {name} {score['value']:.4f} ({score['low']:.4f}–{score['high']:.4f}, "
-            "95 % interval over tiles, at their own resolution)"
-        )
-    if result["data"]["source"] == "synthetic":
-        console.say("           on built-in synthetic sections, no real data")
 
 
 def epoch_line(progress: Progress, epochs: int) -> str:
@@ -410,5 +334,5 @@ def epoch_line(progress: Progress, epochs: int) -> str:
     return (
         f"epoch {row['epoch']:3d}/{epochs}  train loss {row['train_loss']:.4f} accuracy "
         f"{row['train_accuracy']:.4f}  val loss {row['val_loss']:.4f} accuracy "
-        f"{row['val_accuracy']:.4f}  lr {row['learning_rate']:.0e}  {row['seconds']:.1f} s{mark}"
+        f"{row['val_accuracy']:.4f}  lr {row['learning_rate']:.3g}  {row['seconds']:.1f} s{mark}"
     )

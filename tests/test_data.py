@@ -83,6 +83,8 @@ def spoil(folder: pathlib.Path) -> dict[str, str]:
     (images / "t09.png").symlink_to(folder / "nowhere")
     Image.new("1", (5000, 5000)).save(images / "t10.png")
     (images / "t11.png").write_bytes(b"")
+    (images / "t12.PNG").write_bytes(whole)
+    (masks / ".DS_Store").write_bytes(b"the system's, not the user's")
     return {
         "images/t00.png": "not a PNG",
         "images/t01.png": "damaged PNG",
@@ -96,6 +98,7 @@ def spoil(folder: pathlib.Path) -> dict[str, str]:
         "images/t09.png": "broken link",
         "images/t10.png": "5000×5000 pixels",
         "images/t11.png": "not a PNG",
+        "images/t12.PNG": "not named *.png",
     }
 
 
@@ -116,7 +119,7 @@ def test_missing_or_empty_folders_are_told(tmp_path, missing):
     if missing == "":
         (tmp_path / "images").mkdir()
         (tmp_path / "masks").mkdir()
-        expected = "no .png files"
+        expected = "no files"
     else:
         (tmp_path / ({"images", "masks"} - {missing}).pop()).mkdir()
         expected = f"cannot list {tmp_path / missing}"

@@ -214,6 +214,7 @@ def test_check_describes_a_folder_and_trains_nothing(tile_folder, tmp_path):
     assert "8 without salt (26.7%)" in done.stdout
     assert "21 train" in done.stdout
     assert {path.name for path in (tmp_path / "r").rglob("*")} == {
+        ".lock",
         "plots",
         "examples.png",
         "coverage.png",
@@ -247,6 +248,7 @@ def test_check_names_bad_files_with_status_2(tile_folder):
         (("--config=configs/unet.py", "--mode=tain"), ["mode", "train"]),
         (("--config=configs/unet.py", "--workdr=x"), ["workdr", "workdir"]),
         (("--mode=compare", "--workdir=nowhere"), ["nowhere"]),
+        (("--mode=compare", "--overwrite"), ["--mode=compare takes no --overwrite"]),
         (("--config=configs/unet.py", "--config.data.dir=nowhere"), ["nowhere/images"]),
         (
             ("--config=configs/unet.py", "--config.data.synthetic_count=30"),
@@ -270,16 +272,37 @@ def test_a_config_that_raises_is_the_users_mistake(tmp_path):
     )
 
 
-def test_help_is_quick_and_lean():
-    done = launch("--help")
-    assert done.returncode == 0
-    assert "--workdir" in done.stdout
-    code = "import sys; sys.argv = ['launch.py', '--help']; import launch; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    assert not {"jax", "flax", "matplotlib", "sklearn"} & set(loaded)
+def test_an_unknown_or_lacking_key_in_a_config_file_is_told(tmp_path):
+    (tmp_path / "typo.py").write_text(
+        "from configs import final\n\ndef get_config():\n    config = final.get_config()\n"
+        "    config.optim.weigth_decay = 0.1\n    return config\n"
+    )
+    assert_refused(
+        launch(f"--config={tmp_path}/typo.py"), "weigth_decay", "weight_decay"
+    )
+    (tmp_path / "own.py").write_text(
+        "from ml_collections import ConfigDict\n\ndef get_config():\n"
+        "    return ConfigDict({'seed': 0, 'color': 'red'})\n"
+    )
+    assert_refused(
+        launch(f"--config={tmp_path}/own.py"), "lacks", "model.name", "color"
+    )
+
+
+def test_a_mistake_leaves_the_folder_free(tmp_path):
+    options = ("--config=configs/quickstart.py", f"--workdir={tmp_path}/run", *TINY)
+    assert_refused(launch(*options, "--config.data.dir=nowhere"), "nowhere")
+    done = launch(*options)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_needs_no_heavy_imports():
+    code = (
+        "import runpy, sys; sys.argv = ['launch.py', '--help'];"
+        "runpy.run_path('launch.py', run_name='__main__'); print('LOADED', *sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    usage, loaded = done.stdout.split("LOADED")
+    assert "--workdir" in usage
+    assert not {"jax", "flax", "numpy", "matplotlib", "sklearn"} & set(loaded.split())

@@ -1,16 +1,23 @@
+import importlib
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
 
+from configs import default, unet_strided
 from saltjax import models
 
-STUDY = {
-    "unet": (models.UNet(), 1_941_105),
-    "unet_strided": (models.UNet(downsample="strided"), 2_137_185),
-    "no skip": (models.UNet(downsample="strided", skip=False), 1_941_345),
-    "fcn": (models.FCN(), 1_179_025),
+# The parameters of every config that is shipped, and of the ablation without skip connections.
+PARAMETERS = {
+    "default": 1_941_105,
+    "unet": 1_941_105,
+    "unet_strided": 2_137_185,
+    "fcn": 1_179_025,
+    "final": 2_137_185,
+    "quickstart": 133_681,
 }
 
 
@@ -23,11 +30,24 @@ def initialise(model, shape=(2, 16, 16, 3), seed=0):
     return variables | {"params": jax.tree.unflatten(tree, leaves)}
 
 
-@pytest.mark.parametrize("name", STUDY)
-def test_parameter_counts_are_the_studys(name):
-    model, expected = STUDY[name]
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 128, 128, 3)))
-    assert models.count_parameters(shapes["params"]) == expected
+def parameters_of(config):
+    model = models.create_model(**config.model)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    return models.count_parameters(shapes["params"])
+
+
+def test_parameter_counts_of_every_config():
+    files = {path.stem for path in pathlib.Path(default.__file__).parent.glob("*.py")}
+    assert files == set(PARAMETERS)
+    for name, expected in PARAMETERS.items():
+        config = importlib.import_module(f"configs.{name}").get_config()
+        assert parameters_of(config) == expected, name
+
+
+def test_parameter_count_without_skip_connections():
+    config = unet_strided.get_config()
+    config.model.skip = False
+    assert parameters_of(config) == 1_941_345
 
 
 @pytest.mark.parametrize(
@@ -67,11 +87,22 @@ def test_any_height_and_width_is_padded_inside_and_cropped_back(shape):
 
 
 def test_kernels_start_he_normal_and_biases_at_zero():
-    params = models.UNet().init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
-    for name, fan_in in (("encoder4", 9 * 128), ("encoder3", 9 * 64)):
-        kernel = params[name]["conv1"]["kernel"]
-        assert float(kernel.std()) == pytest.approx(np.sqrt(2 / fan_in), rel=0.02)
-        assert not params[name]["conv1"]["bias"].any()
+    model = models.UNet(features=(16, 32, 64, 128, 256), downsample="strided")
+    params = model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    for block, conv, fan_in in (
+        ("encoder4", "conv1", 9 * 128),
+        ("decoder3", "conv1", 9 * 256),
+        ("down4", "conv", 9 * 128),
+        ("up3", "conv", 4 * 256),
+    ):
+        layer = params[block][conv]
+        assert float(layer["kernel"].std()) == pytest.approx(
+            np.sqrt(2 / fan_in), rel=0.02
+        )
+        assert not layer["bias"].any()
+    assert (
+        0.15 < float(params["head"]["kernel"].std()) < 0.6
+    )  # sixteen numbers of √(2/16)
 
 
 @pytest.mark.parametrize(

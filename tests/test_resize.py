@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,11 +42,18 @@ def test_labels_stay_binary_and_follow_the_image(method):
 
 
 @pytest.mark.parametrize("method", ["nearest", "pad"])
-@pytest.mark.parametrize("shape", [(101, 101), (64, 128), (7, 50)])
-def test_back_to_native_is_the_exact_inverse(method, shape):
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((101, 101), 128), ((64, 128), 128), ((7, 50), 128), ((90, 90), 135)],
+)
+def test_back_to_native_is_the_exact_inverse(method, shape, size):
+    @jax.jit
+    def there_and_back(image):
+        network = resize.image_to_network(image, size, method)
+        return resize.probability_to_native(network[..., :1], shape, method)
+
     image = tile(*shape)
-    network = resize.image_to_network(image, 128, method)
-    native = resize.probability_to_native(network[..., :1], shape, method)
+    native = there_and_back(image)
     np.testing.assert_allclose(native, np.float32(image[..., :1]) / 255, atol=1e-6)
 
 

@@ -1,5 +1,4 @@
 import csv
-import json
 import subprocess
 import sys
 
@@ -33,26 +32,42 @@ def test_default_workdir_tells_the_overrides(overrides, expected):
 
 def test_a_folder_belongs_to_one_config(tmp_path):
     config = {"seed": 0, "model": {"skip": True, "features": (4, 8)}}
-    run.claim(tmp_path, config, overwrite=False)
-    run.claim(tmp_path, config, overwrite=False)
-    (tmp_path / "checkpoints").mkdir()
+    run.check_config(tmp_path, config)
+    run.write_json(tmp_path / "config.json", config)
+    run.check_config(tmp_path, config)
     other = {"seed": 0, "model": {"skip": False, "features": (4, 8)}}
     with pytest.raises(
         InputError, match=r"model\.skip: True there, False now"
     ) as caught:
-        run.claim(tmp_path, other, overwrite=False)
+        run.check_config(tmp_path, other)
     assert "seed" not in str(caught.value)
     assert "model.features" not in str(caught.value)
-    run.claim(tmp_path, other, overwrite=True)
-    assert json.loads((tmp_path / "config.json").read_text())["model"]["skip"] is False
-    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_delete_takes_the_run_and_nothing_else(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    run.write_json(tmp_path / "config.json", {})
+    (tmp_path / "checkpoints/last").mkdir(parents=True)
+    run.delete(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_delete_refuses_what_is_no_run(tmp_path):
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "data.json").write_text("somebody's")
+    with pytest.raises(
+        InputError, match=r"holds data\.json, plots but no config\.json"
+    ):
+        run.delete(tmp_path)
+    assert (tmp_path / "data.json").exists()
+    assert (tmp_path / "plots").exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"seed": '])
 def test_damaged_config_is_told(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError, match=r"config\.json: damaged"):
-        run.claim(tmp_path, {"seed": 0}, overwrite=False)
+        run.check_config(tmp_path, {"seed": 0})
 
 
 HOLD = """
@@ -83,11 +98,9 @@ def test_workdir_that_is_a_file_is_told(tmp_path):
             pass
 
 
-def test_overwrite_deletes_nothing_but_a_run(tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    run.claim(tmp_path, {"seed": 0}, overwrite=False)
-    run.claim(tmp_path, {"seed": 1}, overwrite=True)
-    assert (tmp_path / "thesis.txt").exists()
+def test_an_error_of_the_run_is_not_taken_for_the_lock(tmp_path):
+    with pytest.raises(BlockingIOError), run.lock(tmp_path):
+        raise BlockingIOError
 
 
 def test_metrics_csv_has_a_row_an_epoch(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs import unet
-from saltjax import data, train
+from saltjax import data, run, train
 
 pytestmark = pytest.mark.tgs
 
@@ -26,7 +26,7 @@ def test_tiles_are_read_whole(tiles):
     assert (tiles.images == tiles.images[..., :1]).all()
 
 
-def test_an_epoch_learns_something(tgs, tmp_path):
+def test_two_epochs_learn_something(tgs, tmp_path):
     config = unet.get_config()
     config.data.dir = tgs
     config.data.image_size = 32
@@ -35,7 +35,7 @@ def test_an_epoch_learns_something(tgs, tmp_path):
     config.train.epochs = 2
     config.train.cpu_devices = 4
     train.train(config, tmp_path, overwrite=False)
-    result = train.run.read_json(tmp_path / "result.json")
+    result = run.read_json(tmp_path / "result.json")
     assert result["data"]["source"] == "folder"
     # "No salt anywhere" has a mean precision of about the salt's share and finds none of it.
     assert result["test"]["average_precision"] > 0.5

@@ -65,7 +65,7 @@ class TorchUNet(torch.nn.Module):
 
 @pytest.mark.parametrize("kind", ["max_pool", "strided"])
 def test_logits_are_pytorchs(kind):
-    model = models.UNet(downsample=kind)
+    model = models.UNet(features=(16, 32, 64, 128, 256), downsample=kind)
     image = np.random.default_rng(0).random((2, 128, 128, 3), np.float32)
     params = model.init(jax.random.key(0), jnp.zeros((1, 128, 128, 3)))["params"]
     network = TorchUNet(params, kind == "strided")

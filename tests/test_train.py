@@ -1,5 +1,7 @@
 import csv
+import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -9,7 +11,17 @@ import sklearn.metrics
 from jax.sharding import Mesh
 
 from configs import quickstart
-from saltjax import checkpoint, data, devices, evaluate, models, steps, synthetic, train
+from saltjax import (
+    checkpoint,
+    data,
+    devices,
+    evaluate,
+    models,
+    optimizer,
+    steps,
+    synthetic,
+    train,
+)
 from saltjax.errors import InputError
 
 
@@ -112,8 +124,8 @@ def test_result_agrees_with_scikit_learn(finished_run):
     result = json.loads((finished_run / "result.json").read_text())
     setup = train.prepare(config)
     like = steps.create_state(setup.network, setup.tx, config.seed)
-    like = jax.device_get({"params": like.params, "batch_stats": like.batch_stats})
-    variables, meta = checkpoint.restore(finished_run / "checkpoints/best", like)
+    best = finished_run / "checkpoints/best"
+    variables, meta = checkpoint.restore(best, jax.device_get(like.variables))
     assert meta["epoch"] == result["best_epoch"]
     function = evaluate.eval_function(setup.network, variables, setup.mesh)
     test, val = (
@@ -161,12 +173,73 @@ def test_result_agrees_with_scikit_learn(finished_run):
     assert result["test_native"]["iou"]["value"] == pytest.approx(np.mean(iou))
 
 
-def test_a_loss_that_is_not_finite_stops_before_it_is_saved(tmp_path):
-    config = tiny_config(**{"optim.learning_rate": 1000.0, "model.norm": "none"})
-    with pytest.raises(
-        InputError, match=r"epoch \d, step \d+: the training loss is|validation loss"
-    ):
-        train.train(config, tmp_path, overwrite=False)
+def test_a_loss_that_is_not_finite_stops_before_it_is_saved(finished_run, tmp_path):
+    # A finished run, taken back to its second epoch with an infinite weight in the checkpoint.
+    workdir = tmp_path / "run"
+    shutil.copytree(finished_run, workdir)
+    (workdir / "result.json").unlink()
+    setup = train.prepare(tiny_config())
+    state = steps.create_state(setup.network, setup.tx, seed=0)
+    state, progress = train.restore(workdir, state, learning_rate=1e-3)
+    bad = state.replace(
+        params=jax.tree.map(lambda x: np.full_like(x, np.inf), state.params)
+    )
+    two = dataclasses.replace(progress, history=progress.history[:2], best_epoch=1)
+    train.save(workdir, bad, two)
+    before = sorted(
+        (p, p.stat().st_mtime_ns) for p in (workdir / "checkpoints").rglob("*")
+    )
+    with pytest.raises(InputError, match="epoch 3, step 1: the training loss is nan"):
+        train.train(tiny_config(), workdir, overwrite=False)
+    after = sorted(
+        (p, p.stat().st_mtime_ns) for p in (workdir / "checkpoints").rglob("*")
+    )
+    assert after == before
+
+
+def test_the_best_checkpoint_is_tested_and_not_the_last(finished_run, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished_run, workdir)
+    (workdir / "result.json").unlink()
+    setup = train.prepare(tiny_config())
+    state = steps.create_state(setup.network, setup.tx, seed=0)
+    state, progress = train.restore(workdir, state, learning_rate=1e-3)
+    zero = state.replace(params=jax.tree.map(np.zeros_like, state.params))
+    # The last checkpoint knows nothing; the best one must not care.
+    train.save(workdir, zero, dataclasses.replace(progress, best_epoch=1))
+    train.train(tiny_config(), workdir, overwrite=False)
+    expected, found = (
+        json.loads((path / "result.json").read_text())["test"]
+        for path in (finished_run, workdir)
+    )
+    assert found == expected
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (9, 5)])
+def test_early_stopping_ends_the_run(patience, epochs):
+    config = tiny_config(**{"train.epochs": 5, "early_stopping.patience": patience})
+    progress = train.new_progress(1e-3)
+    for epoch, loss in enumerate([0.5, 0.4, 0.6, 0.5, 0.45], 1):
+        assert not train.finished(progress, config)
+        progress = train.after_epoch(
+            progress, {"epoch": epoch, "val_loss": loss}, 0.1, 5
+        )
+        if epoch == epochs:
+            break
+    assert train.finished(progress, config)
+    assert train.stopped_early(progress, config) == (patience < 9)
+
+
+def test_the_step_takes_the_plateaus_learning_rate():
+    setup, state = run_epochs(tiny_config(), 1)
+    progress = train.new_progress(1e-3)
+    before = jax.device_get(state.params)
+    progress.plateau = optimizer.Plateau(0.0)
+    state, _ = train.train_epoch(state, progress, setup)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.params), before)
+    progress.plateau = optimizer.Plateau(1e-3)
+    state, _ = train.train_epoch(state, progress, setup)
+    assert not np.array_equal(state.params["head"]["kernel"], before["head"]["kernel"])
 
 
 def test_best_epoch_and_schedules_move_on():
@@ -203,8 +276,7 @@ def test_a_small_unet_finds_the_salt_of_built_in_sections():
     config.model.features = (8, 16, 32)
     config.train.batch_size = 16
     setup, state = run_epochs(config, 8)
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    function = evaluate.eval_function(setup.network, variables, setup.mesh)
+    function = evaluate.eval_function(setup.network, state.variables, setup.mesh)
     test = evaluate.predict_tiles(
         function, setup.tiles, setup.split["test"], setup.padded_size
     )

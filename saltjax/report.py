@@ -1,0 +1,78 @@
+"""What is shown of a finished run: figures and a few lines."""
+
+import pathlib
+
+import numpy as np
+
+from saltjax import console, data, evaluate, metrics, plots
+
+
+def draw_training(
+    history: list[dict], best_epoch: int, source: str, folder: pathlib.Path
+) -> None:
+    """Draws curves.png for the rows of metrics.csv."""
+    plots.curves(history, best_epoch, source).savefig(folder / "curves.png")
+
+
+def draw_test(
+    test: evaluate.Test, tiles: data.Tiles, seed: int, folder: pathlib.Path
+) -> None:
+    """Draws the precision-recall curve, accuracy over thresholds, examples and worst tiles."""
+    source, threshold = tiles.description, test.scores["threshold"]["value"]
+    figures = {
+        "precision_recall": plots.precision_recall(test.curve, source),
+        "thresholds": plots.thresholds(test.scores["thresholds"], threshold, source),
+    }
+    for name, rows in (
+        ("predictions", pick_examples(test.counts, seed)),
+        ("worst", pick_worst(test.counts)),
+    ):
+        indices = test.outputs.indices[rows]
+        iou = metrics.tile_scores(test.counts[rows])["iou"]
+        figures[name] = plots.predictions(
+            tiles.images[indices],
+            tiles.labels[indices, :, :, 0],
+            test.outputs.prob_native[rows],
+            threshold,
+            [f"{tiles.ids[i]}\nIoU {score:.2f}" for i, score in zip(indices, iou)],
+            source,
+        )
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png")
+
+
+def pick_examples(counts: np.ndarray, seed: int) -> np.ndarray:
+    """Returns rows of `metrics.confusion` counts: some tiles at random, those with salt first."""
+    order = np.random.default_rng((seed, 0, 2)).permutation(len(counts))
+    empty = counts[order, 0] + counts[order, 2] == 0
+    return order[np.argsort(empty, kind="stable")][: plots.EXAMPLES]
+
+
+def pick_worst(counts: np.ndarray) -> np.ndarray:
+    """Returns rows of `metrics.confusion` counts: least IoU first, of equals more wrong pixels."""
+    wrong = counts[:, 1] + counts[:, 2]
+    return np.lexsort((-wrong, metrics.tile_scores(counts)["iou"]))[: plots.EXAMPLES]
+
+
+def show(result: dict) -> None:
+    """Prints the outcome of a run, as result.json holds it."""
+    test, native = result["test"], result["test_native"]
+    ended = "stopped early" if result["stopped_early"] else "last epoch reached"
+    console.say(
+        f"Trained    {result['epochs']} epochs ({ended}), best {result['best_epoch']}, "
+        f"{result['train_seconds']:.0f} s"
+    )
+    console.say(
+        f"Test       loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  "
+        f"average precision {test['average_precision']:.4f}"
+    )
+    console.say(
+        f"at {result['threshold']['value']:.2f}    accuracy {test['accuracy_at_threshold']:.4f}  "
+        f"precision {test['precision']:.4f}  recall {test['recall']:.4f}  F1 {test['f1']:.4f}"
+    )
+    for name in ("iou", "kaggle_map"):
+        score = native[name]
+        console.say(
+            f"           {name} {score['value']:.4f} ({score['low']:.4f}–{score['high']:.4f}, "
+            "95 % interval over tiles, at their own resolution)"
+        )
