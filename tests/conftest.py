@@ -2,14 +2,21 @@
 
 import os
 import pathlib
+import tempfile
+
+# Tests compile the same small programs again and again, here and in the processes they start.
+_cache = tempfile.TemporaryDirectory(prefix="saltjax_test_cache_")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
+
+jax.config.update("jax_num_cpu_devices", 4)
+
 import numpy as np
 import pytest
 from PIL import Image
-
-jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_num_cpu_devices", 4)
 
 
 @pytest.fixture
