@@ -15,35 +15,61 @@ from saltjax.errors import InputError
 MODES = ("train", "check", "compare")
 
 FLAGS = flags.FLAGS
-flags.DEFINE_boolean("help", False, "Show this help.", short_name="h")
-flags.DEFINE_enum("mode", "train", MODES, "What to do.")
-flags.DEFINE_string(
-    "workdir", "", "The run's folder; compare: the folder that holds the runs."
-)
-flags.DEFINE_boolean(
-    "overwrite", False, "Start anew, deleting what the run's folder holds."
-)
-config_flags.DEFINE_config_file(
-    "config", None, "A file of configs/; --config.KEY=VALUE overrides."
-)
+
+
+def define_flags() -> None:
+    """Defines the flags; a --flagfile is read here already."""
+    flags.DEFINE_boolean("help", False, "Show this help.", short_name="h")
+    flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+    flags.DEFINE_string(
+        "workdir", "", "The run's folder; compare: the folder that holds the runs."
+    )
+    flags.DEFINE_boolean(
+        "overwrite", False, "Start anew, deleting the run in the folder."
+    )
+    config_flags.DEFINE_config_file(
+        "config", None, "A file of configs/; --config.KEY=VALUE overrides a setting."
+    )
 
 
 def parse(argv: list[str]) -> None:
     """Parses the command line; raises InputError for anything that is not a known flag."""
     try:
+        define_flags()
         stray = FLAGS(argv)[1:]
-        if FLAGS.config is not None:
+        if FLAGS["config"].present:
             check_keys(FLAGS.config.to_dict())
+            check_repeated(argv)
     except (flags.Error, InputError) as error:
-        raise InputError(f"{error}\nSee python launch.py --help") from error
+        raise InputError(f"{_last_line(error)}\nSee python launch.py --help") from error
     except Exception as error:
-        given = " ".join(arg for arg in argv if arg.startswith("--config"))
+        given = " ".join(
+            arg for arg in argv if arg.startswith(("--config", "--flagfile"))
+        )
         cause = error.__cause__ or error
         raise InputError(
-            f"{given}: {type(cause).__name__}: {cause}\nconfigs/default.py has all settings"
+            f"{given}: {type(cause).__name__}: {_last_line(cause)}\n"
+            "configs/default.py has all settings"
         ) from error
     if stray:
         raise InputError(f"unexpected: {' '.join(stray)}; every option starts with --")
+
+
+def _last_line(error: Exception) -> str:
+    """Returns an error's message; of a traceback that a library put into it, the last line."""
+    text = str(error).strip()
+    return text.splitlines()[-1] if "Traceback" in text else text
+
+
+def check_repeated(argv: list[str]) -> None:
+    """Raises InputError for a tuple given twice: the flags would be joined, not replaced."""
+    for key, value in config_flags.get_override_values(FLAGS["config"]).items():
+        name = f"--config.{key}"
+        if (
+            isinstance(value, tuple)
+            and sum(arg.split("=")[0] == name for arg in argv) > 1
+        ):
+            raise InputError(f"{name} is given twice")
 
 
 def check_keys(config: dict) -> None:
@@ -104,6 +130,10 @@ def default_workdir() -> str:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(
+            errors="replace"
+        )  # a terminal without × and – is no reason to fail
     try:
         parse(sys.argv)
         main()

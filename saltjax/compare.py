@@ -47,10 +47,15 @@ def compare(folder: pathlib.Path) -> None:
         row | {title: get(result) for title, (get, _) in COLUMNS.items()}
         for row, (_, result) in zip(rows, runs.values())
     ]
-    run.write_text(folder / "compare.csv", _csv(exact))
-    run.write_text(folder / "compare.md", _markdown(rows))
     results = {name: result for name, (_, result) in runs.items()}
-    plots.comparison(results).savefig(folder / "compare.png")
+    try:
+        run.write_text(folder / "compare.csv", _csv(exact))
+        run.write_text(folder / "compare.md", _markdown(rows))
+        plots.comparison(results).savefig(folder / "compare.png")
+    except OSError as error:
+        raise InputError(
+            f"--workdir={folder}: cannot write {error.filename} ({error.strerror})"
+        ) from None
     console.say(f"Written    {folder / 'compare.csv'}, compare.md, compare.png")
 
 
@@ -65,9 +70,15 @@ def _read_runs(folder: pathlib.Path) -> dict[str, tuple[dict, dict]]:
     runs = {}
     for path in found:
         if (path / "result.json").exists():
-            runs[path.name] = tuple(
-                run.read_json(path / f"{n}.json") for n in ("config", "result")
-            )
+            try:
+                config, result = (
+                    run.read_json(path / f"{n}.json") for n in ("config", "result")
+                )
+                for get, _ in COLUMNS.values():
+                    get(result)
+                runs[path.name] = config, result
+            except (InputError, KeyError, TypeError) as error:
+                console.say(f"{path.name}: left out, its files are damaged ({error})")
         elif (path / "config.json").exists():
             console.say(f"{path.name}: not complete yet, left out")
     if not runs:
@@ -124,4 +135,5 @@ def _csv(rows: list[dict]) -> str:
 def _markdown(rows: list[dict[str, str]]) -> str:
     rule = ["---:" if title in COLUMNS else "---" for title in rows[0]]
     lines = [list(rows[0]), rule, *(row.values() for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)

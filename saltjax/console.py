@@ -28,6 +28,7 @@ class Bar:
 
     def __enter__(self) -> Self:
         self.start = self.last_line = time.monotonic()
+        self.live = out.is_terminal and not out.is_dumb_terminal
         columns = (
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(bar_width=24),
@@ -36,7 +37,7 @@ class Bar:
             rich.progress.TextColumn("left"),
         )
         self.progress = rich.progress.Progress(
-            *columns, console=out, transient=True, disable=not out.is_terminal
+            *columns, console=out, transient=True, disable=not self.live
         )
         self.task = self.progress.add_task(self.title, total=self.total, status="")
         self.progress.start()
@@ -52,6 +53,6 @@ class Bar:
         rate = self.done / max(now - self.start, 1e-9)
         status = f"{self.done}/{self.total} {self.unit} {rate:6.1f}/s {note}"
         self.progress.update(self.task, completed=self.done, status=status)
-        if not out.is_terminal and now - self.last_line > SECONDS_BETWEEN_LINES:
+        if not self.live and now - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = now
             say(f"{self.title} {status} {(self.total - self.done) / rate:.0f} s left")

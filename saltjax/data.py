@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,6 +17,8 @@ from saltjax.errors import InputError
 
 # A tile of this many pixels is no tile: its header lies, or it is a whole section.
 MAX_PIXELS = 2**24
+# Pillow's own limit is a warning first, in the midst of a progress bar; ours is an error.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,8 @@ def folder_label(directory: str) -> str:
     >>> folder_label("/data/competition_data/train")
     'competition_data/train'
     """
-    return "/".join(pathlib.Path(directory).resolve().parts[-2:])
+    label = "/".join(pathlib.Path(directory).resolve().parts[-2:])
+    return label.encode(errors="replace").decode()
 
 
 def read_image(path: pathlib.Path) -> np.ndarray:
@@ -79,7 +83,8 @@ def read_image(path: pathlib.Path) -> np.ndarray:
 def read_mask(path: pathlib.Path) -> np.ndarray:
     """Returns uint8[H, W, 1], 1 where salt, for a mask PNG of any bit depth.
 
-    A mask holds 0 for no salt, and 1 or the largest value of its bit depth for salt.
+    A mask holds 0 for no salt and one other value for salt. A mask of salt alone holds 1 or the
+    largest value of its bit depth.
 
     Raises:
       ValueError: if the file is not a readable PNG of such values.
@@ -95,10 +100,13 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
                     "a mask in colour; expected grey, 0 and one value for salt"
                 )
     found = np.unique(values)
-    if not (set(found) <= {0, 1} or set(found) <= {0, largest}):
+    if not (len(found) <= 2 and found[0] == 0) and found.tolist() not in (
+        [1],
+        [largest],
+    ):
         listed = ", ".join(map(str, found[:5])) + (", …" if len(found) > 5 else "")
         raise ValueError(
-            f"mask values {listed}; expected only 0 and {largest} (or 0 and 1)"
+            f"mask values {listed}; expected only 0 and one value for salt"
         )
     return (values > 0).astype(np.uint8)[:, :, None]
 
@@ -154,7 +162,7 @@ def read_folder(directory: str) -> Tiles:
             bar.advance(1)
     problems += _size_problems(root, ids, images, labels)
     if problems:
-        lines = [f"  {path}: {reason}" for path, reason in sorted(problems)]
+        lines = [f"  {path}: {reason}" for path, reason in sorted(set(problems))]
         raise InputError(
             f"{len(problems)} bad file(s) in {root}; mend or remove them:\n"
             + "\n".join(lines)
@@ -178,6 +186,9 @@ def _match_ids(
             ) from None
         found.append({p.stem for p in paths if p.suffix == ".png"})
         problems += [(p, "not named *.png") for p in paths if p.suffix != ".png"]
+        problems += [
+            (p, "its name is not UTF-8") for p in paths if not _is_utf8(p.name)
+        ]
     images, masks = found
     problems += [
         (root / "images" / f"{i}.png", "has no mask of that name")
@@ -193,6 +204,11 @@ def _match_ids(
             "expected images/<id>.png and masks/<id>.png"
         )
     return sorted(images & masks), problems
+
+
+def _is_utf8(name: str) -> bool:
+    """Returns whether a file's name can be written into JSON and figures."""
+    return name.encode(errors="replace").decode() == name
 
 
 def _size_problems(root, ids, images, labels) -> list[tuple[pathlib.Path, str]]:

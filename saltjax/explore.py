@@ -59,7 +59,12 @@ def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:
         bar = "█" * round(24 * count / widest)
         console.say(f"           {10 * i:3d}–{10 * (i + 1):3d} % {count:6d} {bar}")
     source = tiles.description
-    plots_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        plots_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make the folder {plots_dir}: {error.strerror}"
+        ) from None
     chosen = np.random.default_rng((seed, 0, 2)).permutation(n)[: plots.EXAMPLES]
     plots.examples(tiles.images[chosen], tiles.labels[chosen, :, :, 0], source).savefig(
         plots_dir / "examples.png"

@@ -6,6 +6,7 @@ Colours are Okabe & Ito's, which colour-blind readers can tell apart.
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#E69F00", "#009E73", "#000000"
 EXAMPLES = 5
@@ -16,7 +17,9 @@ def _figure(width: float, height: float, source: str) -> Figure:
     """Returns a figure of that size in inches, with the data's source in its lower right corner."""
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.supxlabel(f"Data: {source}", fontsize=7, color="0.35", x=0.99, ha="right")
+    style = {"fontsize": 7, "color": "0.35", "x": 0.99, "ha": "right"}
+    # Names of folders and tiles are no formulas, whatever dollars they hold.
+    figure.supxlabel(f"Data: {source}", parse_math=False, **style)
     return figure
 
 
@@ -52,14 +55,13 @@ def curves(history: list[dict], best_epoch: int, source: str) -> Figure:
         )
         axes.set(xlabel="Epoch", ylabel=label)
     loss.legend(frameon=False, fontsize=8)
-    rate.step(
-        epochs, [row["learning_rate"] for row in history], where="mid", color=GREEN
-    )
+    rates = [row["learning_rate"] for row in history]
+    rate.step(epochs, rates, where="mid", color=GREEN, marker="o", markersize=2.5)
     rate.set(xlabel="Epoch", ylabel="Learning rate", yscale="log")
     rate.margins(y=0.3)
     for axes in (loss, accuracy, rate):
         _tidy(axes)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return figure
 
 
@@ -173,7 +175,7 @@ def predictions(
     grid = figure.subplots(n, 4, squeeze=False)
     for row, image, label, prob, caption in zip(grid, images, labels, probs, captions):
         _show(row[0], image)
-        row[0].set_ylabel(caption, fontsize=7)
+        row[0].set_ylabel(caption, fontsize=7, parse_math=False)
         _show(row[1], label, cmap="gray", vmin=0, vmax=1)
         shown = _show(row[2], prob, cmap="viridis", vmin=0, vmax=1)
         _show(row[3], image)
@@ -240,7 +242,7 @@ def comparison(results: dict[str, dict]) -> Figure:
     errors = np.maximum(errors, 0)  # rounding can put a value beside its interval
     panels[3].errorbar(value, rows, xerr=errors, fmt="o", color=BLUE, capsize=3)
     panels[3].set_xlabel("Mean IoU, 95 % interval")
-    panels[0].set_yticks(rows, names, fontsize=8)
+    panels[0].set_yticks(rows, names, fontsize=8, parse_math=False)
     panels[0].invert_yaxis()
     for axes in panels:
         axes.margins(x=0.15, y=0.2)

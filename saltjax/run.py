@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -26,7 +27,9 @@ METRICS = (
     "learning_rate",
     "seconds",
 )
-RUN_FILES = ("config.json", "env.json", "data.json", "metrics.csv", "result.json")
+MAX_NAME_BYTES = 200
+# config.json comes last: what is deleted without it would be taken for no run.
+RUN_FILES = ("env.json", "data.json", "metrics.csv", "result.json", "config.json")
 RUN_FOLDERS = ("checkpoints", "plots")
 PACKAGES = (
     "saltjax",
@@ -43,14 +46,21 @@ PACKAGES = (
 def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
     """Returns the run folder for a config file and its overrides, of paths only the last part.
 
+    A name too long for a file system is cut and ends with a hash of the whole.
+
     >>> default_workdir("configs/unet.py", {"model.skip": False, "data.dir": "/tgs/train/"})
     'runs/unet-data.dir=train-model.skip=False'
     """
     parts = [pathlib.Path(config_file).stem]
     for key, value in sorted(overrides.items()):
         text = value_text(value)
-        parts.append(f"{key}={pathlib.PurePath(text).name}")
-    return f"runs/{'-'.join(parts)}"
+        last = pathlib.PurePath(text).name or text.replace("/", "_")
+        parts.append(f"{key}={last}")
+    name = "-".join(parts)
+    if len(name.encode()) > MAX_NAME_BYTES:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+        name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore") + f"-{digest}"
+    return f"runs/{name}"
 
 
 def value_text(value: Any) -> str:
@@ -86,20 +96,32 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def delete(workdir: pathlib.Path) -> None:
-    """Deletes the run in a folder, and nothing else that lies there.
+    """Deletes the run in a folder, config.json last, and nothing else that lies there.
 
     Raises:
-      InputError: if files have a run's names but there is no config.json: it is no run.
+      InputError: if files have a run's names but no config.json of ours is there, or if they
+        cannot be deleted.
     """
-    found = [name for name in (*RUN_FILES, *RUN_FOLDERS) if (workdir / name).exists()]
-    if found and set(found) != {"plots"} and "config.json" not in found:
+    found = [name for name in (*RUN_FOLDERS, *RUN_FILES) if (workdir / name).exists()]
+    config = workdir / "config.json"
+    ours = config.exists() and {"model", "optim", "train"} <= read_json(config).keys()
+    # `check` draws figures into a folder that no run has claimed yet.
+    if not ours and set(found) - {"plots"}:
         raise InputError(
-            f"--overwrite: {workdir} holds {', '.join(found)} but no config.json, so it is no run "
-            "of this program; delete them yourself, or choose another --workdir"
+            f"--overwrite: {workdir} holds {', '.join(found)} but no config.json of a run; "
+            "delete them yourself, or choose another --workdir"
         )
-    for name in found:
-        path = workdir / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    try:
+        for name in found:
+            path = workdir / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise InputError(
+            f"--overwrite: cannot delete {error.filename}: {error.strerror}"
+        ) from None
 
 
 def check_config(workdir: pathlib.Path, config: dict) -> None:
@@ -117,6 +139,20 @@ def check_config(workdir: pathlib.Path, config: dict) -> None:
             f"--workdir={workdir} holds a run of another config:\n"
             + "\n".join(lines)
             + "\nchoose another --workdir, or start anew with --overwrite"
+        )
+
+
+def check_data(workdir: pathlib.Path, facts: dict) -> None:
+    """Raises InputError if the folder's run began with other tiles than those of `facts`."""
+    path = workdir / "data.json"
+    if not path.exists():
+        return
+    before = read_json(path)
+    if before.get("content_sha256") != facts["content_sha256"]:
+        raise InputError(
+            f"the data have changed since the run in {workdir} began: {before.get('tiles')} tiles, "
+            f"hash {before.get('content_sha256')} then, {facts['tiles']} tiles, hash "
+            f"{facts['content_sha256']} now; bring the old tiles back, or choose another --workdir"
         )
 
 

@@ -78,6 +78,6 @@ def _check_model(model: ConfigDict) -> list[str]:
         for key, default in UNET_ONLY.items():
             if model[key] != default:
                 problems.append(
-                    f"config.model.{key}={model[key]}: only a unet has this; leave it"
+                    f"config.model.{key}={model[key]}: an fcn has no such choice; leave it {default}"
                 )
     return problems

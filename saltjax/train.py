@@ -88,25 +88,31 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
     settings.check(config)
     explore.announce(config)
     with run.lock(workdir):
-        if overwrite:
-            run.delete(workdir)
-        run.check_config(workdir, config.to_dict())
-        if (workdir / "result.json").exists():
+        if not overwrite:
+            run.check_config(workdir, config.to_dict())
+        if (workdir / "result.json").exists() and not overwrite:
             console.say(f"{workdir} is complete.")
             report.show(run.read_json(workdir / "result.json"))
         else:
-            run_to_end(config, workdir)
+            run_to_end(config, workdir, overwrite)
 
 
-def run_to_end(config: ConfigDict, workdir: pathlib.Path) -> None:
+def run_to_end(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
     """Prepares, restores, trains and finishes the run of a locked folder."""
     devices.configure_cpu(config.train.cpu_devices, config.train.batch_size)
     setup = prepare(config)
+    if overwrite:
+        run.delete(workdir)
+    facts = data_facts(setup)
+    run.check_data(workdir, facts)
     create = functools.partial(steps.create_state, setup.network, setup.tx, config.seed)
     parameters = models.count_parameters(jax.eval_shape(create).params)
     show_banner(setup, workdir, parameters)
     explore.describe(setup.tiles, workdir / "plots", config.seed)
-    write_facts(setup, workdir)
+    run.write_json(workdir / "config.json", config.to_dict())
+    run.write_json(workdir / "data.json", facts)
+    environment = run.environment(list(setup.mesh.devices.flat))
+    run.write_json(workdir / "env.json", environment)
     console.say("Compiling; this takes some seconds …")
     state, progress = restore(workdir, create(), config.optim.learning_rate)
     state = devices.replicate(state, setup.mesh)
@@ -139,20 +145,17 @@ def show_banner(setup: Setup, workdir: pathlib.Path, parameters: int) -> None:
     console.say(f"Source     {setup.tiles.description}: {split}")
 
 
-def write_facts(setup: Setup, workdir: pathlib.Path) -> None:
-    """Writes config.json, env.json and data.json."""
-    run.write_json(workdir / "config.json", setup.config.to_dict())
-    run.write_json(workdir / "env.json", run.environment(list(setup.mesh.devices.flat)))
+def data_facts(setup: Setup) -> dict:
+    """Returns the contents of data.json."""
     tiles = setup.tiles
     splits = {name: [tiles.ids[i] for i in part] for name, part in setup.split.items()}
-    facts = {
+    return {
         "source": tiles.source,
         "dir": tiles.directory,
         "content_sha256": tiles.content_hash(),
         **data.statistics(tiles),
         "splits": splits,
     }
-    run.write_json(workdir / "data.json", facts)
 
 
 def finished(progress: Progress, config: ConfigDict) -> bool:
@@ -239,7 +242,7 @@ def check_finite(loss: float, what: str) -> None:
     """Raises InputError if the loss is not finite: the run must stop before it saves that."""
     if not math.isfinite(loss):
         raise InputError(
-            f"{what} is {loss}; lower config.optim.learning_rate. The last checkpoint stays."
+            f"{what} is {loss}; lower config.optim.learning_rate. Nothing of this epoch is saved."
         )
 
 

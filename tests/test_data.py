@@ -33,6 +33,7 @@ MASK = np.array([[0, 1], [1, 0]], np.uint8)
     [
         Image.fromarray(MASK * 255),
         Image.fromarray(MASK),
+        Image.fromarray(MASK * 17),
         Image.fromarray(MASK.astype(np.uint16) * 65535),
         Image.fromarray(MASK * 255).convert("1"),
         Image.fromarray(MASK * 255).convert("RGB"),
@@ -40,7 +41,7 @@ MASK = np.array([[0, 1], [1, 0]], np.uint8)
         Image.fromarray(MASK * 255).convert("P"),
         Image.fromarray(MASK * 255).convert("LA"),
     ],
-    ids=["L", "L of ones", "I;16", "1", "RGB", "RGBA", "P", "LA"],
+    ids=["L", "L of ones", "L of seventeens", "I;16", "1", "RGB", "RGBA", "P", "LA"],
 )
 def test_masks_of_every_mode_become_zeros_and_ones(tmp_path, image):
     image.save(tmp_path / "m.png")

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -287,6 +288,44 @@ def test_an_unknown_or_lacking_key_in_a_config_file_is_told(tmp_path):
     assert_refused(
         launch(f"--config={tmp_path}/own.py"), "lacks", "model.name", "color"
     )
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--flagfile=/nowhere",), ["/nowhere"]),
+        (("--config=configs/unet.py:wide",), ["takes 0 positional arguments"]),
+        (
+            (
+                "--config=configs/unet.py",
+                "--config.model.features=(4,8)",
+                "--config.model.features=(2,)",
+            ),
+            ["--config.model.features is given twice"],
+        ),
+    ],
+)
+def test_odd_command_lines_are_refused(args, words):
+    assert_refused(launch(*args), *words)
+
+
+def test_dollars_and_bars_in_names_are_only_names(runs, tmp_path):
+    shutil.copytree(runs[0] / "plain", tmp_path / "a|b $^$ x")
+    (tmp_path / "damaged").mkdir()
+    for name in ("config", "result"):
+        (tmp_path / f"damaged/{name}.json").write_text("{}")
+    done = launch("--mode=compare", f"--workdir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "damaged: left out" in done.stdout
+    assert r"a\|b $^$ x" in (tmp_path / "compare.md").read_text()
+
+
+def test_a_terminal_without_fine_characters_is_no_reason_to_fail(runs):
+    options = ("--config=configs/quickstart.py", f"--workdir={runs[0]}/plain", *TINY)
+    command = [sys.executable, str(ROOT / "launch.py"), *options]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, check=False, env=env, cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_mistake_leaves_the_folder_free(tmp_path):

@@ -46,21 +46,50 @@ def test_a_folder_belongs_to_one_config(tmp_path):
 
 def test_delete_takes_the_run_and_nothing_else(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    run.write_json(tmp_path / "config.json", {})
-    (tmp_path / "checkpoints/last").mkdir(parents=True)
+    run.write_json(tmp_path / "config.json", {"model": {}, "optim": {}, "train": {}})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/weights").write_text("kept")
+    (tmp_path / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "plots").mkdir()
     run.delete(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "elsewhere"}
+    assert (tmp_path / "elsewhere/weights").exists()
 
 
 def test_delete_refuses_what_is_no_run(tmp_path):
     (tmp_path / "plots").mkdir()
     (tmp_path / "data.json").write_text("somebody's")
     with pytest.raises(
-        InputError, match=r"holds data\.json, plots but no config\.json"
+        InputError, match=r"holds plots, data\.json but no config\.json"
     ):
+        run.delete(tmp_path)
+    run.write_json(tmp_path / "config.json", {"of": "another program"})
+    with pytest.raises(InputError, match="of a run"):
         run.delete(tmp_path)
     assert (tmp_path / "data.json").exists()
     assert (tmp_path / "plots").exists()
+
+
+def test_long_names_are_cut_and_stay_apart():
+    overrides = {f"section.setting{i}": "x" * 20 for i in range(20)}
+    name = run.default_workdir("configs/unet.py", overrides)
+    other = run.default_workdir(
+        "configs/unet.py", overrides | {"section.setting9": "y"}
+    )
+    assert len(name.removeprefix("runs/")) < 255
+    assert name != other
+    assert name.startswith("runs/unet-section.setting0=")
+
+
+def test_changed_data_are_refused(tmp_path):
+    facts = {"tiles": 30, "content_sha256": "aaa"}
+    run.check_data(tmp_path, facts)
+    run.write_json(tmp_path / "data.json", facts)
+    run.check_data(tmp_path, facts)
+    with pytest.raises(
+        InputError, match="30 tiles, hash aaa then, 29 tiles, hash bbb now"
+    ):
+        run.check_data(tmp_path, {"tiles": 29, "content_sha256": "bbb"})
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"seed": '])

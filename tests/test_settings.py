@@ -62,5 +62,5 @@ def test_all_wrong_values_are_named_at_once():
 def test_an_fcn_has_no_skip_connections_to_turn_off():
     config = fcn_config.get_config()
     config.model.skip = False
-    with pytest.raises(InputError, match="only a unet"):
+    with pytest.raises(InputError, match="leave it True"):
         settings.check(config)

@@ -1,0 +1,1 @@
+"""Settings: `default.py` has all of them, each variant states its differences."""

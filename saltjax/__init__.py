@@ -1,0 +1,1 @@
+"""U-Nets in JAX that mark salt in seismic images."""
