@@ -9,7 +9,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from saltjax import run
+from saltjax import run, signals
 from saltjax.errors import InputError
 
 MODES = ("train", "check", "compare")
@@ -140,3 +140,12 @@ if __name__ == "__main__":
     except InputError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
+    except signals.Stopped as stopped:
+        print(
+            f"Stopped by {stopped}; the same command goes on from here.",
+            file=sys.stderr,
+        )
+        sys.exit(128 + stopped.signum)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)

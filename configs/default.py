@@ -52,4 +52,7 @@ def get_config() -> ConfigDict:
     early_stopping.patience = (
         10  # epochs in a row above the best validation loss, then it ends
     )
+
+    config.checkpoint = checkpoint = ConfigDict()
+    checkpoint.every_minutes = 10.0  # at most this long between saves within an epoch
     return config.lock()  # a misspelt key in a variant raises

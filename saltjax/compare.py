@@ -5,7 +5,7 @@ import io
 import pathlib
 
 from saltjax import console, data, plots, run
-from saltjax.errors import InputError
+from saltjax.errors import InputError, writing
 
 # Column: how its value is taken from result.json, and how it is written.
 COLUMNS = {
@@ -48,14 +48,10 @@ def compare(folder: pathlib.Path) -> None:
         for row, (_, result) in zip(rows, runs.values())
     ]
     results = {name: result for name, (_, result) in runs.items()}
-    try:
+    with writing(folder):
         run.write_text(folder / "compare.csv", _csv(exact))
         run.write_text(folder / "compare.md", _markdown(rows))
         plots.comparison(results).savefig(folder / "compare.png")
-    except OSError as error:
-        raise InputError(
-            f"--workdir={folder}: cannot write {error.filename} ({error.strerror})"
-        ) from None
     console.say(f"Written    {folder / 'compare.csv'}, compare.md, compare.png")
 
 

@@ -60,14 +60,22 @@ def eval_function(network: steps.Network, variables: Any, mesh: Mesh) -> EvalSte
 
 
 def mean_scores(
-    eval_step: EvalStep, tiles: data.Tiles, indices: np.ndarray, batch_size: int
+    eval_step: EvalStep,
+    tiles: data.Tiles,
+    indices: np.ndarray,
+    batch_size: int,
+    after_batch: Callable[[], None],
 ) -> dict[str, float]:
-    """Returns mean `loss` and `accuracy` over the tiles' pixels at the network's resolution."""
+    """Returns mean `loss` and `accuracy` over the tiles' pixels at the network's resolution.
+
+    `after_batch` is called after each batch, and may end the loop by raising.
+    """
     sums = []
     with console.Bar("Validating", len(indices), "images") as bar:
         for batch in data.batches(tiles, indices, batch_size, batch_size):
             sums.append(jax.device_get(eval_step(batch)[0]))
             bar.advance(int(batch["valid"].sum()))
+            after_batch()
     return _means(sums)
 
 

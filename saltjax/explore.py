@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from saltjax import console, data, plots, run, settings, synthetic
-from saltjax.errors import InputError
+from saltjax.errors import InputError, writing
 
 
 def announce(config: ConfigDict) -> None:
@@ -59,19 +59,15 @@ def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:
         bar = "█" * round(24 * count / widest)
         console.say(f"           {10 * i:3d}–{10 * (i + 1):3d} % {count:6d} {bar}")
     source = tiles.description
-    try:
-        plots_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot make the folder {plots_dir}: {error.strerror}"
-        ) from None
     chosen = np.random.default_rng((seed, 0, 2)).permutation(n)[: plots.EXAMPLES]
-    plots.examples(tiles.images[chosen], tiles.labels[chosen, :, :, 0], source).savefig(
-        plots_dir / "examples.png"
+    examples = plots.examples(
+        tiles.images[chosen], tiles.labels[chosen, :, :, 0], source
     )
-    plots.coverage(data.salt_coverage(tiles.labels), source).savefig(
-        plots_dir / "coverage.png"
-    )
+    coverage = plots.coverage(data.salt_coverage(tiles.labels), source)
+    with writing(plots_dir):
+        plots_dir.mkdir(parents=True, exist_ok=True)
+        examples.savefig(plots_dir / "examples.png")
+        coverage.savefig(plots_dir / "coverage.png")
 
 
 def check(config: ConfigDict, workdir: pathlib.Path) -> None:

@@ -12,11 +12,12 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
-from saltjax.errors import InputError
+from saltjax import console
+from saltjax.errors import InputError, writing
 
 METRICS = (
     "epoch",
@@ -130,7 +131,14 @@ def check_config(workdir: pathlib.Path, config: dict) -> None:
     if not path.exists():
         return
     # As it will be read back: tuples are lists.
-    differences = config_differences(read_json(path), json.loads(json.dumps(config)))
+    before, now = read_json(path), json.loads(json.dumps(config))
+    unknown = sorted(flatten(before).keys() - flatten(now).keys())
+    if unknown:
+        raise InputError(
+            f"{path} has settings that this version does not know: {', '.join(unknown)}; a newer "
+            "version wrote it, use that one, or choose another --workdir"
+        )
+    differences = config_differences(before, now)
     if differences:
         lines = [
             f"  {key}: {old!r} there, {new!r} now" for key, old, new in differences
@@ -154,6 +162,18 @@ def check_data(workdir: pathlib.Path, facts: dict) -> None:
             f"hash {before.get('content_sha256')} then, {facts['tiles']} tiles, hash "
             f"{facts['content_sha256']} now; bring the old tiles back, or choose another --workdir"
         )
+
+
+def tell_device_change(workdir: pathlib.Path, environment: dict) -> None:
+    """Says so if the folder's run was on other devices until now: no hindrance, but no secret."""
+    path = workdir / "env.json"
+    if path.exists():
+        before = read_json(path).get("devices")
+        if before != environment["devices"]:
+            console.say(
+                f"Devices    {len(before or [])} until now, {len(environment['devices'])} from "
+                "here: the results stay the same up to rounding"
+            )
 
 
 def config_differences(old: dict, new: dict) -> list[tuple[str, Any, Any]]:
@@ -196,8 +216,9 @@ def read_json(path: pathlib.Path) -> dict:
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file beside and renames it, so that `path` is never half written."""
     new = path.with_name(path.name + ".new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
+    with writing(path):
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
 
 
 def write_json(path: pathlib.Path, value: dict) -> None:
@@ -205,7 +226,7 @@ def write_json(path: pathlib.Path, value: dict) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def write_metrics(workdir: pathlib.Path, history: list[dict]) -> None:
+def write_metrics(workdir: pathlib.Path, history: Sequence[dict]) -> None:
     """Writes metrics.csv, a row for each epoch."""
     text = io.StringIO()
     writer = csv.DictWriter(text, METRICS, lineterminator="\n")

@@ -22,6 +22,7 @@ RANGES = {
     "train.batch_size": (1, 65536, True),
     "train.cpu_devices": (0, 1024, True),
     "optim.weight_decay": (0, 1, True),
+    "checkpoint.every_minutes": (0, 1_000_000, True),
     "plateau.patience": (0, 1_000_000, True),
     "early_stopping.patience": (1, 1_000_000, True),
 }

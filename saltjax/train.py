@@ -13,54 +13,29 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from saltjax import (
-    checkpoint,
     console,
     data,
     devices,
     evaluate,
     explore,
+    journal,
     models,
     optimizer,
     report,
     run,
     settings,
+    signals,
     steps,
 )
-from saltjax.errors import InputError
-
-
-@dataclasses.dataclass
-class Progress:
-    """What a run knows besides the arrays of `steps.TrainState`; lives in the checkpoint as JSON.
-
-    Attributes:
-      plateau: the learning rate and when it is cut.
-      early_stopping: when the run ends.
-      best_loss, best_epoch: of the best checkpoint.
-      history: a row of metrics.csv for each epoch.
-    """
-
-    plateau: optimizer.Plateau
-    early_stopping: optimizer.EarlyStopping
-    best_loss: float = math.inf
-    best_epoch: int = 0
-    history: list[dict] = dataclasses.field(default_factory=list)
-
-    @classmethod
-    def from_json(cls, meta: dict) -> "Progress":
-        return cls(
-            optimizer.Plateau(**meta["plateau"]),
-            optimizer.EarlyStopping(**meta["early_stopping"]),
-            meta["best_loss"],
-            meta["best_epoch"],
-            meta["history"],
-        )
+from saltjax.errors import InputError, writing
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """What stays the same throughout a run."""
 
+    workdir: pathlib.Path
+    pause: signals.Pause
     config: ConfigDict
     tiles: data.Tiles
     split: dict[str, np.ndarray]
@@ -87,52 +62,53 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
     """
     settings.check(config)
     explore.announce(config)
-    with run.lock(workdir):
+    with run.lock(workdir), signals.Pause(config.checkpoint.every_minutes) as pause:
         if not overwrite:
             run.check_config(workdir, config.to_dict())
         if (workdir / "result.json").exists() and not overwrite:
             console.say(f"{workdir} is complete.")
             report.show(run.read_json(workdir / "result.json"))
         else:
-            run_to_end(config, workdir, overwrite)
+            run_to_end(config, workdir, overwrite, pause)
 
 
-def run_to_end(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
+def run_to_end(
+    config: ConfigDict, workdir: pathlib.Path, overwrite: bool, pause: signals.Pause
+) -> None:
     """Prepares, restores, trains and finishes the run of a locked folder."""
     devices.configure_cpu(config.train.cpu_devices, config.train.batch_size)
-    setup = prepare(config)
+    setup = prepare(config, workdir, pause)
     if overwrite:
         run.delete(workdir)
-    facts = data_facts(setup)
-    run.check_data(workdir, facts)
     create = functools.partial(steps.create_state, setup.network, setup.tx, config.seed)
-    parameters = models.count_parameters(jax.eval_shape(create).params)
-    show_banner(setup, workdir, parameters)
+    show_banner(setup, models.count_parameters(jax.eval_shape(create).params))
     explore.describe(setup.tiles, workdir / "plots", config.seed)
-    run.write_json(workdir / "config.json", config.to_dict())
-    run.write_json(workdir / "data.json", facts)
-    environment = run.environment(list(setup.mesh.devices.flat))
-    run.write_json(workdir / "env.json", environment)
+    claim(setup)
     console.say("Compiling; this takes some seconds …")
-    state, progress = restore(workdir, create(), config.optim.learning_rate)
+    state, progress = journal.restore(workdir, create(), config.optim.learning_rate)
+    if progress.epochs == progress.step == 0:
+        # A disk that is full or read-only is noticed now and not after an epoch.
+        journal.save(workdir, state, progress)
     state = devices.replicate(state, setup.mesh)
-    while not finished(progress, config):
-        state, progress = run_epoch(state, progress, setup)
-        save(workdir, state, progress)
-        console.say(epoch_line(progress, config.train.epochs))
-    finish(setup, workdir, progress, state)
+    with pause.deferred():
+        while not finished(progress, config):
+            state, progress = run_epoch(state, progress, setup)
+            journal.save(workdir, state, progress)
+            console.say(epoch_line(progress, config.train.epochs))
+            pause.saved()
+    finish(setup, state, progress)
 
 
-def prepare(config: ConfigDict) -> Setup:
+def prepare(config: ConfigDict, workdir: pathlib.Path, pause: signals.Pause) -> Setup:
     """Returns the run's data, network, optimizer and devices."""
     tiles, split = explore.load(config)
     model = models.create_model(**config.model)
     network = steps.Network(model, config.data.image_size, config.data.resize)
     tx = optimizer.adamw(config.optim.weight_decay)
-    return Setup(config, tiles, split, network, tx, devices.data_mesh())
+    return Setup(workdir, pause, config, tiles, split, network, tx, devices.data_mesh())
 
 
-def show_banner(setup: Setup, workdir: pathlib.Path, parameters: int) -> None:
+def show_banner(setup: Setup, parameters: int) -> None:
     """Prints what is about to run, on what."""
     model, mesh = setup.config.model, setup.mesh
     traits = "" if model.name == "fcn" else f", {model.downsample}, skip={model.skip}"
@@ -141,72 +117,95 @@ def show_banner(setup: Setup, workdir: pathlib.Path, parameters: int) -> None:
     console.say(
         f"Model      {model.name} {tuple(model.features)}{traits}, {parameters:,} parameters"
     )
-    console.say(f"Run        {workdir}")
+    console.say(f"Run        {setup.workdir}")
     console.say(f"Source     {setup.tiles.description}: {split}")
 
 
-def data_facts(setup: Setup) -> dict:
-    """Returns the contents of data.json."""
-    tiles = setup.tiles
+def claim(setup: Setup) -> None:
+    """Makes the folder this run's: writes config.json, data.json and env.json.
+
+    Raises:
+      InputError: if a run was begun there with other data.
+    """
+    workdir, tiles = setup.workdir, setup.tiles
     splits = {name: [tiles.ids[i] for i in part] for name, part in setup.split.items()}
-    return {
+    facts = {
         "source": tiles.source,
         "dir": tiles.directory,
         "content_sha256": tiles.content_hash(),
         **data.statistics(tiles),
         "splits": splits,
     }
+    run.check_data(workdir, facts)
+    environment = run.environment(list(setup.mesh.devices.flat))
+    run.tell_device_change(workdir, environment)
+    run.write_json(workdir / "config.json", setup.config.to_dict())
+    run.write_json(workdir / "data.json", facts)
+    run.write_json(workdir / "env.json", environment)
 
 
-def finished(progress: Progress, config: ConfigDict) -> bool:
+def finished(progress: journal.Progress, config: ConfigDict) -> bool:
     """Returns whether the last epoch is done or early stopping has come."""
-    return len(progress.history) >= config.train.epochs or stopped_early(
-        progress, config
+    return progress.epochs >= config.train.epochs or journal.stopped_early(
+        progress, config.early_stopping.patience
     )
-
-
-def stopped_early(progress: Progress, config: ConfigDict) -> bool:
-    """Returns whether the validation loss has been too high for too many epochs in a row."""
-    return progress.early_stopping.bad_epochs >= config.early_stopping.patience
 
 
 def run_epoch(
-    state: steps.TrainState, progress: Progress, setup: Setup
-) -> tuple[steps.TrainState, Progress]:
-    """Returns state and progress after an epoch of training and its validation."""
-    start = time.monotonic()
-    config, epoch = setup.config, len(progress.history) + 1
-    state, train_means = train_epoch(state, progress, setup)
+    state: steps.TrainState, progress: journal.Progress, setup: Setup
+) -> tuple[steps.TrainState, journal.Progress]:
+    """Returns state and progress after the rest of an epoch of training and its validation."""
+    start, config, epoch = time.monotonic(), setup.config, progress.epochs + 1
+    state, trained = train_epoch(state, progress, setup)
     eval_step = evaluate.eval_function(setup.network, state.variables, setup.mesh)
-    val = evaluate.mean_scores(
-        eval_step, setup.tiles, setup.split["val"], setup.padded_size
-    )
+    try:
+        val = evaluate.mean_scores(
+            eval_step,
+            setup.tiles,
+            setup.split["val"],
+            setup.padded_size,
+            setup.pause.check,
+        )
+    except signals.Stopped:
+        journal.save(setup.workdir, state, trained)
+        raise
     check_finite(val["loss"], f"epoch {epoch}: the validation loss")
+    totals = trained.totals
     row = {
         "epoch": epoch,
-        **{f"train_{name}": value for name, value in train_means.items()},
-        **{f"val_{name}": value for name, value in val.items()},
+        "train_loss": totals["loss"] / totals["count"],
+        "train_accuracy": totals["correct"] / totals["count"],
+        "val_loss": val["loss"],
+        "val_accuracy": val["accuracy"],
         "learning_rate": progress.plateau.learning_rate,
-        "seconds": round(time.monotonic() - start, 3),
+        "seconds": round(progress.seconds + time.monotonic() - start, 3),
     }
-    return state, after_epoch(
-        progress, row, config.plateau.factor, config.plateau.patience
-    )
+    factor, patience = config.plateau.factor, config.plateau.patience
+    return state, journal.after_epoch(progress, row, factor, patience)
 
 
 def train_epoch(
-    state: steps.TrainState, progress: Progress, setup: Setup
-) -> tuple[steps.TrainState, dict[str, float]]:
-    """Returns the state after every training tile was seen once, and mean loss and accuracy."""
-    config, epoch = setup.config, len(progress.history) + 1
+    state: steps.TrainState, progress: journal.Progress, setup: Setup
+) -> tuple[steps.TrainState, journal.Progress]:
+    """Returns state and progress after the rest of an epoch's steps; saves when it is time."""
+    start, config, epoch = time.monotonic(), setup.config, progress.epochs + 1
     order = data.epoch_order(setup.split["train"], config.seed, epoch)
+    rest = order[progress.step * config.train.batch_size :]
     learning_rate = np.float32(progress.plateau.learning_rate)
-    totals, pending = dict.fromkeys(("loss", "correct", "count"), 0.0), None
-    batches = data.batches(
-        setup.tiles, order, config.train.batch_size, setup.padded_size
-    )
-    with console.Bar(f"Epoch {epoch}", len(order), "images") as bar:
-        for step, batch in enumerate(batches, 1):
+    totals = dict.fromkeys(("loss", "correct", "count"), 0.0) | progress.totals
+    step, pending = progress.step, None
+
+    def so_far() -> journal.Progress:
+        add_sums(totals, pending, epoch, step)
+        seconds = progress.seconds + time.monotonic() - start
+        return dataclasses.replace(
+            progress, step=step, totals=dict(totals), seconds=seconds
+        )
+
+    with console.Bar(f"Epoch {epoch}", len(rest), "images") as bar:
+        for batch in data.batches(
+            setup.tiles, rest, config.train.batch_size, setup.padded_size
+        ):
             state, sums = steps.train_step(
                 state,
                 devices.shard(batch, setup.mesh),
@@ -216,15 +215,14 @@ def train_epoch(
                 tx=setup.tx,
             )
             # Read one step late, so that the device never waits for the host.
-            note = add_sums(totals, pending, epoch, step - 1)
-            pending = sums
+            note = add_sums(totals, pending, epoch, step)
+            step, pending = step + 1, sums
             bar.advance(int(batch["valid"].sum()), note)
-        add_sums(totals, pending, epoch, step)
-    count = totals["count"]
-    return state, {
-        "loss": totals["loss"] / count,
-        "accuracy": totals["correct"] / count,
-    }
+            if setup.pause.due():
+                journal.save(setup.workdir, state, so_far())
+                pending = None
+                setup.pause.saved()
+        return state, so_far()
 
 
 def add_sums(totals: dict[str, float], sums: dict | None, epoch: int, step: int) -> str:
@@ -246,63 +244,10 @@ def check_finite(loss: float, what: str) -> None:
         )
 
 
-def after_epoch(
-    progress: Progress, row: dict, factor: float, patience: int
-) -> Progress:
-    """Returns the progress with the epoch's row, its schedules moved on."""
-    loss = row["val_loss"]
-    better = loss < progress.best_loss
-    return Progress(
-        progress.plateau.update(loss, factor, patience),
-        progress.early_stopping.update(loss),
-        loss if better else progress.best_loss,
-        row["epoch"] if better else progress.best_epoch,
-        [*progress.history, row],
-    )
-
-
-def save(workdir: pathlib.Path, state: steps.TrainState, progress: Progress) -> None:
-    """Saves `checkpoints/last`, before it `best` if this epoch is the best, and metrics.csv."""
-    arrays = jax.device_get({"state": state})["state"]
-    epoch = len(progress.history)
-    if progress.best_epoch == epoch:
-        checkpoint.save(
-            workdir / "checkpoints/best",
-            arrays.variables,
-            {"epoch": epoch, "val_loss": progress.best_loss},
-        )
-    checkpoint.save(
-        workdir / "checkpoints/last", vars(arrays), dataclasses.asdict(progress)
-    )
-    run.write_metrics(workdir, progress.history)
-
-
-def new_progress(learning_rate: float) -> Progress:
-    """Returns the progress before the first epoch."""
-    return Progress(optimizer.Plateau(learning_rate), optimizer.EarlyStopping())
-
-
-def restore(
-    workdir: pathlib.Path, state: steps.TrainState, learning_rate: float
-) -> tuple[steps.TrainState, Progress]:
-    """Returns (state, progress) of the last checkpoint, or of a new run where there is none."""
-    path = workdir / "checkpoints/last"
-    if not path.exists():
-        return state, new_progress(learning_rate)
-    arrays, meta = checkpoint.restore(path, vars(jax.device_get(state)))
-    progress = Progress.from_json(meta)
-    run.write_metrics(workdir, progress.history)
-    console.say(f"Resuming after epoch {len(progress.history)}")
-    return steps.TrainState(**arrays), progress
-
-
-def finish(
-    setup: Setup, workdir: pathlib.Path, progress: Progress, state: steps.TrainState
-) -> None:
+def finish(setup: Setup, state: steps.TrainState, progress: journal.Progress) -> None:
     """Tests the best checkpoint, draws the figures and writes result.json."""
-    config, tiles = setup.config, setup.tiles
-    best = workdir / "checkpoints/best"
-    variables, _ = checkpoint.restore(best, jax.device_get(state.variables))
+    config, tiles, plots_dir = setup.config, setup.tiles, setup.workdir / "plots"
+    variables, best = journal.restore_best(setup.workdir, state)
     eval_step = evaluate.eval_function(setup.network, variables, setup.mesh)
     test = evaluate.test_network(
         eval_step, tiles, setup.split, setup.padded_size, config.seed
@@ -310,9 +255,11 @@ def finish(
     result = {
         "status": "completed",
         "parameters": models.count_parameters(state.params),
-        "epochs": len(progress.history),
-        "best_epoch": progress.best_epoch,
-        "stopped_early": stopped_early(progress, config),
+        "epochs": progress.epochs,
+        "best_epoch": best["epoch"],
+        "stopped_early": journal.stopped_early(
+            progress, config.early_stopping.patience
+        ),
         "train_seconds": round(sum(row["seconds"] for row in progress.history), 3),
         "data": {
             "source": tiles.source,
@@ -321,16 +268,17 @@ def finish(
         },
         **test.scores,
     }
-    report.draw_training(
-        progress.history, progress.best_epoch, tiles.description, workdir / "plots"
-    )
-    report.draw_test(test, tiles, config.seed, workdir / "plots")
-    run.write_json(workdir / "result.json", result)
+    with writing(plots_dir):
+        report.draw_training(
+            progress.history, best["epoch"], tiles.description, plots_dir
+        )
+        report.draw_test(test, tiles, config.seed, plots_dir)
+    run.write_json(setup.workdir / "result.json", result)
     report.show(result)
-    console.say(f"Figures    {workdir / 'plots'}")
+    console.say(f"Figures    {plots_dir}")
 
 
-def epoch_line(progress: Progress, epochs: int) -> str:
+def epoch_line(progress: journal.Progress, epochs: int) -> str:
     """Returns the line that the screen shows for the epoch just done."""
     row = progress.history[-1]
     mark = "  best" if progress.best_epoch == row["epoch"] else ""

@@ -1,6 +1,6 @@
-import csv
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import jax
@@ -12,12 +12,13 @@ from jax.sharding import Mesh
 
 from configs import quickstart
 from saltjax import (
-    checkpoint,
     data,
     devices,
     evaluate,
+    journal,
     models,
     optimizer,
+    signals,
     steps,
     synthetic,
     train,
@@ -37,11 +38,18 @@ def tiny_config(**overrides):
     return config
 
 
+def make_setup(config):
+    """A setup that saves nothing within an epoch."""
+    return train.prepare(
+        config, pathlib.Path("unused"), signals.Pause(every_minutes=1e9)
+    )
+
+
 def run_epochs(config, count):
-    setup = train.prepare(config)
+    setup = make_setup(config)
     state = steps.create_state(setup.network, setup.tx, config.seed)
     state = devices.replicate(state, setup.mesh)
-    progress = train.new_progress(config.optim.learning_rate)
+    progress = journal.begin(config.optim.learning_rate)
     for _ in range(count):
         state, progress = train.run_epoch(state, progress, setup)
     return setup, state
@@ -89,43 +97,12 @@ def finished_run(tmp_path_factory):
     return workdir
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
-    finished_run, tmp_path, monkeypatch
-):
-    run_epoch, calls = train.run_epoch, []
-
-    def run_one_epoch(*args):
-        if calls:
-            raise KeyboardInterrupt
-        calls.append(1)
-        return run_epoch(*args)
-
-    monkeypatch.setattr(train, "run_epoch", run_one_epoch)
-    with pytest.raises(KeyboardInterrupt):
-        train.train(tiny_config(), tmp_path, overwrite=False)
-    assert not (tmp_path / "result.json").exists()
-    monkeypatch.undo()
-    train.train(tiny_config(), tmp_path, overwrite=False)
-
-    results, rows = [], []
-    for path in (finished_run, tmp_path):
-        results.append(
-            json.loads((path / "result.json").read_text()) | {"train_seconds": 0}
-        )
-        with open(path / "metrics.csv", newline="") as file:
-            rows.append([row | {"seconds": ""} for row in csv.DictReader(file)])
-    assert results[0] == results[1]
-    assert len(rows[0]) == 3
-    assert rows[0] == rows[1]
-
-
 def test_result_agrees_with_scikit_learn(finished_run):
     config = tiny_config()
     result = json.loads((finished_run / "result.json").read_text())
-    setup = train.prepare(config)
+    setup = make_setup(config)
     like = steps.create_state(setup.network, setup.tx, config.seed)
-    best = finished_run / "checkpoints/best"
-    variables, meta = checkpoint.restore(best, jax.device_get(like.variables))
+    variables, meta = journal.restore_best(finished_run, like)
     assert meta["epoch"] == result["best_epoch"]
     function = evaluate.eval_function(setup.network, variables, setup.mesh)
     test, val = (
@@ -178,14 +155,14 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(finished_run, tmp_pa
     workdir = tmp_path / "run"
     shutil.copytree(finished_run, workdir)
     (workdir / "result.json").unlink()
-    setup = train.prepare(tiny_config())
+    setup = make_setup(tiny_config())
     state = steps.create_state(setup.network, setup.tx, seed=0)
-    state, progress = train.restore(workdir, state, learning_rate=1e-3)
+    state, progress = journal.restore(workdir, state, learning_rate=1e-3)
     bad = state.replace(
         params=jax.tree.map(lambda x: np.full_like(x, np.inf), state.params)
     )
     two = dataclasses.replace(progress, history=progress.history[:2], best_epoch=1)
-    train.save(workdir, bad, two)
+    journal.save(workdir, bad, two)
     before = sorted(
         (p, p.stat().st_mtime_ns) for p in (workdir / "checkpoints").rglob("*")
     )
@@ -201,12 +178,12 @@ def test_the_best_checkpoint_is_tested_and_not_the_last(finished_run, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(finished_run, workdir)
     (workdir / "result.json").unlink()
-    setup = train.prepare(tiny_config())
+    setup = make_setup(tiny_config())
     state = steps.create_state(setup.network, setup.tx, seed=0)
-    state, progress = train.restore(workdir, state, learning_rate=1e-3)
+    state, progress = journal.restore(workdir, state, learning_rate=1e-3)
     zero = state.replace(params=jax.tree.map(np.zeros_like, state.params))
     # The last checkpoint knows nothing; the best one must not care.
-    train.save(workdir, zero, dataclasses.replace(progress, best_epoch=1))
+    journal.save(workdir, zero, dataclasses.replace(progress, best_epoch=1))
     train.train(tiny_config(), workdir, overwrite=False)
     expected, found = (
         json.loads((path / "result.json").read_text())["test"]
@@ -218,35 +195,35 @@ def test_the_best_checkpoint_is_tested_and_not_the_last(finished_run, tmp_path):
 @pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (9, 5)])
 def test_early_stopping_ends_the_run(patience, epochs):
     config = tiny_config(**{"train.epochs": 5, "early_stopping.patience": patience})
-    progress = train.new_progress(1e-3)
+    progress = journal.begin(1e-3)
     for epoch, loss in enumerate([0.5, 0.4, 0.6, 0.5, 0.45], 1):
         assert not train.finished(progress, config)
-        progress = train.after_epoch(
+        progress = journal.after_epoch(
             progress, {"epoch": epoch, "val_loss": loss}, 0.1, 5
         )
         if epoch == epochs:
             break
     assert train.finished(progress, config)
-    assert train.stopped_early(progress, config) == (patience < 9)
+    assert journal.stopped_early(progress, patience) == (patience < 9)
 
 
 def test_the_step_takes_the_plateaus_learning_rate():
     setup, state = run_epochs(tiny_config(), 1)
-    progress = train.new_progress(1e-3)
+    progress = journal.begin(1e-3)
     before = jax.device_get(state.params)
-    progress.plateau = optimizer.Plateau(0.0)
+    progress = dataclasses.replace(progress, plateau=optimizer.Plateau(0.0))
     state, _ = train.train_epoch(state, progress, setup)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.params), before)
-    progress.plateau = optimizer.Plateau(1e-3)
+    progress = dataclasses.replace(progress, plateau=optimizer.Plateau(1e-3))
     state, _ = train.train_epoch(state, progress, setup)
     assert not np.array_equal(state.params["head"]["kernel"], before["head"]["kernel"])
 
 
 def test_best_epoch_and_schedules_move_on():
-    progress = train.new_progress(1e-3)
+    progress = journal.begin(1e-3)
     seen = []
     for epoch, loss in enumerate([0.5, 0.4, 0.4, 0.6, 0.39995, 0.3], 1):
-        progress = train.after_epoch(
+        progress = journal.after_epoch(
             progress, {"epoch": epoch, "val_loss": loss}, 0.1, 1
         )
         seen.append(
