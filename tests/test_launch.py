@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -264,6 +265,30 @@ def test_a_mistake_ends_with_status_2_and_says_which(args, words, tmp_path):
         else launch(*args)
     )
     assert_refused(done, *words)
+
+
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_ends_the_program_with_its_status(tmp_path, signum, status):
+    options = ("--config=configs/quickstart.py", f"--workdir={tmp_path}/run", *TINY)
+    command = [
+        sys.executable,
+        "-u",
+        str(ROOT / "launch.py"),
+        *options,
+        "--config.train.epochs=5000",
+    ]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch   1/"):
+            break
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "the same command goes on" in errors
+    assert "Traceback" not in errors
 
 
 def test_a_config_that_raises_is_the_users_mistake(tmp_path):

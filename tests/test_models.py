@@ -22,12 +22,21 @@ PARAMETERS = {
 
 
 def initialise(model, shape=(2, 16, 16, 3), seed=0):
-    variables = jax.jit(model.init)(jax.random.key(seed), jnp.zeros(shape))
-    # Biases start at zero; random ones let a test see where each is added.
-    leaves, tree = jax.tree.flatten(variables["params"])
+    """Returns random variables: without compiling `init`, and with biases that a test can see."""
     rng = np.random.default_rng(seed)
-    leaves = [x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) for x in leaves]
-    return variables | {"params": jax.tree.unflatten(tree, leaves)}
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+
+    def draw(leaf):
+        fan_in = np.prod(leaf.shape[:-1]) if leaf.ndim > 1 else 100
+        return np.float32(rng.normal(0, np.sqrt(2 / fan_in), leaf.shape))
+
+    variables = {"params": jax.tree.map(draw, shapes["params"])}
+    if "batch_stats" in shapes:
+        variables["batch_stats"] = jax.tree.map(
+            lambda leaf: np.float32(rng.uniform(0.5, 1, leaf.shape)),
+            shapes["batch_stats"],
+        )
+    return variables
 
 
 def apply(model, variables, image):

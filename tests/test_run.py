@@ -44,6 +44,23 @@ def test_a_folder_belongs_to_one_config(tmp_path):
     assert "model.features" not in str(caught.value)
 
 
+def test_settings_of_a_newer_version_are_told(tmp_path):
+    run.write_json(tmp_path / "config.json", {"seed": 0, "model": {"attention": True}})
+    with pytest.raises(
+        InputError, match=r"does not know: model\.attention; a newer version"
+    ):
+        run.check_config(tmp_path, {"seed": 0, "model": {}})
+
+
+def test_another_device_count_is_said(tmp_path, capsys):
+    run.tell_device_change(tmp_path, {"devices": ["a", "b"]})
+    run.write_json(tmp_path / "env.json", {"devices": ["a", "b"]})
+    run.tell_device_change(tmp_path, {"devices": ["a", "b"]})
+    assert capsys.readouterr().out == ""
+    run.tell_device_change(tmp_path, {"devices": ["a"]})
+    assert "2 until now, 1 from here" in capsys.readouterr().out
+
+
 def test_delete_takes_the_run_and_nothing_else(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     run.write_json(tmp_path / "config.json", {"model": {}, "optim": {}, "train": {}})

@@ -318,6 +318,20 @@ def test_runs_without_any_good_checkpoint_end_with_a_clear_error(
     assert "Traceback" not in log
 
 
+def test_tiles_changed_since_the_run_began_are_refused(tiles, whole, tmp_path):
+    folder, workdir = tmp_path / "tiles", tmp_path / "run"
+    shutil.copytree(tiles, folder)
+    assert finish(start(folder, workdir)) == 0
+    (workdir / "result.json").unlink()
+    for name in ("images", "masks"):
+        (folder / name / "t07.png").unlink()
+    assert finish(start(folder, workdir)) == 2
+    log = workdir.with_suffix(".log").read_text()
+    assert "the data have changed" in log
+    assert "60 tiles" in log
+    assert "59 tiles" in log
+
+
 def test_a_metric_that_is_no_number_never_becomes_the_best():
     progress = journal.begin(1e-3)
     row = {"epoch": 1, "val_loss": float("nan")}
