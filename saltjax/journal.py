@@ -5,6 +5,7 @@ import math
 import pathlib
 
 import jax
+import numpy as np
 
 from saltjax import checkpoint, console, optimizer, run, steps
 from saltjax.errors import InputError
@@ -68,8 +69,16 @@ def save(workdir: pathlib.Path, state: steps.TrainState, progress: Progress) -> 
     """Saves `checkpoints/last`, before it `best` if the epoch just done is it, and metrics.csv.
 
     In that order, a run that is killed in between repeats the epoch and saves the same again.
+
+    Raises:
+      InputError: if weights are not finite, or nothing can be written; nothing is replaced then.
     """
     state = jax.device_get(state)
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+        raise InputError(
+            f"epoch {progress.epochs + 1}, step {progress.step}: weights are not finite; lower "
+            "config.optim.learning_rate. What was saved before stays."
+        )
     if progress.step == 0 and 0 < progress.best_epoch == progress.epochs:
         meta = {"epoch": progress.best_epoch, "val_loss": progress.best_loss}
         checkpoint.save(workdir / "checkpoints/best", state.variables, meta)

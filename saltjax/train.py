@@ -240,7 +240,7 @@ def check_finite(loss: float, what: str) -> None:
     """Raises InputError if the loss is not finite: the run must stop before it saves that."""
     if not math.isfinite(loss):
         raise InputError(
-            f"{what} is {loss}; lower config.optim.learning_rate. Nothing of this epoch is saved."
+            f"{what} is {loss}; lower config.optim.learning_rate. What was saved before stays."
         )
 
 

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from configs import quickstart
 from saltjax import (
+    checkpoint,
     data,
     devices,
     evaluate,
@@ -162,7 +163,11 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(finished_run, tmp_pa
         params=jax.tree.map(lambda x: np.full_like(x, np.inf), state.params)
     )
     two = dataclasses.replace(progress, history=progress.history[:2], best_epoch=1)
-    journal.save(workdir, bad, two)
+    with pytest.raises(InputError, match="epoch 3, step 0: weights are not finite"):
+        journal.save(workdir, bad, two)
+    # As if such weights had been saved all the same.
+    last = workdir / "checkpoints/last"
+    checkpoint.save(last, vars(jax.device_get(bad)), dataclasses.asdict(two))
     before = sorted(
         (p, p.stat().st_mtime_ns) for p in (workdir / "checkpoints").rglob("*")
     )
