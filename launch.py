@@ -131,9 +131,8 @@ def default_workdir() -> str:
 
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(
-            errors="replace"
-        )  # a terminal without × and – is no reason to fail
+        # A terminal without × and – is no reason to fail.
+        stream.reconfigure(errors="replace")
     try:
         parse(sys.argv)
         main()

@@ -17,7 +17,7 @@ from saltjax.errors import InputError, writing
 # Orbax logs each failure with a traceback before it raises; what it raises is told in our words.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
-
+# The last file that `save` writes: a checkpoint without it is not whole.
 MANIFEST = "sha256.json"
 
 
@@ -47,7 +47,9 @@ def save(path: pathlib.Path, tree: Any, meta: dict) -> None:
                 )
                 checkpointer.save(new, items, force=True)
             manifest = json.dumps(_file_checksums(new), indent=2)
-            (new / MANIFEST).write_text(manifest, encoding="utf-8")
+            part = new / f"{MANIFEST}.part"
+            part.write_text(manifest, encoding="utf-8")
+            part.rename(new / MANIFEST)
         except BaseException:
             _remove_unfinished(path)
             raise
@@ -72,10 +74,9 @@ def restore(path: pathlib.Path, like: Any) -> tuple[Any, dict] | None:
     path = path.absolute()
     new, old = _beside(path)
     damaged = []
-    if new.exists() and not path.exists():
-        new.rename(
-            path
-        )  # a save was cut off between its renames; what it wrote is whole
+    # With a manifest, what a save wrote is whole, and it was cut off between its renames.
+    if (new / MANIFEST).exists() and not path.exists():
+        new.rename(path)
     for candidate in (path, old):
         if candidate.exists():
             try:

@@ -162,7 +162,7 @@ def read_folder(directory: str) -> Tiles:
             bar.advance(1)
     problems += _size_problems(root, ids, images, labels)
     if problems:
-        lines = [f"  {path}: {reason}" for path, reason in sorted(set(problems))]
+        lines = [f"  {path}: {reason}" for path, reason in sorted(problems)]
         raise InputError(
             f"{len(problems)} bad file(s) in {root}; mend or remove them:\n"
             + "\n".join(lines)

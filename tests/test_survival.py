@@ -280,6 +280,16 @@ def test_a_save_cut_off_between_its_renames_is_completed(two_saves, tmp_path):
     assert same(tree, OLDER)
 
 
+def test_a_first_save_cut_off_before_its_end_is_no_checkpoint(two_saves, tmp_path):
+    # As after a kill when orbax was done and the manifest was not: the run begins anew.
+    shutil.copytree(two_saves / "last", tmp_path / "last.new")
+    manifest = tmp_path / "last.new" / checkpoint.MANIFEST
+    manifest.rename(manifest.with_name(f"{checkpoint.MANIFEST}.part"))
+    assert checkpoint.restore(tmp_path / "last", TREE) is None
+    checkpoint.save(tmp_path / "last", TREE, {"epoch": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+
+
 def test_a_damaged_best_checkpoint_gives_way_to_the_best_before_it(
     tiles, whole, tmp_path
 ):

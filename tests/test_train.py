@@ -151,14 +151,18 @@ def test_result_agrees_with_scikit_learn(finished_run):
     assert result["test_native"]["iou"]["value"] == pytest.approx(np.mean(iou))
 
 
-def test_a_loss_that_is_not_finite_stops_before_it_is_saved(finished_run, tmp_path):
-    # A finished run, taken back to its second epoch with an infinite weight in the checkpoint.
-    workdir = tmp_path / "run"
-    shutil.copytree(finished_run, workdir)
+def reopen(finished, workdir):
+    """Returns a copy of a run as before its test, and its (state, progress)."""
+    shutil.copytree(finished, workdir)
     (workdir / "result.json").unlink()
     setup = make_setup(tiny_config())
     state = steps.create_state(setup.network, setup.tx, seed=0)
-    state, progress = journal.restore(workdir, state, learning_rate=1e-3)
+    return workdir, *journal.restore(workdir, state, learning_rate=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_is_saved(finished_run, tmp_path):
+    # A finished run, taken back to its second epoch with an infinite weight in the checkpoint.
+    workdir, state, progress = reopen(finished_run, tmp_path / "run")
     bad = state.replace(
         params=jax.tree.map(lambda x: np.full_like(x, np.inf), state.params)
     )
@@ -180,12 +184,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(finished_run, tmp_pa
 
 
 def test_the_best_checkpoint_is_tested_and_not_the_last(finished_run, tmp_path):
-    workdir = tmp_path / "run"
-    shutil.copytree(finished_run, workdir)
-    (workdir / "result.json").unlink()
-    setup = make_setup(tiny_config())
-    state = steps.create_state(setup.network, setup.tx, seed=0)
-    state, progress = journal.restore(workdir, state, learning_rate=1e-3)
+    workdir, state, progress = reopen(finished_run, tmp_path / "run")
     zero = state.replace(params=jax.tree.map(np.zeros_like, state.params))
     # The last checkpoint knows nothing; the best one must not care.
     journal.save(workdir, zero, dataclasses.replace(progress, best_epoch=1))
