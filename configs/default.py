@@ -38,7 +38,11 @@ def get_config() -> ConfigDict:
     config.train = train = ConfigDict()
     train.epochs = 100  # at most
     train.batch_size = 32  # tiles per step
+    train.dtype = "float32"  # "float32" | "bfloat16", of the network's arithmetic
     train.cpu_devices = 0  # virtual devices that share the CPU's cores; 0 chooses
+    train.compile_cache = (
+        ""  # folder that keeps compiled programs between runs; "" none
+    )
 
     config.optim = optim = ConfigDict()
     optim.learning_rate = 1e-3  # Adam's, until the first plateau

@@ -7,7 +7,6 @@ import hashlib
 import os
 import pathlib
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -244,25 +243,25 @@ def split_indices(
     }
 
 
-def batches(
-    tiles: Tiles, indices: np.ndarray, batch_size: int, padded_size: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yields every tile of `indices` once, in that order, in batches of one shape.
+def batch_rows(
+    indices: np.ndarray, batch_size: int, padded_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns every tile of `indices` once, in that order, in batches of one shape.
 
     Each batch takes up to `batch_size` tiles and is filled up to `padded_size` (>= batch_size)
-    with copies of its first tile, marked invalid.
+    with its first tile, marked invalid.
 
-    Yields:
-      image uint8[B, H, W, 3], label uint8[B, H, W, 1], valid bool[B], B = padded_size.
+    Returns:
+      rows int32[K, B], the tiles of each batch, and valid bool[K, B], B = padded_size.
     """
-    for start in range(0, len(indices), batch_size):
-        chunk = indices[start : start + batch_size]
-        rows = np.concatenate([chunk, np.full(padded_size - len(chunk), chunk[0])])
-        yield {
-            "image": tiles.images[rows],
-            "label": tiles.labels[rows],
-            "valid": np.arange(padded_size) < len(chunk),
-        }
+    starts = range(0, len(indices), batch_size)
+    rows = np.empty((len(starts), padded_size), np.int32)
+    valid = np.zeros(rows.shape, bool)
+    for k, start in enumerate(starts):
+        batch = indices[start : start + batch_size]
+        rows[k], valid[k, : len(batch)] = batch[0], True
+        rows[k, : len(batch)] = batch
+    return rows, valid
 
 
 def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:

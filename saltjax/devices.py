@@ -1,16 +1,31 @@
 """Devices: the cores of a CPU, GPUs or TPUs as one axis over which batches are sharded."""
 
 import os
+import pathlib
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from saltjax.errors import writing
 
 # Batches of 8 tiles per device fit a core's caches; a batch of 32 on one device does not.
 TILES_PER_CPU_DEVICE = 8
 
 
-def configure_cpu(cpu_devices: int, batch_size: int) -> None:
-    """Splits the CPU into virtual devices; call before the first use of JAX.
+def configure(train: ConfigDict) -> None:
+    """Sets JAX up as config.train says; call before the first use of JAX."""
+    if train.compile_cache:
+        cache = pathlib.Path(train.compile_cache).expanduser().absolute()
+        with writing(cache):
+            cache.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    split_cpu(train.cpu_devices, train.batch_size)
+
+
+def split_cpu(cpu_devices: int, batch_size: int) -> None:
+    """Splits the CPU into virtual devices.
 
     Args:
       cpu_devices: how many; 0 chooses by cores and batch size.
@@ -31,14 +46,20 @@ def data_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
+def is_cpu(mesh: Mesh) -> bool:
+    """Returns whether the mesh consists of CPU devices."""
+    return mesh.devices.flat[0].platform == "cpu"
+
+
 def replicate(tree, mesh: Mesh):
     """Returns the pytree with a whole copy of each leaf on every device."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def shard(batch, mesh: Mesh):
-    """Returns the pytree with the first axis of each leaf divided among the devices."""
-    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+def shard(batch, mesh: Mesh, axis: int = 0):
+    """Returns the pytree with that axis of each leaf divided among the devices."""
+    spec = PartitionSpec(*axis * [None], "data")
+    return jax.device_put(batch, NamedSharding(mesh, spec))
 
 
 def padded_batch_size(batch_size: int, mesh: Mesh) -> int:

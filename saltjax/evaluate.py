@@ -6,12 +6,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from saltjax import console, data, devices, metrics, steps
-
-# Called with a batch of tiles; returns what `steps.eval_step` does.
-EvalStep = Callable[[dict[str, np.ndarray]], tuple[dict, dict]]
+from saltjax import console, data, metrics, pipeline, steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,73 +47,79 @@ class Test:
     counts: np.ndarray
 
 
-def eval_function(network: steps.Network, variables: Any, mesh: Mesh) -> EvalStep:
-    """Returns `steps.eval_step` with the network's weights on every device."""
-    variables = devices.replicate(variables, mesh)
-    return lambda batch: steps.eval_step(
-        variables, devices.shard(batch, mesh), network=network
-    )
-
-
 def mean_scores(
-    eval_step: EvalStep,
-    tiles: data.Tiles,
+    feed: pipeline.Feed,
+    variables: Any,
     indices: np.ndarray,
-    batch_size: int,
-    after_batch: Callable[[], None],
+    network: steps.Network,
+    after_call: Callable[[], None],
 ) -> dict[str, float]:
     """Returns mean `loss` and `accuracy` over the tiles' pixels at the network's resolution.
 
-    `after_batch` is called after each batch, and may end the loop by raising.
+    `after_call` is called while the devices work, and may end the loop by raising.
     """
     sums = []
     with console.Bar("Validating", len(indices), "images") as bar:
-        for batch in data.batches(tiles, indices, batch_size, batch_size):
-            sums.append(jax.device_get(eval_step(batch)[0]))
-            bar.advance(int(batch["valid"].sum()))
-            after_batch()
-    return _means(sums)
+        for rows, valid in pipeline.calls(feed, indices):
+            sums.append(pipeline.score_call(feed, variables, rows, valid, network))
+            after_call()
+            if len(sums) > 1:
+                jax.block_until_ready(sums[-2])  # the bar shows what is done
+            bar.advance(int(valid.sum()))
+    return _means(jax.device_get(sums))
 
 
 def predict_tiles(
-    eval_step: EvalStep, tiles: data.Tiles, indices: np.ndarray, batch_size: int
+    feed: pipeline.Feed, variables: Any, indices: np.ndarray, network: steps.Network
 ) -> Outputs:
     """Returns the network's outputs for the tiles, in the order of `indices`."""
-    sums, parts = [], []
+    all_sums, parts, pending = [], [], []
+    rows, valid = data.batch_rows(indices, feed.batch_size, feed.padded_size)
+
+    def fetch():
+        sums, outputs, kept = pending.pop()
+        all_sums.append(jax.device_get(sums))
+        parts.append({name: np.asarray(x)[kept] for name, x in outputs.items()})
+        bar.advance(int(kept.sum()))
+
     with console.Bar("Testing", len(indices), "images") as bar:
-        for batch in data.batches(tiles, indices, batch_size, batch_size):
-            batch_sums, outputs = jax.device_get(eval_step(batch))
-            sums.append(batch_sums)
-            parts.append({name: x[batch["valid"]] for name, x in outputs.items()})
-            bar.advance(int(batch["valid"].sum()))
+        for k in range(len(rows)):
+            batch = pipeline.host_batch(feed, rows[k : k + 1], valid[k : k + 1])
+            sums, outputs = steps.eval_step(variables, batch, network=network)
+            # Fetched one step late, so that the devices never wait for the host.
+            if pending:
+                fetch()
+            pending.append((sums, outputs, valid[k]))
+        fetch()
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Outputs(indices, **_means(sums), **arrays)
+    return Outputs(indices, **_means(all_sums), **arrays)
 
 
 def _means(sums: list[dict[str, np.ndarray]]) -> dict[str, float]:
     loss, correct, count = (
-        sum(float(s[key]) for s in sums) for key in ("loss", "correct", "count")
+        sum(float(np.sum(s[key], dtype=np.float64)) for s in sums)
+        for key in ("loss", "correct", "count")
     )
     return {"loss": loss / count, "accuracy": correct / count}
 
 
 def test_network(
-    eval_step: EvalStep,
-    tiles: data.Tiles,
+    feed: pipeline.Feed,
+    variables: Any,
     split: dict[str, np.ndarray],
-    batch_size: int,
+    network: steps.Network,
     seed: int,
 ) -> Test:
     """Returns the scores on the test tiles; the threshold is chosen on the validation tiles."""
-    val = predict_tiles(eval_step, tiles, split["val"], batch_size)
-    test = predict_tiles(eval_step, tiles, split["test"], batch_size)
+    val = predict_tiles(feed, variables, split["val"], network)
+    test = predict_tiles(feed, variables, split["test"], network)
     curve = metrics.precision_recall(val.prob, val.label)
     threshold = float(curve["thresholds"][curve["best"]])
     pooled = metrics.pooled_scores(
         metrics.confusion(test.prob, test.label, threshold).sum(axis=0)
     )
     native = metrics.confusion(
-        test.prob_native, tiles.labels[split["test"], :, :, 0], threshold
+        test.prob_native, feed.tiles.labels[split["test"], :, :, 0], threshold
     )
     scores = {
         "threshold": {"value": threshold, "f1": curve["best_f1"]},

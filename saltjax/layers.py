@@ -9,6 +9,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
 he_normal = nn.initializers.he_normal()
 
@@ -29,12 +30,14 @@ class TransposedConv2x2(nn.Module):
     """
 
     features: int
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         b, h, w, c = x.shape
         kernel = self.param("kernel", he_normal, (2, 2, c, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = jnp.einsum("bhwc,ijcf->bhiwjf", x, kernel)
         return y.reshape(b, 2 * h, 2 * w, self.features) + bias
 
@@ -45,19 +48,29 @@ class ConvBlock(nn.Module):
     features: int
     norm: str = "none"
     dropout: float = 0.0
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, valid: jax.Array | None) -> jax.Array:
         for i in (1, 2):
             x = nn.Conv(
-                self.features, (3, 3), padding=1, kernel_init=he_normal, name=f"conv{i}"
+                self.features,
+                (3, 3),
+                padding=1,
+                dtype=self.dtype,
+                kernel_init=he_normal,
+                name=f"conv{i}",
             )(x)
             if self.norm == "batch":
                 # Examples that only fill up a batch must not enter its statistics.
                 mask = None if valid is None else valid[:, None, None, None]
-                x = nn.BatchNorm(not train, momentum=0.9, name=f"norm{i}")(x, mask=mask)
+                norm = nn.BatchNorm(
+                    not train, momentum=0.9, dtype=self.dtype, name=f"norm{i}"
+                )
+                x = norm(x, mask=mask)
             elif self.norm == "group":
-                x = nn.GroupNorm(math.gcd(8, self.features), name=f"norm{i}")(x)
+                groups = math.gcd(8, self.features)
+                x = nn.GroupNorm(groups, dtype=self.dtype, name=f"norm{i}")(x)
             x = nn.relu(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -69,6 +82,7 @@ class Downsample(nn.Module):
     """
 
     kind: str
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -79,6 +93,7 @@ class Downsample(nn.Module):
             (3, 3),
             strides=2,
             padding=1,
+            dtype=self.dtype,
             kernel_init=he_normal,
             name="conv",
         )(x)
@@ -89,12 +104,15 @@ class Upsample(nn.Module):
 
     features: int
     kind: str
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.kind == "transposed":
-            return TransposedConv2x2(self.features, name="conv")(x)
+            return TransposedConv2x2(self.features, self.dtype, name="conv")(x)
         b, h, w, _ = x.shape
         # A 1×1 convolution and an interpolation commute; this order interpolates fewer channels.
-        x = nn.Conv(self.features, (1, 1), kernel_init=he_normal, name="conv")(x)
+        x = nn.Conv(
+            self.features, (1, 1), dtype=self.dtype, kernel_init=he_normal, name="conv"
+        )(x)
         return jax.image.resize(x, (b, 2 * h, 2 * w, self.features), "bilinear")

@@ -20,6 +20,7 @@ class UNet(nn.Module):
       norm: "none", "batch" or "group" (8 groups, or the greatest common divisor of 8 and the
         channels), after every 3×3 convolution of a block.
       dropout: rate after each block, 0 for none.
+      dtype: "float32" or "bfloat16", of activations; parameters and logits are float32.
     """
 
     features: tuple[int, ...]
@@ -28,6 +29,7 @@ class UNet(nn.Module):
     upsample: str = "transposed"
     norm: str = "none"
     dropout: float = 0.0
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -45,20 +47,25 @@ class UNet(nn.Module):
         x = jnp.pad(image, padding, mode="symmetric")
 
         block = functools.partial(
-            layers.ConvBlock, norm=self.norm, dropout=self.dropout
+            layers.ConvBlock, norm=self.norm, dropout=self.dropout, dtype=self.dtype
         )
         skips = []
         for i, features in enumerate(self.features):
             if i > 0:
                 skips.append(x)
-                x = layers.Downsample(self.downsample, name=f"down{i}")(x)
+                x = layers.Downsample(self.downsample, self.dtype, name=f"down{i}")(x)
             x = block(features, name=f"encoder{i}")(x, train, valid)
         for i in reversed(range(len(self.features) - 1)):
-            x = layers.Upsample(self.features[i], self.upsample, name=f"up{i}")(x)
+            x = layers.Upsample(
+                self.features[i], self.upsample, self.dtype, name=f"up{i}"
+            )(x)
             if self.skip:
                 x = jnp.concatenate([x, skips[i]], axis=-1)
             x = block(self.features[i], name=f"decoder{i}")(x, train, valid)
-        x = nn.Conv(1, (1, 1), kernel_init=layers.he_normal, name="head")(x)
+        # In float32: probabilities need more than bfloat16's three digits.
+        x = nn.Conv(
+            1, (1, 1), dtype="float32", kernel_init=layers.he_normal, name="head"
+        )(x)
         return x[:, :height, :width]
 
 
@@ -68,6 +75,7 @@ class FCN(nn.Module):
     features: tuple[int, ...]
     norm: str = "none"
     dropout: float = 0.0
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -77,10 +85,12 @@ class FCN(nn.Module):
         x = image
         for i, features in enumerate(self.features):
             block = layers.ConvBlock(
-                features, self.norm, self.dropout, name=f"block{i}"
+                features, self.norm, self.dropout, self.dtype, name=f"block{i}"
             )
             x = block(x, train, valid)
-        return nn.Conv(1, (1, 1), kernel_init=layers.he_normal, name="head")(x)
+        return nn.Conv(
+            1, (1, 1), dtype="float32", kernel_init=layers.he_normal, name="head"
+        )(x)
 
 
 def create_model(
@@ -91,9 +101,15 @@ def create_model(
     upsample: str,
     norm: str,
     dropout: float,
+    dtype: str = "float32",
 ) -> UNet | FCN:
     """Returns the network that `config.model` describes; the U-Net's own fields bind only it."""
-    common = {"features": tuple(features), "norm": norm, "dropout": dropout}
+    common = {
+        "features": tuple(features),
+        "norm": norm,
+        "dropout": dropout,
+        "dtype": dtype,
+    }
     if name == "fcn":
         return FCN(**common)
     return UNet(downsample=downsample, skip=skip, upsample=upsample, **common)

@@ -11,6 +11,7 @@ CHOICES = {
     "model.downsample": ("max_pool", "strided"),
     "model.upsample": ("transposed", "bilinear"),
     "model.norm": ("none", "batch", "group"),
+    "train.dtype": ("float32", "bfloat16"),
 }
 # (least, greatest, whether the greatest is allowed)
 RANGES = {

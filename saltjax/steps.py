@@ -66,26 +66,7 @@ def create_state(
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params))
 
 
-@functools.partial(jax.jit, static_argnames=("network", "tx"), donate_argnums=0)
-def train_step(
-    state: TrainState,
-    batch: dict[str, jax.Array],
-    learning_rate: jax.Array,
-    seed: jax.Array,
-    *,
-    network: Network,
-    tx: optax.GradientTransformation,
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Returns the state after one step and the batch's `losses.pixel_sums` before it.
-
-    Args:
-      state: the state, donated.
-      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], valid bool[B].
-      learning_rate: float32[].
-      seed: int32[], of dropout.
-      network: the model and its resolution.
-      tx: the optimizer, for a learning rate of 1.
-    """
+def _train_step(state, batch, learning_rate, seed, network, tx):
     image, label = network.inputs(batch)
     rng = jax.random.fold_in(jax.random.key(seed), state.step)
 
@@ -108,6 +89,93 @@ def train_step(
     updates = jax.tree.map(lambda u: learning_rate * u, updates)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, batch_stats, opt_state), sums
+
+
+@functools.partial(jax.jit, static_argnames=("network", "tx"), donate_argnums=0)
+def train_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    learning_rate: jax.Array,
+    seed: jax.Array,
+    *,
+    network: Network,
+    tx: optax.GradientTransformation,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Returns the state after one step and the batch's `losses.pixel_sums` before it.
+
+    Args:
+      state: the state, donated.
+      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], valid bool[B].
+      learning_rate: float32[].
+      seed: int32[], of dropout.
+      network: the model and its resolution.
+      tx: the optimizer, for a learning rate of 1.
+    """
+    return _train_step(state, batch, learning_rate, seed, network, tx)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "tx"), donate_argnums=0)
+def train_steps(
+    state: TrainState,
+    tiles: dict[str, jax.Array],
+    rows: jax.Array,
+    valid: jax.Array,
+    learning_rate: jax.Array,
+    seed: jax.Array,
+    *,
+    network: Network,
+    tx: optax.GradientTransformation,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Returns the state after K steps of `train_step` and the sums of each, float32[K].
+
+    Args:
+      state: the state, donated.
+      tiles: image uint8[N, H, W, 3], label uint8[N, H, W, 1].
+      rows: int32[K, B], the tiles of each step's batch.
+      valid: bool[K, B].
+      learning_rate, seed, network, tx: as in `train_step`.
+    """
+
+    def body(state, batch):
+        batch = _gather(tiles, *batch)
+        return _train_step(state, batch, learning_rate, seed, network, tx)
+
+    return jax.lax.scan(body, state, (rows, valid))
+
+
+def _gather(tiles, rows, valid):
+    return {name: x[rows] for name, x in tiles.items()} | {"valid": valid}
+
+
+def _score_step(variables, batch, network):
+    image, label = network.inputs(batch)
+    logits = network.model.apply(variables, image)
+    return losses.pixel_sums(logits, label, batch["valid"])
+
+
+@functools.partial(jax.jit, static_argnames="network")
+def score_step(
+    variables: dict[str, Any], batch: dict[str, jax.Array], *, network: Network
+) -> dict[str, jax.Array]:
+    """Returns `losses.pixel_sums` of a batch; arguments as in `eval_step`."""
+    return _score_step(variables, batch, network)
+
+
+@functools.partial(jax.jit, static_argnames="network")
+def score_steps(
+    variables: dict[str, Any],
+    tiles: dict[str, jax.Array],
+    rows: jax.Array,
+    valid: jax.Array,
+    *,
+    network: Network,
+) -> dict[str, jax.Array]:
+    """Returns the sums of K batches, float32[K]; arguments as in `train_steps`."""
+
+    def score(batch):
+        return _score_step(variables, _gather(tiles, *batch), network)
+
+    return jax.lax.map(score, (rows, valid))
 
 
 @functools.partial(jax.jit, static_argnames="network")

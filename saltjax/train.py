@@ -9,7 +9,6 @@ import time
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from saltjax import (
@@ -21,6 +20,7 @@ from saltjax import (
     journal,
     models,
     optimizer,
+    pipeline,
     report,
     run,
     settings,
@@ -37,16 +37,10 @@ class Setup:
     workdir: pathlib.Path
     pause: signals.Pause
     config: ConfigDict
-    tiles: data.Tiles
+    feed: pipeline.Feed
     split: dict[str, np.ndarray]
     network: steps.Network
     tx: optax.GradientTransformation
-    mesh: Mesh
-
-    @property
-    def padded_size(self) -> int:
-        """Examples in a batch on the devices."""
-        return devices.padded_batch_size(self.config.train.batch_size, self.mesh)
 
 
 def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
@@ -76,20 +70,20 @@ def run_to_end(
     config: ConfigDict, workdir: pathlib.Path, overwrite: bool, pause: signals.Pause
 ) -> None:
     """Prepares, restores, trains and finishes the run of a locked folder."""
-    devices.configure_cpu(config.train.cpu_devices, config.train.batch_size)
+    devices.configure(config.train)
     setup = prepare(config, workdir, pause)
     if overwrite:
         run.delete(workdir)
     create = functools.partial(steps.create_state, setup.network, setup.tx, config.seed)
     show_banner(setup, models.count_parameters(jax.eval_shape(create).params))
-    explore.describe(setup.tiles, workdir / "plots", config.seed)
+    explore.describe(setup.feed.tiles, workdir / "plots", config.seed)
     claim(setup)
     console.say("Compiling; this takes some seconds …")
     state, progress = journal.restore(workdir, create(), config.optim.learning_rate)
     if progress.epochs == progress.step == 0:
         # A disk that is full or read-only is noticed now and not after an epoch.
         journal.save(workdir, state, progress)
-    state = devices.replicate(state, setup.mesh)
+    state = devices.replicate(state, setup.feed.mesh)
     with pause.deferred():
         while not finished(progress, config):
             state, progress = run_epoch(state, progress, setup)
@@ -102,15 +96,19 @@ def run_to_end(
 def prepare(config: ConfigDict, workdir: pathlib.Path, pause: signals.Pause) -> Setup:
     """Returns the run's data, network, optimizer and devices."""
     tiles, split = explore.load(config)
-    model = models.create_model(**config.model)
+    model = models.create_model(**config.model, dtype=config.train.dtype)
     network = steps.Network(model, config.data.image_size, config.data.resize)
     tx = optimizer.adamw(config.optim.weight_decay)
-    return Setup(workdir, pause, config, tiles, split, network, tx, devices.data_mesh())
+    mesh = devices.data_mesh()
+    feed = pipeline.create(
+        tiles, mesh, config.train.batch_size, resident=not devices.is_cpu(mesh)
+    )
+    return Setup(workdir, pause, config, feed, split, network, tx)
 
 
 def show_banner(setup: Setup, parameters: int) -> None:
     """Prints what is about to run, on what."""
-    model, mesh = setup.config.model, setup.mesh
+    model, mesh = setup.config.model, setup.feed.mesh
     traits = "" if model.name == "fcn" else f", {model.downsample}, skip={model.skip}"
     split = ", ".join(f"{len(ids)} {name}" for name, ids in setup.split.items())
     console.say(f"Device     {mesh.size} × {mesh.devices.flat[0].device_kind}")
@@ -118,7 +116,7 @@ def show_banner(setup: Setup, parameters: int) -> None:
         f"Model      {model.name} {tuple(model.features)}{traits}, {parameters:,} parameters"
     )
     console.say(f"Run        {setup.workdir}")
-    console.say(f"Source     {setup.tiles.description}: {split}")
+    console.say(f"Source     {setup.feed.tiles.description}: {split}")
 
 
 def claim(setup: Setup) -> None:
@@ -127,7 +125,7 @@ def claim(setup: Setup) -> None:
     Raises:
       InputError: if a run was begun there with other data.
     """
-    workdir, tiles = setup.workdir, setup.tiles
+    workdir, tiles = setup.workdir, setup.feed.tiles
     splits = {name: [tiles.ids[i] for i in part] for name, part in setup.split.items()}
     facts = {
         "source": tiles.source,
@@ -137,7 +135,7 @@ def claim(setup: Setup) -> None:
         "splits": splits,
     }
     run.check_data(workdir, facts)
-    environment = run.environment(list(setup.mesh.devices.flat))
+    environment = run.environment(list(setup.feed.mesh.devices.flat))
     run.tell_device_change(workdir, environment)
     run.write_json(workdir / "config.json", setup.config.to_dict())
     run.write_json(workdir / "data.json", facts)
@@ -157,13 +155,12 @@ def run_epoch(
     """Returns state and progress after the rest of an epoch of training and its validation."""
     start, config, epoch = time.monotonic(), setup.config, progress.epochs + 1
     state, trained = train_epoch(state, progress, setup)
-    eval_step = evaluate.eval_function(setup.network, state.variables, setup.mesh)
     try:
         val = evaluate.mean_scores(
-            eval_step,
-            setup.tiles,
+            setup.feed,
+            state.variables,
             setup.split["val"],
-            setup.padded_size,
+            setup.network,
             setup.pause.check,
         )
     except signals.Stopped:
@@ -190,8 +187,6 @@ def train_epoch(
     """Returns state and progress after the rest of an epoch's steps; saves when it is time."""
     start, config, epoch = time.monotonic(), setup.config, progress.epochs + 1
     order = data.epoch_order(setup.split["train"], config.seed, epoch)
-    rest = order[progress.step * config.train.batch_size :]
-    learning_rate = np.float32(progress.plateau.learning_rate)
     totals = dict.fromkeys(("loss", "correct", "count"), 0.0) | progress.totals
     step, pending = progress.step, None
 
@@ -202,22 +197,23 @@ def train_epoch(
             progress, step=step, totals=dict(totals), seconds=seconds
         )
 
-    with console.Bar(f"Epoch {epoch}", len(rest), "images") as bar:
-        for batch in data.batches(
-            setup.tiles, rest, config.train.batch_size, setup.padded_size
-        ):
-            state, sums = steps.train_step(
+    left = len(order) - step * config.train.batch_size
+    with console.Bar(f"Epoch {epoch}", left, "images") as bar:
+        for rows, valid in pipeline.calls(setup.feed, order, step):
+            state, sums = pipeline.train_call(
+                setup.feed,
                 state,
-                devices.shard(batch, setup.mesh),
-                learning_rate,
-                np.int32(config.seed),
+                rows,
+                valid,
+                progress.plateau.learning_rate,
+                config.seed,
                 network=setup.network,
                 tx=setup.tx,
             )
-            # Read one step late, so that the device never waits for the host.
+            # Read one call late, so that the devices never wait for the host.
             note = add_sums(totals, pending, epoch, step)
-            step, pending = step + 1, sums
-            bar.advance(int(batch["valid"].sum()), note)
+            step, pending = step + len(rows), sums
+            bar.advance(int(valid.sum()), note)
             if setup.pause.due():
                 journal.save(setup.workdir, state, so_far())
                 pending = None
@@ -226,13 +222,17 @@ def train_epoch(
 
 
 def add_sums(totals: dict[str, float], sums: dict | None, epoch: int, step: int) -> str:
-    """Adds a step's sums to the epoch's totals; returns the mean loss so far, to be shown."""
+    """Adds the sums of a call whose last step was `step` to the epoch's totals.
+
+    Returns the mean loss so far, to be shown.
+    """
     if sums is None:
         return ""
-    sums = jax.device_get(sums)
-    check_finite(float(sums["loss"]), f"epoch {epoch}, step {step}: the training loss")
+    sums = {key: np.atleast_1d(x) for key, x in jax.device_get(sums).items()}
+    for i, loss in enumerate(sums["loss"], step + 1 - len(sums["loss"])):
+        check_finite(float(loss), f"epoch {epoch}, step {i}: the training loss")
     for key in totals:
-        totals[key] += float(sums[key])
+        totals[key] += float(sums[key].sum(dtype=np.float64))
     return f"loss {totals['loss'] / totals['count']:.4f}"
 
 
@@ -246,11 +246,12 @@ def check_finite(loss: float, what: str) -> None:
 
 def finish(setup: Setup, state: steps.TrainState, progress: journal.Progress) -> None:
     """Tests the best checkpoint, draws the figures and writes result.json."""
-    config, tiles, plots_dir = setup.config, setup.tiles, setup.workdir / "plots"
+    config, tiles = setup.config, setup.feed.tiles
+    plots_dir = setup.workdir / "plots"
     variables, best = journal.restore_best(setup.workdir, state)
-    eval_step = evaluate.eval_function(setup.network, variables, setup.mesh)
+    variables = devices.replicate(variables, setup.feed.mesh)
     test = evaluate.test_network(
-        eval_step, tiles, setup.split, setup.padded_size, config.seed
+        setup.feed, variables, setup.split, setup.network, config.seed
     )
     result = {
         "status": "completed",

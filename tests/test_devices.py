@@ -12,7 +12,7 @@ def test_the_cpu_is_split_as_asked(cpu_devices, batch_size, expected):
     code = (
         "import os; os.environ['JAX_PLATFORMS'] = 'cpu'\n"
         "from saltjax import devices\n"
-        f"devices.configure_cpu({cpu_devices}, {batch_size})\n"
+        f"devices.split_cpu({cpu_devices}, {batch_size})\n"
         "print(devices.data_mesh().size, devices.padded_batch_size(7, devices.data_mesh()))"
     )
     done = subprocess.run(

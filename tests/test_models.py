@@ -204,3 +204,26 @@ def test_batch_norm_leaves_out_invalid_examples():
     )
     alone, _ = model.apply(variables, image[:2], train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(a[:2], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"downsample": "strided", "upsample": "bilinear"}],
+    ids=["max_pool", "strided"],
+)
+def test_bfloat16_has_float32_weights_and_logits_and_about_the_same_values(
+    norm, fields
+):
+    plain = models.UNet(features=(4, 6), norm=norm, **fields)
+    mixed = plain.clone(dtype="bfloat16")
+    variables = initialise(mixed, (2, 8, 8, 3))
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    image = np.random.default_rng(6).random((2, 8, 8, 3), np.float32)
+    logits, expected = (apply(model, variables, image) for model in (mixed, plain))
+    assert logits.dtype == jnp.float32
+    # Eight bits of mantissa, a dozen layers.
+    np.testing.assert_allclose(logits, expected, atol=0.05 * np.abs(expected).max())
+    intermediate = mixed.apply(variables, image, capture_intermediates=True)[1]
+    blocks = intermediate["intermediates"]["encoder1"]["__call__"]
+    assert blocks[0].dtype == jnp.bfloat16

@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 from configs import quickstart
 from saltjax import (
     checkpoint,
-    data,
     devices,
     evaluate,
     journal,
     models,
     optimizer,
+    pipeline,
     signals,
     steps,
     synthetic,
@@ -34,7 +34,7 @@ def tiny_config(**overrides):
     config.model.features = (4, 8)
     config.train.batch_size = 8
     config.train.epochs = 3
-    config.train.cpu_devices = 4
+    config.train.cpu_devices = 8
     config.update_from_flattened_dict(overrides)
     return config
 
@@ -49,7 +49,7 @@ def make_setup(config):
 def run_epochs(config, count):
     setup = make_setup(config)
     state = steps.create_state(setup.network, setup.tx, config.seed)
-    state = devices.replicate(state, setup.mesh)
+    state = devices.replicate(state, setup.feed.mesh)
     progress = journal.begin(config.optim.learning_rate)
     for _ in range(count):
         state, progress = train.run_epoch(state, progress, setup)
@@ -57,7 +57,8 @@ def run_epochs(config, count):
 
 
 @pytest.mark.parametrize(
-    ("norm", "counts"), [("none", (3, 4)), ("batch", (4,)), ("group", (4,))]
+    ("norm", "counts"),
+    [("none", (2, 3, 4, 8)), ("batch", (4,)), ("group", (4,))],
 )
 def test_a_step_does_not_depend_on_the_number_of_devices(norm, counts):
     model = models.UNet(features=(4, 8), norm=norm)
@@ -68,19 +69,14 @@ def test_a_step_does_not_depend_on_the_number_of_devices(norm, counts):
     outcomes = []
     for n in (1, *counts):
         mesh = Mesh(np.array(jax.devices()[:n]), ("data",))
-        # Five tiles: on three and four devices some hold only what fills the batch up.
-        size = devices.padded_batch_size(5, mesh)
-        (batch,) = data.batches(tiles, np.arange(5), 5, size)
+        # Five tiles: on more than one device some hold only what fills the batch up.
+        feed = pipeline.create(tiles, mesh, batch_size=5, resident=False)
+        ((rows, valid),) = pipeline.calls(feed, np.arange(5))
         state = devices.replicate(steps.create_state(network, tx, seed=0), mesh)
-        state, sums = steps.train_step(
-            state,
-            devices.shard(batch, mesh),
-            np.float32(1),
-            np.int32(0),
-            network=network,
-            tx=tx,
+        step = pipeline.train_call(
+            feed, state, rows, valid, 1.0, 0, network=network, tx=tx
         )
-        outcomes.append(jax.device_get((state, sums)))
+        outcomes.append(jax.device_get(step))
     assert outcomes[0][1]["count"] == 5 * 16 * 16
     for outcome in outcomes[1:]:
         jax.tree.map(
@@ -105,11 +101,9 @@ def test_result_agrees_with_scikit_learn(finished_run):
     like = steps.create_state(setup.network, setup.tx, config.seed)
     variables, meta = journal.restore_best(finished_run, like)
     assert meta["epoch"] == result["best_epoch"]
-    function = evaluate.eval_function(setup.network, variables, setup.mesh)
+    variables = devices.replicate(variables, setup.feed.mesh)
     test, val = (
-        evaluate.predict_tiles(
-            function, setup.tiles, setup.split[name], setup.padded_size
-        )
+        evaluate.predict_tiles(setup.feed, variables, setup.split[name], setup.network)
         for name in ("test", "val")
     )
     label, prob = test.label.ravel(), test.prob.ravel()
@@ -142,7 +136,7 @@ def test_result_agrees_with_scikit_learn(finished_run):
         found = np.mean((val.prob >= at) == val.label)
         assert row["val_accuracy"] == pytest.approx(found)
     # At the tiles' own resolution, one tile after the other.
-    masks = setup.tiles.labels[setup.split["test"], :, :, 0] > 0
+    masks = setup.feed.tiles.labels[setup.split["test"], :, :, 0] > 0
     predicted = test.prob_native >= threshold
     iou = [
         (p & m).sum() / (p | m).sum() if (p | m).any() else 1.0
@@ -257,9 +251,8 @@ def test_a_small_unet_finds_the_salt_of_built_in_sections():
     config.model.features = (8, 16, 32)
     config.train.batch_size = 16
     setup, state = run_epochs(config, 8)
-    function = evaluate.eval_function(setup.network, state.variables, setup.mesh)
     test = evaluate.predict_tiles(
-        function, setup.tiles, setup.split["test"], setup.padded_size
+        setup.feed, state.variables, setup.split["test"], setup.network
     )
     # Brightness or local variance stay under 0.8: see test_synthetic.py.
     assert sklearn.metrics.roc_auc_score(test.label.ravel(), test.prob.ravel()) > 0.87

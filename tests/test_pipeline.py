@@ -1,0 +1,49 @@
+import jax
+import numpy as np
+import pytest
+
+from saltjax import devices, evaluate, models, optimizer, pipeline, steps, synthetic
+
+
+def outcome(resident):
+    """Returns weights, sums and validation scores after an epoch of three steps."""
+    network = steps.Network(models.UNet(features=(4, 8)), 16, "nearest")
+    tx = optimizer.adamw(0.01)
+    mesh = devices.data_mesh()
+    tiles = synthetic.make_tiles(30, seed=0)
+    feed = pipeline.create(tiles, mesh, 9, resident)
+    state = devices.replicate(steps.create_state(network, tx, seed=0), mesh)
+    order, all_sums = np.arange(30)[::-3], []
+    for rows, valid in pipeline.calls(feed, np.concatenate([order, order + 1])):
+        state, sums = pipeline.train_call(
+            feed, state, rows % 30, valid, 1e-2, 0, network=network, tx=tx
+        )
+        all_sums.append(jax.tree.map(np.atleast_1d, jax.device_get(sums)))
+    sums = {
+        key: np.concatenate([s[key] for s in all_sums]) for key in ("loss", "count")
+    }
+    scores = evaluate.mean_scores(
+        feed, state.variables, np.arange(20), network, lambda: None
+    )
+    return jax.device_get(state.params), sums, scores
+
+
+def test_many_steps_in_one_call_are_the_same_steps():
+    one_a_call, resident = outcome(resident=False), outcome(resident=True)
+    assert one_a_call[1]["count"].tolist() == [9 * 256, 9 * 256, 2 * 256]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        resident,
+        one_a_call,
+    )
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_calls_begin_where_an_epoch_was_cut_off(resident, monkeypatch):
+    monkeypatch.setattr(pipeline, "MAX_STEPS_PER_CALL", 2)
+    tiles = synthetic.make_tiles(50, seed=0)
+    feed = pipeline.create(tiles, devices.data_mesh(), 8, resident)
+    indices = np.arange(50)
+    seen = [rows[valid] for rows, valid in pipeline.calls(feed, indices, first=3)]
+    assert np.concatenate(seen).tolist() == list(range(24, 50))
+    assert [len(s) for s in seen] == ([16, 10] if resident else [8, 8, 8, 2])
