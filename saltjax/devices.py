@@ -4,6 +4,7 @@ import os
 import pathlib
 
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
@@ -60,6 +61,13 @@ def shard(batch, mesh: Mesh, axis: int = 0):
     """Returns the pytree with that axis of each leaf divided among the devices."""
     spec = PartitionSpec(*axis * [None], "data")
     return jax.device_put(batch, NamedSharding(mesh, spec))
+
+
+def fetch(tree):
+    """Returns the pytree as numpy arrays, also where other hosts hold parts of it."""
+    if jax.process_count() > 1:
+        return multihost_utils.process_allgather(tree, tiled=True)
+    return jax.device_get(tree)
 
 
 def padded_batch_size(batch_size: int, mesh: Mesh) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from saltjax import console, data, metrics, pipeline, steps
+from saltjax import console, data, devices, metrics, pipeline, steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,8 @@ def predict_tiles(
     def fetch():
         sums, outputs, kept = pending.pop()
         all_sums.append(jax.device_get(sums))
-        parts.append({name: np.asarray(x)[kept] for name, x in outputs.items()})
+        outputs = devices.fetch(outputs)
+        parts.append({name: x[kept] for name, x in outputs.items()})
         bar.advance(int(kept.sum()))
 
     with console.Bar("Testing", len(indices), "images") as bar:

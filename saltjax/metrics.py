@@ -4,7 +4,6 @@ One rule everywhere: a pixel is predicted salt where its probability >= the thre
 """
 
 import numpy as np
-from sklearn import metrics as sklearn_metrics
 
 # 0.5, 0.55 … 0.95, in twentieths: in floats 0.5 + 0.05 is not 0.55.
 KAGGLE_IOU_TWENTIETHS = np.arange(10, 20)
@@ -32,7 +31,10 @@ def precision_recall(prob: np.ndarray, label: np.ndarray) -> dict:
         )
         average = 0.0
     else:
-        curve = sklearn_metrics.precision_recall_curve(label, prob.ravel())
+        # A second and a half that no run pays before its test.
+        from sklearn.metrics import precision_recall_curve
+
+        curve = precision_recall_curve(label, prob.ravel())
         precision, recall, thresholds = curve
         # Scikit-learn's average_precision_score sums this curve too, after sorting all pixels anew.
         average = -np.sum(np.diff(recall) * precision[:-1])

@@ -3,20 +3,24 @@
 Colours are Okabe & Ito's, which colour-blind readers can tell apart.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#E69F00", "#009E73", "#000000"
 EXAMPLES = 5
 MAX_CURVE_POINTS = 2000
 
 
-def _figure(width: float, height: float, source: str) -> Figure:
+def _figure(width: float, height: float, source: str) -> "Figure":
     """Returns a figure of that size in inches, with the data's source in its lower right corner."""
+    # Half a second that no run pays before it draws.
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     style = {"fontsize": 7, "color": "0.35", "x": 0.99, "ha": "right"}
     # Names of folders and tiles are no formulas, whatever dollars they hold.
     figure.supxlabel(f"Data: {source}", parse_math=False, **style)
@@ -29,7 +33,7 @@ def _tidy(axes) -> None:
     axes.set_axisbelow(True)
 
 
-def curves(history: list[dict], best_epoch: int, source: str) -> Figure:
+def curves(history: list[dict], best_epoch: int, source: str) -> "Figure":
     """Loss, accuracy and learning rate over the epochs; rows of metrics.csv."""
     epochs = [row["epoch"] for row in history]
     figure = _figure(10, 3.2, source)
@@ -61,11 +65,11 @@ def curves(history: list[dict], best_epoch: int, source: str) -> Figure:
     rate.margins(y=0.3)
     for axes in (loss, accuracy, rate):
         _tidy(axes)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     return figure
 
 
-def precision_recall(curve: dict, source: str) -> Figure:
+def precision_recall(curve: dict, source: str) -> "Figure":
     """The precision-recall curve of the validation pixels with the chosen threshold."""
     figure = _figure(4.6, 4.2, source)
     axes = figure.subplots()
@@ -91,7 +95,7 @@ def precision_recall(curve: dict, source: str) -> Figure:
     return figure
 
 
-def thresholds(rows: list[dict], chosen: float, source: str) -> Figure:
+def thresholds(rows: list[dict], chosen: float, source: str) -> "Figure":
     """Accuracy over thresholds; `rows` as in result.json."""
     figure = _figure(4.6, 3.6, source)
     axes = figure.subplots()
@@ -108,7 +112,7 @@ def thresholds(rows: list[dict], chosen: float, source: str) -> Figure:
     return figure
 
 
-def examples(images: np.ndarray, labels: np.ndarray, source: str) -> Figure:
+def examples(images: np.ndarray, labels: np.ndarray, source: str) -> "Figure":
     """Tiles uint8[N, H, W, 3] above their masks uint8[N, H, W]."""
     n = len(images)
     figure = _figure(1.7 * n, 3.6, source)
@@ -122,7 +126,7 @@ def examples(images: np.ndarray, labels: np.ndarray, source: str) -> Figure:
     return figure
 
 
-def coverage(values: np.ndarray, source: str) -> Figure:
+def coverage(values: np.ndarray, source: str) -> "Figure":
     """Histogram of the tiles' salt coverage float[N] in [0, 1]; empty tiles are a bar of their own."""
     figure = _figure(4.6, 3.2, source)
     axes = figure.subplots()
@@ -159,7 +163,7 @@ def predictions(
     threshold: float,
     captions: list[str],
     source: str,
-) -> Figure:
+) -> "Figure":
     """A row a tile: image, mask, probability, and prediction with the outlines of both.
 
     Args:
@@ -214,7 +218,7 @@ def _outline(axes, mask, color) -> None:
         axes.set(xlim=(-0.8, mask.shape[1] - 0.2), ylim=(mask.shape[0] - 0.2, -0.8))
 
 
-def comparison(results: dict[str, dict]) -> Figure:
+def comparison(results: dict[str, dict]) -> "Figure":
     """Test scores of several runs; `results` maps names to the contents of result.json."""
     synthetic = {r["data"]["source"] == "synthetic" for r in results.values()}
     source = {

@@ -370,3 +370,18 @@ def test_help_needs_no_heavy_imports():
     usage, loaded = done.stdout.split("LOADED")
     assert "--workdir" in usage
     assert not {"jax", "flax", "numpy", "matplotlib", "sklearn"} & set(loaded.split())
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("launch", {"jax", "matplotlib", "sklearn", "numpy"}),
+        ("saltjax.train", {"matplotlib", "sklearn", "scipy.stats"}),
+    ],
+)
+def test_heavy_libraries_wait_until_they_are_needed(module, unwanted):
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not unwanted & set(done.stdout.split())

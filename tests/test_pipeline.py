@@ -1,6 +1,13 @@
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from saltjax import devices, evaluate, models, optimizer, pipeline, steps, synthetic
 
@@ -47,3 +54,46 @@ def test_calls_begin_where_an_epoch_was_cut_off(resident, monkeypatch):
     seen = [rows[valid] for rows, valid in pipeline.calls(feed, indices, first=3)]
     assert np.concatenate(seen).tolist() == list(range(24, 50))
     assert [len(s) for s in seen] == ([16, 10] if resident else [8, 8, 8, 2])
+
+
+def test_two_hosts_compute_what_one_does(tmp_path):
+    """Two processes with two devices each, against four devices of this one."""
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        address = f"localhost:{server.getsockname()[1]}"
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, __file__, address, str(i), str(tmp_path / f"{i}.npz")],
+            cwd=pathlib.Path(__file__).parents[1],
+            env=os.environ | {"PYTHONPATH": "."},
+        )
+        for i in range(2)
+    ]
+    assert [host.wait(timeout=120) for host in hosts] == [0, 0]
+    expected = two_steps_and_a_prediction(Mesh(np.array(jax.devices()[:4]), ("data",)))
+    for i in range(2):
+        found = np.load(tmp_path / f"{i}.npz")
+        assert found.keys() == expected.keys()
+        for key in expected:
+            np.testing.assert_allclose(found[key], expected[key], rtol=1e-4, atol=1e-5)
+
+
+def two_steps_and_a_prediction(mesh):
+    network = steps.Network(models.UNet(features=(4, 8)), 16, "nearest")
+    tx = optimizer.adamw(0.01)
+    feed = pipeline.create(synthetic.make_tiles(10, seed=0), mesh, 7, resident=False)
+    state = devices.replicate(steps.create_state(network, tx, seed=0), mesh)
+    for rows, valid in pipeline.calls(feed, np.arange(10)):
+        state, sums = pipeline.train_call(
+            feed, state, rows, valid, 1e-2, 0, network=network, tx=tx
+        )
+    outputs = evaluate.predict_tiles(feed, state.variables, np.arange(10), network)
+    return {"loss": sums["loss"], "prob": outputs.prob, "test_loss": outputs.loss}
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.distributed.initialize(
+        sys.argv[1], num_processes=2, process_id=int(sys.argv[2])
+    )
+    np.savez(sys.argv[3], **two_steps_and_a_prediction(devices.data_mesh()))

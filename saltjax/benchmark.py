@@ -1,0 +1,165 @@
+"""How fast a config trains and evaluates on this machine.
+
+python -m saltjax.benchmark --config=configs/unet.py
+
+The last line printed is a JSON object. It times the functions that training calls, on random tiles
+of the challenge's size, and takes medians after a warm-up.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from saltjax import (
+    commandline,
+    data,
+    devices,
+    models,
+    optimizer,
+    pipeline,
+    settings,
+    steps,
+)
+
+TILE_SIZE = 101  # pixels, the challenge's
+WARM_UP_CALLS = 2
+CALLS_ON_ACCELERATOR = 5
+
+
+def benchmark(config: ConfigDict, timed_steps: int) -> dict:
+    """Returns the figures that the module prints.
+
+    Args:
+      config: the complete config; data.* is not used except for the network's resolution.
+      timed_steps: steps timed one by one on a CPU; on an accelerator as many to a call.
+    """
+    settings.check(config)
+    devices.configure(config.train)
+    mesh = devices.data_mesh()
+    model = models.create_model(**config.model, dtype=config.train.dtype)
+    network = steps.Network(model, config.data.image_size, config.data.resize)
+    tx = optimizer.adamw(config.optim.weight_decay)
+    batch_size = config.train.batch_size
+    feed = pipeline.create(
+        random_tiles(batch_size * timed_steps),
+        mesh,
+        batch_size,
+        resident=not devices.is_cpu(mesh),
+    )
+    state = devices.replicate(steps.create_state(network, tx, config.seed), mesh)
+    parameters = models.count_parameters(state.params)
+    flops = train_flops(feed, state, network, tx)
+    order = np.arange(len(feed.tiles))
+
+    def train_call(rows, valid):
+        nonlocal state
+        state, sums = pipeline.train_call(
+            feed, state, rows, valid, 1e-3, 0, network=network, tx=tx
+        )
+        return sums
+
+    def score_call(rows, valid):
+        return pipeline.score_call(feed, state.variables, rows, valid, network)
+
+    compile_seconds, train_seconds = time_calls(feed, order, train_call)
+    _, eval_seconds = time_calls(feed, order, score_call)
+    rate = batch_size / train_seconds
+    gflops = flops / train_seconds / 1e9
+    return {
+        "model": config.model.name,
+        "device": f"{mesh.size} x {mesh.devices.flat[0].device_kind}",
+        "batch": batch_size,
+        "dtype": config.train.dtype,
+        "parameters": parameters,
+        "train_images_per_s": round(rate, 2),
+        "eval_images_per_s": round(batch_size / eval_seconds, 2),
+        "compile_seconds": round(compile_seconds, 2),
+        "train_gflops_per_s": round(gflops, 1),
+        "fraction_of_peak": round(gflops / peak_gflops(mesh, config.train.dtype), 3),
+        "peak_memory_mb": round(peak_memory_mb(mesh)),
+    }
+
+
+def random_tiles(count: int) -> data.Tiles:
+    """Returns tiles of random brightness, half of their pixels salt."""
+    rng = np.random.default_rng(0)
+    shape = (count, TILE_SIZE, TILE_SIZE)
+    images = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    labels = rng.integers(0, 2, (*shape, 1), dtype=np.uint8)
+    ids = tuple(str(i) for i in range(count))
+    return data.Tiles(ids, images, labels, "synthetic")
+
+
+def time_calls(feed: pipeline.Feed, order: np.ndarray, call) -> tuple[float, float]:
+    """Returns the seconds of the first call, compilation included, and the median of a step."""
+    calls = list(pipeline.calls(feed, order))
+    if feed.resident:
+        calls *= CALLS_ON_ACCELERATOR
+    calls = calls[:1] * WARM_UP_CALLS + calls
+    seconds = []
+    for rows, valid in calls:
+        start = time.perf_counter()
+        jax.block_until_ready(call(rows, valid))
+        seconds.append((time.perf_counter() - start, len(rows)))
+    per_step = [s / k for s, k in seconds[WARM_UP_CALLS:]]
+    return seconds[0][0], statistics.median(per_step)
+
+
+def train_flops(feed: pipeline.Feed, state, network, tx) -> float:
+    """Returns the floating-point operations of a training step, as XLA counts them."""
+    rows, valid = next(pipeline.calls(feed, np.arange(feed.batch_size)))
+    batch = pipeline.host_batch(feed, rows, valid)
+    lowered = steps.train_step.lower(
+        state, batch, np.float32(1e-3), np.int32(0), network=network, tx=tx
+    )
+    return lowered.cost_analysis()["flops"]
+
+
+def peak_gflops(mesh: Mesh, dtype: str, size: int = 4096) -> float:
+    """Returns the GFLOP/s of a large matrix product, its rows divided among the devices."""
+    a = devices.shard(jnp.ones((size, size), dtype), mesh)
+    b = devices.replicate(jnp.ones((size, size), dtype), mesh)
+    product = jax.jit(jnp.matmul)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        jax.block_until_ready(product(a, b))
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def peak_memory_mb(mesh: Mesh) -> float:
+    """Returns the greatest memory in use so far: the process's on a CPU, else a device's."""
+    if devices.is_cpu(mesh):
+        # Kibibytes on Linux, bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return mesh.devices.flat[0].memory_stats()["peak_bytes_in_use"] / 1e6
+
+
+def define_flags() -> None:
+    """Defines the flags besides --config."""
+    flags.DEFINE_integer("steps", 20, "Steps that are timed.", lower_bound=1)
+    flags.DEFINE_integer(
+        "batch", 0, "Tiles in a batch; 0: train.batch_size.", lower_bound=0
+    )
+
+
+def main() -> None:
+    """Prints the figures of the config."""
+    config = commandline.required_config()
+    config.train.batch_size = flags.FLAGS.batch or config.train.batch_size
+    print(json.dumps(benchmark(config, flags.FLAGS.steps)))
+
+
+if __name__ == "__main__":
+    commandline.start(define_flags, main, __doc__)
