@@ -13,7 +13,7 @@ COLUMNS = {
     "epochs": (lambda r: r["epochs"], "{}"),
     "seconds": (lambda r: r["train_seconds"], "{:.0f}"),
     "test loss": (lambda r: r["test"]["loss"], "{:.4f}"),
-    "accuracy": (lambda r: r["test"]["accuracy"], "{:.4f}"),
+    "accuracy at 0.5": (lambda r: r["test"]["accuracy"], "{:.4f}"),
     "threshold": (lambda r: r["threshold"]["value"], "{:.2f}"),
     "F1": (lambda r: r["test"]["f1"], "{:.4f}"),
     "AP": (lambda r: r["test"]["average_precision"], "{:.4f}"),
@@ -23,7 +23,7 @@ COLUMNS = {
 
 
 def compare(folder: pathlib.Path) -> None:
-    """Prints the completed runs of a folder, best test loss first, with what sets them apart.
+    """Prints the completed runs of a folder, by data and test loss, with what sets them apart.
 
     Writes compare.csv, compare.md and compare.png into the folder.
 
@@ -48,15 +48,16 @@ def compare(folder: pathlib.Path) -> None:
         for row, (_, result) in zip(rows, runs.values())
     ]
     results = {name: result for name, (_, result) in runs.items()}
+    labels = [data_label(result) for result in results.values()]
     with writing(folder):
         run.write_text(folder / "compare.csv", _csv(exact))
         run.write_text(folder / "compare.md", _markdown(rows))
-        plots.comparison(results).savefig(folder / "compare.png")
+        plots.comparison(results, labels).savefig(folder / "compare.png")
     console.say(f"Written    {folder / 'compare.csv'}, compare.md, compare.png")
 
 
 def _read_runs(folder: pathlib.Path) -> dict[str, tuple[dict, dict]]:
-    """Returns {name: (config, result)} of the completed runs, least test loss first."""
+    """Returns {name: (config, result)} of the completed runs, by data, then by test loss."""
     try:
         found = sorted(folder.iterdir())
     except OSError as error:
@@ -81,7 +82,12 @@ def _read_runs(folder: pathlib.Path) -> dict[str, tuple[dict, dict]]:
         raise InputError(
             f"--workdir={folder}: no completed run in it; expected folders with a result.json"
         )
-    return dict(sorted(runs.items(), key=lambda item: item[1][1]["test"]["loss"]))
+    return dict(
+        sorted(
+            runs.items(),
+            key=lambda item: (data_label(item[1][1]), item[1][1]["test"]["loss"]),
+        )
+    )
 
 
 def differing_settings(configs: dict[str, dict]) -> list[str]:

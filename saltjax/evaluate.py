@@ -36,13 +36,14 @@ class Test:
 
     Attributes:
       scores: the keys of result.json that depend on the network.
-      curve: `metrics.precision_recall` of the validation pixels.
+      val_curve, test_curve: `metrics.precision_recall` of the pixels.
       outputs: the network's outputs on the test tiles.
       counts: int64[N, 4], `metrics.confusion` of the test tiles at their own resolution.
     """
 
     scores: dict[str, Any]
-    curve: dict[str, Any]
+    val_curve: dict[str, Any]
+    test_curve: dict[str, Any]
     outputs: Outputs
     counts: np.ndarray
 
@@ -114,8 +115,9 @@ def test_network(
     """Returns the scores on the test tiles; the threshold is chosen on the validation tiles."""
     val = predict_tiles(feed, variables, split["val"], network)
     test = predict_tiles(feed, variables, split["test"], network)
-    curve = metrics.precision_recall(val.prob, val.label)
-    threshold = float(curve["thresholds"][curve["best"]])
+    val_curve = metrics.precision_recall(val.prob, val.label)
+    test_curve = metrics.precision_recall(test.prob, test.label)
+    threshold = float(val_curve["thresholds"][val_curve["best"]])
     pooled = metrics.pooled_scores(
         metrics.confusion(test.prob, test.label, threshold).sum(axis=0)
     )
@@ -123,7 +125,7 @@ def test_network(
         test.prob_native, feed.tiles.labels[split["test"], :, :, 0], threshold
     )
     scores = {
-        "threshold": {"value": threshold, "f1": curve["best_f1"]},
+        "threshold": {"value": threshold, "f1": val_curve["best_f1"]},
         "thresholds": [
             {
                 "threshold": t,
@@ -132,7 +134,7 @@ def test_network(
             }
             for t in metrics.STUDY_THRESHOLDS
         ],
-        "average_precision": curve["average_precision"],
+        "average_precision": val_curve["average_precision"],
         "test": {
             "loss": test.loss,
             "accuracy": test.accuracy,
@@ -140,10 +142,13 @@ def test_network(
             "precision": float(pooled["precision"]),
             "recall": float(pooled["recall"]),
             "f1": float(pooled["f1"]),
-            "average_precision": metrics.precision_recall(test.prob, test.label)[
-                "average_precision"
-            ],
+            "average_precision": test_curve["average_precision"],
+        },
+        # What a score is worth: that of predicting no salt anywhere.
+        "test_no_salt": {
+            "accuracy": 1 - test_curve["salt_share"],
+            "kaggle_map": float(np.mean(native[:, 0] + native[:, 2] == 0)),
         },
         "test_native": metrics.native_scores(native, seed),
     }
-    return Test(scores, curve, test, native)
+    return Test(scores, val_curve, test_curve, test, native)

@@ -61,7 +61,10 @@ def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:
     source = tiles.description
     chosen = np.random.default_rng((seed, 0, 2)).permutation(n)[: plots.EXAMPLES]
     examples = plots.examples(
-        tiles.images[chosen], tiles.labels[chosen, :, :, 0], source
+        tiles.images[chosen],
+        tiles.labels[chosen, :, :, 0],
+        [tiles.ids[i] for i in chosen],
+        source,
     )
     coverage = plots.coverage(data.salt_coverage(tiles.labels), source)
     with writing(plots_dir):

@@ -119,8 +119,10 @@ def restore(
             )
     run.write_metrics(workdir, progress.history)
     if progress.epochs or progress.step:
-        within = f", step {progress.step}" if progress.step else ""
-        console.say(f"Resuming after epoch {progress.epochs}{within}")
+        place = f"epoch {progress.epochs}"
+        if progress.step:
+            place = f"step {progress.step} of epoch {progress.epochs + 1}"
+        console.say(f"Resuming after {place}")
     return steps.TrainState(**arrays), progress
 
 

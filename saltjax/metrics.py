@@ -18,9 +18,9 @@ def precision_recall(prob: np.ndarray, label: np.ndarray) -> dict:
       label: uint8[...], the same shape, 1 where salt.
 
     Returns:
-      `precision`, `recall` float64[K] and `thresholds` float32[K], rising; `average_precision`;
-      `best`, the index of the greatest F1, and `best_f1`. Labels without any salt have no curve:
-      one point of zeros at 0.5 then.
+      `precision`, `recall`, `f1` float64[K] and `thresholds` float32[K], rising;
+      `average_precision`; `best`, the index of the greatest F1, and `best_f1`; `salt_share` of all
+      pixels. Labels without any salt have no curve: one point of zeros at 0.5 then.
     """
     label = label.ravel()
     if not label.any():
@@ -47,8 +47,10 @@ def precision_recall(prob: np.ndarray, label: np.ndarray) -> dict:
         "recall": recall,
         "thresholds": thresholds,
         "average_precision": float(average),
+        "f1": f1,
         "best": best,
         "best_f1": float(f1[best]),
+        "salt_share": float(np.mean(label > 0)),
     }
 
 

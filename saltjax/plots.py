@@ -3,6 +3,7 @@
 Colours are Okabe & Ito's, which colour-blind readers can tell apart.
 """
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#E69F00", "#009E73", "#000000"
 EXAMPLES = 5
 MAX_CURVE_POINTS = 2000
+EMPTY_TEXT = {"color": "white", "ha": "center", "va": "center", "fontsize": 8}
+PATCH = {"linestyle": "none", "marker": "s", "markersize": 8, "alpha": 0.5}
 
 
 def _figure(width: float, height: float, source: str) -> "Figure":
@@ -69,58 +72,91 @@ def curves(history: list[dict], best_epoch: int, source: str) -> "Figure":
     return figure
 
 
-def precision_recall(curve: dict, source: str) -> "Figure":
-    """The precision-recall curve of the validation pixels with the chosen threshold."""
+def precision_recall(val: dict, test: dict, source: str) -> "Figure":
+    """The precision-recall curves of all pixels, with the threshold chosen on validation.
+
+    `val` and `test` are what `metrics.precision_recall` returns.
+    """
     figure = _figure(4.6, 4.2, source)
     axes = figure.subplots()
-    best, recall, precision = curve["best"], curve["recall"], curve["precision"]
-    # Even steps of recall: even steps of index would crowd where thresholds crowd.
-    wanted = np.linspace(recall[0], recall[-1], MAX_CURVE_POINTS)
-    thinned = np.unique(len(recall) - 1 - np.searchsorted(recall[::-1], wanted))
-    thinned = np.clip(thinned, 0, len(recall) - 1)
-    label = f"average precision {curve['average_precision']:.3f}"
-    axes.plot(recall[thinned], precision[thinned], color=BLUE, label=label)
+    for curve, color, name in ((val, ORANGE, "validation"), (test, BLUE, "test")):
+        recall, precision = curve["recall"], curve["precision"]
+        # Even steps of recall: even steps of index would crowd where thresholds crowd.
+        wanted = np.linspace(recall[0], recall[-1], MAX_CURVE_POINTS)
+        thinned = np.unique(len(recall) - 1 - np.searchsorted(recall[::-1], wanted))
+        thinned = np.clip(thinned, 0, len(recall) - 1)
+        label = f"{name}, average precision {curve['average_precision']:.3f}"
+        axes.plot(recall[thinned], precision[thinned], color=color, label=label)
+    best = val["best"]
     axes.plot(
-        recall[best],
-        precision[best],
+        val["recall"][best],
+        val["precision"][best],
         "o",
         color=ORANGE,
         markeredgecolor=BLACK,
-        label=f"best F1 {curve['best_f1']:.3f}, threshold {curve['thresholds'][best]:.2f}",
+        label=f"best F1 on validation {val['best_f1']:.3f}, "
+        f"threshold {val['thresholds'][best]:.2f}",
+    )
+    axes.axhline(
+        test["salt_share"],
+        color=BLACK,
+        linestyle=":",
+        linewidth=1,
+        label=f"salt everywhere, test: precision {test['salt_share']:.2f}",
     )
     axes.set(xlabel="Recall", ylabel="Precision", xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.set_title("Validation pixels", fontsize=10)
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.27))
     _tidy(axes)
     return figure
 
 
-def thresholds(rows: list[dict], chosen: float, source: str) -> "Figure":
-    """Accuracy over thresholds; `rows` as in result.json."""
-    figure = _figure(4.6, 3.6, source)
-    axes = figure.subplots()
+def thresholds(rows: list[dict], curve: dict, source: str) -> "Figure":
+    """F1 and accuracy over thresholds.
+
+    Args:
+      rows: `thresholds` of result.json.
+      curve: `metrics.precision_recall` of the validation pixels, whose best F1 was chosen.
+      source: what the data are.
+    """
+    figure = _figure(4.6, 5.2, source)
+    f1, accuracy = figure.subplots(2, 1, sharex=True)
+    thinned = np.unique(
+        np.linspace(0, len(curve["f1"]) - 1, MAX_CURVE_POINTS).astype(int)
+    )
+    f1.plot(curve["thresholds"][thinned], curve["f1"][thinned], color=ORANGE)
+    f1.set_ylabel("F1")
     x = [row["threshold"] for row in rows]
     for part, color, name in (("val", ORANGE, "validation"), ("test", BLUE, "test")):
         values = [row[f"{part}_accuracy"] for row in rows]
-        axes.plot(x, values, color=color, marker="o", markersize=4, label=name)
-    axes.axvline(
-        chosen, color=BLACK, linestyle=":", linewidth=1, label=f"best F1, {chosen:.2f}"
+        accuracy.plot(x, values, color=color, marker="o", markersize=4, label=name)
+    accuracy.set(
+        xlabel="Threshold on the probability of salt",
+        ylabel="Pixel accuracy",
+        xlim=(0, 1),
     )
-    axes.set(xlabel="Threshold on the probability of salt", ylabel="Pixel accuracy")
-    axes.legend(frameon=False, fontsize=8)
-    _tidy(axes)
+    chosen = float(curve["thresholds"][curve["best"]])
+    for axes in (f1, accuracy):
+        label = f"best F1 on validation, at {chosen:.2f}"
+        axes.axvline(chosen, color=BLACK, linestyle=":", linewidth=1, label=label)
+        _tidy(axes)
+    accuracy.legend(frameon=False, fontsize=8)
     return figure
 
 
-def examples(images: np.ndarray, labels: np.ndarray, source: str) -> "Figure":
-    """Tiles uint8[N, H, W, 3] above their masks uint8[N, H, W]."""
+def examples(
+    images: np.ndarray, labels: np.ndarray, ids: list[str], source: str
+) -> "Figure":
+    """Tiles uint8[N, H, W, 3] under their ids, above their masks uint8[N, H, W]."""
     n = len(images)
     figure = _figure(1.7 * n, 3.6, source)
     grid = figure.subplots(2, n, squeeze=False)
-    for column, (image, label) in enumerate(zip(images, labels)):
+    for column, (image, label, name) in enumerate(zip(images, labels, ids)):
         _show(grid[0, column], image)
+        title = grid[0, column].set_title(shortened(name), fontsize=8)
+        title.set_parse_math(False)
         _show(grid[1, column], label, cmap="gray", vmin=0, vmax=1)
-        grid[1, column].set_xlabel(f"{label.mean():.0%} salt", fontsize=8)
+        text = f"{label.mean():.1%} salt" if label.any() else "no salt"
+        grid[1, column].set_xlabel(text, fontsize=8)
     grid[0, 0].set_ylabel("Image")
     grid[1, 0].set_ylabel("Mask (white: salt)")
     return figure
@@ -131,26 +167,20 @@ def coverage(values: np.ndarray, source: str) -> "Figure":
     figure = _figure(4.6, 3.2, source)
     axes = figure.subplots()
     with_salt = values[values > 0]
-    axes.bar(
-        -0.05, len(values) - len(with_salt), width=0.06, color="0.6", label="no salt"
-    )
-    axes.hist(
-        with_salt,
-        bins=20,
-        range=(0, 1),
-        color=BLUE,
-        edgecolor="white",
-        label="with salt",
-    )
+    empty = len(values) - len(with_salt)
+    axes.bar(-0.05, empty, width=0.06, color="0.6")
+    axes.text(-0.05, empty, f"{empty}", ha="center", va="bottom", fontsize=7)
+    axes.hist(with_salt, bins=10, range=(0, 1), color=BLUE, edgecolor="white")
     axes.axvline(
         values.mean(),
         color=BLACK,
         linestyle=":",
         linewidth=1,
-        label=f"mean {values.mean():.1%}",
+        label=f"mean of all tiles {values.mean():.1%}",
     )
-    axes.set(xlabel="Share of the tile's pixels that are salt", ylabel="Tiles")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set(xlabel="Share of a tile's pixels that are salt, in tenths", ylabel="Tiles")
+    shares = np.arange(0, 1.01, 0.2)
+    axes.set_xticks([-0.05, *shares[1:]], ["none", *(f"{s:.0%}" for s in shares[1:])])
     axes.legend(frameon=False, fontsize=8)
     _tidy(axes)
     return figure
@@ -162,9 +192,10 @@ def predictions(
     probs: np.ndarray,
     threshold: float,
     captions: list[str],
+    heading: str,
     source: str,
 ) -> "Figure":
-    """A row a tile: image, mask, probability, and prediction with the outlines of both.
+    """A row a tile: image, mask, probability, and the prediction beside the mask, with outlines.
 
     Args:
       images: uint8[N, H, W, 3].
@@ -172,6 +203,7 @@ def predictions(
       probs: float32[N, H, W].
       threshold: where a probability becomes salt.
       captions: N, shown beside each row.
+      heading: how the tiles were picked.
       source: what the data are.
     """
     n = len(images)
@@ -182,25 +214,46 @@ def predictions(
         row[0].set_ylabel(caption, fontsize=7, parse_math=False)
         _show(row[1], label, cmap="gray", vmin=0, vmax=1)
         shown = _show(row[2], prob, cmap="viridis", vmin=0, vmax=1)
+        if not label.any():
+            row[1].text(*np.array(label.shape[::-1]) / 2, "no salt", **EMPTY_TEXT)
+        predicted = prob >= np.float32(threshold)
         _show(row[3], image)
-        _outline(row[3], label, BLUE)
-        _outline(row[3], prob >= np.float32(threshold), ORANGE)
+        _show(row[3], _agreement(label > 0, predicted))
+        _outline(row[3], predicted, ORANGE, "-")
+        _outline(row[3], label, BLUE, (0, (3, 2)))
     titles = ("Image", "Mask", "Probability of salt", f"Prediction (≥ {threshold:.2f})")
     for axes, title in zip(grid[0], titles):
         axes.set_title(title, fontsize=9)
-    bar = figure.colorbar(
-        shown, ax=grid.ravel().tolist(), shrink=0.6, aspect=40, pad=0.01
-    )
+    bar = figure.colorbar(shown, ax=grid.ravel().tolist(), aspect=60, pad=0.01)
     bar.set_label("Probability of salt", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     handles = [
-        grid[0, 3].plot([], [], color=c, label=t)[0]
-        for c, t in ((BLUE, "mask"), (ORANGE, "prediction"))
+        grid[0, 3].plot([], [], color=color, label=label, **style)[0]
+        for color, label, style in (
+            (BLUE, "mask", {"linestyle": (0, (3, 2))}),
+            (ORANGE, "prediction", {}),
+            (GREEN, "found", PATCH),
+            (ORANGE, "false salt", PATCH),
+            (BLUE, "missed", PATCH),
+        )
     ]
     figure.legend(
-        handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=8
+        handles=handles, loc="outside lower left", ncols=5, frameon=False, fontsize=8
     )
+    figure.suptitle(heading, fontsize=9)
     return figure
+
+
+def _agreement(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns float[H, W, 4], translucent: salt found green, false orange, missed blue."""
+    overlay = np.zeros((*actual.shape, 4))
+    for where, color in (
+        (actual & predicted, GREEN),
+        (~actual & predicted, ORANGE),
+        (actual & ~predicted, BLUE),
+    ):
+        overlay[where] = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [0.4]
+    return overlay
 
 
 def _show(axes, array, **kwargs):
@@ -209,47 +262,56 @@ def _show(axes, array, **kwargs):
     return axes.imshow(array, interpolation="nearest", **kwargs)
 
 
-def _outline(axes, mask, color) -> None:
+def _outline(axes, mask, color, linestyle) -> None:
     """Draws the border of a mask, also along the tile's edges."""
     padded = np.pad(np.asarray(mask, float), 1)
     if padded.any():
         x, y = np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1)
-        axes.contour(x, y, padded, levels=[0.5], colors=color, linewidths=1.3)
+        style = {"colors": color, "linestyles": [linestyle], "linewidths": 1.3}
+        axes.contour(x, y, padded, levels=[0.5], **style)
         axes.set(xlim=(-0.8, mask.shape[1] - 0.2), ylim=(mask.shape[0] - 0.2, -0.8))
 
 
-def comparison(results: dict[str, dict]) -> "Figure":
-    """Test scores of several runs; `results` maps names to the contents of result.json."""
-    synthetic = {r["data"]["source"] == "synthetic" for r in results.values()}
-    source = {
-        frozenset({True}): "built-in synthetic sections, no real data",
-        frozenset({False}): "tiles of a folder",
-    }.get(
-        frozenset(synthetic),
-        "some runs on synthetic sections, some on tiles of a folder",
-    )
-    names = list(results)
+def comparison(results: dict[str, dict], labels: list[str]) -> "Figure":
+    """Test scores of several runs.
+
+    Args:
+      results: the contents of result.json by the run's name.
+      labels: of each run, what its data are.
+    """
+    names = [
+        textwrap.fill(f"{name}, {label}", 42, max_lines=4, placeholder="…")
+        for name, label in zip(results, labels)
+    ]
+    lines = sum(name.count("\n") + 1 for name in names)
     rows = np.arange(len(names))
-    figure = _figure(11, 1.3 + 0.42 * len(names), source)
+    figure = _figure(11, 1.4 + 0.2 * lines + 0.2 * len(names), "beside each run")
     panels = figure.subplots(1, 4, sharey=True)
     for axes, key, title in zip(
         panels,
         ("loss", "accuracy", "f1"),
-        ("Test loss (BCE)", "Test accuracy", "Test F1"),
+        ("Loss (BCE)", "Accuracy at 0.5", "F1 at the\nchosen threshold"),
     ):
         values = [r["test"][key] for r in results.values()]
         axes.plot(values, rows, "o", color=BLUE)
-        axes.set_xlabel(title)
+        axes.set_xlabel(title, fontsize=9)
     native = [r["test_native"]["iou"] for r in results.values()]
     value = np.array([s["value"] for s in native])
     errors = [value - [s["low"] for s in native], [s["high"] for s in native] - value]
     errors = np.maximum(errors, 0)  # rounding can put a value beside its interval
     panels[3].errorbar(value, rows, xerr=errors, fmt="o", color=BLUE, capsize=3)
-    panels[3].set_xlabel("Mean IoU, 95 % interval")
+    panels[3].set_xlabel("Mean IoU,\n95 % interval", fontsize=9)
     panels[0].set_yticks(rows, names, fontsize=8, parse_math=False)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(names) - 0.4, -0.6)
     for axes in panels:
-        axes.margins(x=0.15, y=0.2)
+        axes.margins(x=0.15)
         axes.locator_params(axis="x", nbins=4)
+        axes.tick_params(axis="x", labelsize=8)
         _tidy(axes)
+    figure.suptitle("Test tiles", fontsize=10)
     return figure
+
+
+def shortened(name: str) -> str:
+    """Returns the name, its middle left out if it is too long to stand over a tile."""
+    return name if len(name) <= 18 else f"{name[:8]}…{name[-9:]}"

@@ -17,15 +17,27 @@ def draw_training(
 def draw_test(
     test: evaluate.Test, tiles: data.Tiles, seed: int, folder: pathlib.Path
 ) -> None:
-    """Draws the precision-recall curve, accuracy over thresholds, examples and worst tiles."""
+    """Draws the precision-recall curves, scores over thresholds, examples and worst tiles."""
     source, threshold = tiles.description, test.scores["threshold"]["value"]
+    rows = test.scores["thresholds"]
     figures = {
-        "precision_recall": plots.precision_recall(test.curve, source),
-        "thresholds": plots.thresholds(test.scores["thresholds"], threshold, source),
+        "precision_recall": plots.precision_recall(
+            test.val_curve, test.test_curve, source
+        ),
+        "thresholds": plots.thresholds(rows, test.val_curve, source),
     }
-    for name, rows in (
-        ("predictions", pick_examples(test.counts, seed)),
-        ("worst", pick_worst(test.counts)),
+    mean = test.scores["test_native"]["iou"]["value"]
+    for name, rows, heading in (
+        (
+            "predictions",
+            pick_examples(test.counts, seed),
+            f"Evenly spaced ranks by IoU of {len(test.counts)} test tiles, mean IoU {mean:.2f}",
+        ),
+        (
+            "worst",
+            pick_worst(test.counts),
+            f"Least IoU of {len(test.counts)} test tiles, of equals those with most wrong pixels",
+        ),
     ):
         indices = test.outputs.indices[rows]
         iou = metrics.tile_scores(test.counts[rows])["iou"]
@@ -34,7 +46,11 @@ def draw_test(
             tiles.labels[indices, :, :, 0],
             test.outputs.prob_native[rows],
             threshold,
-            [f"{tiles.ids[i]}\nIoU {score:.2f}" for i, score in zip(indices, iou)],
+            [
+                f"{plots.shortened(tiles.ids[i])}\nIoU {score:.2f}"
+                for i, score in zip(indices, iou)
+            ],
+            heading,
             source,
         )
     for name, figure in figures.items():
@@ -42,10 +58,14 @@ def draw_test(
 
 
 def pick_examples(counts: np.ndarray, seed: int) -> np.ndarray:
-    """Returns rows of `metrics.confusion` counts: some tiles at random, those with salt first."""
+    """Returns rows of `metrics.confusion` counts: the middles of equal parts of all, by IoU.
+
+    Of tiles with the same IoU the seed chooses.
+    """
+    n = min(len(counts), plots.EXAMPLES)
     order = np.random.default_rng((seed, 0, 2)).permutation(len(counts))
-    empty = counts[order, 0] + counts[order, 2] == 0
-    return order[np.argsort(empty, kind="stable")][: plots.EXAMPLES]
+    ranked = order[np.argsort(metrics.tile_scores(counts)["iou"][order], kind="stable")]
+    return ranked[(2 * np.arange(n) + 1) * len(counts) // (2 * n)]
 
 
 def pick_worst(counts: np.ndarray) -> np.ndarray:
@@ -63,11 +83,14 @@ def show(result: dict) -> None:
         f"{result['train_seconds']:.0f} s"
     )
     console.say(
-        f"Test       loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  "
-        f"average precision {test['average_precision']:.4f}"
+        f"Test       loss {test['loss']:.4f}  average precision {test['average_precision']:.4f}"
     )
     console.say(
-        f"at {result['threshold']['value']:.2f}    accuracy {test['accuracy_at_threshold']:.4f}  "
+        f"           at 0.5: accuracy {test['accuracy']:.4f} (no salt anywhere: "
+        f"{result['test_no_salt']['accuracy']:.4f})"
+    )
+    console.say(
+        f"           at {result['threshold']['value']:.3f}, best F1 on validation: accuracy {test['accuracy_at_threshold']:.4f}  "
         f"precision {test['precision']:.4f}  recall {test['recall']:.4f}  F1 {test['f1']:.4f}"
     )
     for name in ("iou", "kaggle_map"):

@@ -39,8 +39,12 @@ PACKAGES = (
     "flax",
     "optax",
     "orbax-checkpoint",
+    "ml_collections",
     "numpy",
     "pillow",
+    "scikit-learn",
+    "scipy",
+    "matplotlib",
 )
 
 

@@ -44,6 +44,7 @@ RESULT_KEYS = {
         ),
         float,
     ),
+    "test_no_salt": {"accuracy": float, "kaggle_map": float},
     "test_native": {
         name: {"value": float, "low": float, "high": float}
         for name in (

@@ -6,10 +6,17 @@ from saltjax import plots, report
 EMPTY, HIT, MISS = (0, 0, 0, 100), (50, 0, 0, 50), (0, 0, 50, 50)
 
 
-def test_examples_show_salt_first_and_fall_back_on_empty_tiles():
-    counts = np.array([EMPTY, HIT, EMPTY, MISS])
-    assert set(report.pick_examples(counts, seed=0)[:2]) == {1, 3}
-    assert len(report.pick_examples(np.array([EMPTY] * 7), seed=0)) == plots.EXAMPLES
+def test_examples_are_the_middles_of_fifths_by_iou():
+    # Intersections of 0 to 24 of 50 pixels, shuffled: the middles of fifths are 2, 7, 12 …
+    hits = np.random.default_rng(0).permutation(25)
+    counts = np.stack([hits, 0 * hits, 50 - hits, 50 + 0 * hits], axis=1)
+    picked = report.pick_examples(counts, seed=0)
+    assert hits[picked].tolist() == [2, 7, 12, 17, 22]
+    assert sorted(report.pick_examples(np.array([EMPTY, HIT, MISS]), 0)) == [0, 1, 2]
+    # Of equals, the seed decides.
+    equals = np.array([EMPTY] * 50)
+    picks = {tuple(report.pick_examples(equals, seed)) for seed in range(3)}
+    assert len(picks) == 3
 
 
 def test_worst_are_least_iou_then_most_wrong_pixels():
@@ -27,8 +34,9 @@ def test_thinned_curve_keeps_both_ends(points):
         "average_precision": 0.7,
         "best": 0,
         "best_f1": 0.5,
+        "salt_share": 0.3,
     }
-    line = plots.precision_recall(curve, "test").axes[0].lines[0]
+    line = plots.precision_recall(curve, curve, "test").axes[0].lines[0]
     x = np.sort(line.get_xdata())
     assert len(x) <= plots.MAX_CURVE_POINTS
     assert (x[0], x[-1]) == (recall[-1], recall[0])
@@ -47,4 +55,4 @@ def test_equal_tiles_have_an_interval_without_width():
         "test": {"loss": 0.5, "accuracy": 0.8, "f1": 0.7},
         "test_native": {"iou": native},
     }
-    plots.comparison({"a": result, "b": result}).canvas.draw()
+    plots.comparison({"a": result, "b": result}, ["x", "y"]).canvas.draw()
