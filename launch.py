@@ -8,7 +8,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from saltjax import commandline, run
+from saltjax import commandline, run, settings
 from saltjax.errors import InputError
 
 MODES = ("train", "check", "compare")
@@ -36,6 +36,7 @@ def main() -> None:
         compare.compare(pathlib.Path(FLAGS.workdir or "runs"))
         return
     config = commandline.required_config()
+    settings.check(config)
     workdir = pathlib.Path(FLAGS.workdir or default_workdir())
     if FLAGS.mode == "check":
         refuse("overwrite")

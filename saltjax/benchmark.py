@@ -62,13 +62,13 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
 
     def train_call(rows, valid):
         nonlocal state
-        state, sums = pipeline.train_call(
+        state, means = pipeline.train_call(
             feed, state, rows, valid, 1e-3, 0, network=network, tx=tx
         )
-        return sums
+        return means
 
     def score_call(rows, valid):
-        return pipeline.score_call(feed, state.variables, rows, valid, network)
+        return pipeline.score_call(feed, state.variables, rows, network)
 
     compile_seconds, train_seconds = time_calls(feed, order, train_call)
     _, eval_seconds = time_calls(feed, order, score_call)
@@ -117,7 +117,7 @@ def time_calls(feed: pipeline.Feed, order: np.ndarray, call) -> tuple[float, flo
 def train_flops(feed: pipeline.Feed, state, network, tx) -> float:
     """Returns the floating-point operations of a training step, as XLA counts them."""
     rows, valid = next(pipeline.calls(feed, np.arange(feed.batch_size)))
-    batch = pipeline.host_batch(feed, rows, valid)
+    batch = pipeline.host_batch(feed, rows[0]) | {"weight": np.float32(valid[0])}
     lowered = steps.train_step.lower(
         state, batch, np.float32(1e-3), np.int32(0), network=network, tx=tx
     )

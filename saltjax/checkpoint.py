@@ -62,7 +62,8 @@ def save(path: pathlib.Path, tree: Any, meta: dict) -> None:
 def restore(path: pathlib.Path, like: Any) -> tuple[Any, dict] | None:
     """Returns (tree, meta) of the newest good checkpoint at `path`, None if none was ever saved.
 
-    A damaged one is reported, kept aside as `<path>.damaged-<n>`, and the one before it is used.
+    A damaged one is reported, kept aside as `<path>.damaged-<n>`, and the one before it is used,
+    which is also done, and said, where `path` is missing.
 
     Args:
       path: the folder that `save` was given.
@@ -77,6 +78,8 @@ def restore(path: pathlib.Path, like: Any) -> tuple[Any, dict] | None:
     # With a manifest, what a save wrote is whole, and it was cut off between its renames.
     if (new / MANIFEST).exists() and not path.exists():
         new.rename(path)
+    if old.exists() and not path.exists():
+        console.say(f"Checkpoint {path} is missing; looking for the one before it")
     for candidate in (path, old):
         if candidate.exists():
             try:
@@ -122,14 +125,19 @@ def _read(path: pathlib.Path, like: Any) -> tuple[Any, dict]:
     try:
         expected = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         found = _file_checksums(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"cannot read {path / MANIFEST}: {error}") from None
     _compare(found, expected)
     args = ocp.args.Composite(
         state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
     )
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        restored = checkpointer.restore(path, args)
+        try:
+            restored = checkpointer.restore(path, args)
+        except (KeyError, ValueError) as error:
+            # Whole, as its manifest says, but with other leaves than those of `like`.
+            reason = str(error).strip().splitlines()[0]
+            raise DamagedError(f"it is of another model or kind: {reason}") from None
     _compare(checksums(restored["state"]), restored["meta"]["checksums"])
     return restored["state"], restored["meta"]["meta"]
 

@@ -1,5 +1,6 @@
 """The command line: flags into settings, and mistakes into messages and exit statuses."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from saltjax import run, signals
-from saltjax.errors import InputError
+from saltjax.errors import InputError, OutputError
 
 FLAGS = flags.FLAGS
 
@@ -25,9 +26,11 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
 
     A mistake of the user's ends with 2, SIGTERM with 143, Ctrl-C with 130, without a traceback.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end
         # A terminal without × and – is no reason to fail.
-        stream.reconfigure(errors="replace")
+        getattr(sys, name).reconfigure(errors="replace")
     try:
         parse(sys.argv, define)
         if FLAGS.help:
@@ -35,6 +38,12 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
             print(FLAGS.main_module_help())
         else:
             main()
+        sys.stdout.flush()
+    except OutputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        # What is left in its buffer cannot be written either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
     except InputError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -57,26 +66,31 @@ def parse(argv: list[str], define: Callable[[], None]) -> None:
         FLAGS.register_key_flag_for_module(argv[0], FLAGS["config"])
         stray = FLAGS(argv)[1:]
         if FLAGS["config"].present:
-            check_keys(FLAGS.config.to_dict())
+            check_config_file(FLAGS.config.to_dict())
             check_repeated(argv)
     except (flags.Error, InputError) as error:
-        raise InputError(f"{_last_line(error)}\nSee --help") from error
-    except Exception as error:
-        given = " ".join(
-            arg for arg in argv if arg.startswith(("--config", "--flagfile"))
-        )
+        raise InputError(f"{_place(argv)}{_message(error)}\nSee --help") from error
+    except (Exception, SystemExit) as error:
         cause = error.__cause__ or error
         raise InputError(
-            f"{given}: {type(cause).__name__}: {_last_line(cause)}\n"
+            f"{_place(argv)}{type(cause).__name__}: {_message(cause)}\n"
             "configs/default.py has all settings"
         ) from error
     if stray:
         raise InputError(f"unexpected: {' '.join(stray)}; every option starts with --")
 
 
-def _last_line(error: Exception) -> str:
+def _place(argv: list[str]) -> str:
+    """Returns the files that flags were read from, to stand before a message."""
+    files = [a for a in argv if a.startswith(("--config=", "--flagfile="))]
+    return "".join(f"{file}: " for file in files)
+
+
+def _message(error: BaseException) -> str:
     """Returns an error's message; of a traceback that a library put into it, the last line."""
     text = str(error).strip()
+    if isinstance(error, KeyError | AttributeError) and error.args:
+        text = str(error.args[0])  # not quoted once more
     return text.splitlines()[-1] if "Traceback" in text else text
 
 
@@ -91,18 +105,34 @@ def check_repeated(argv: list[str]) -> None:
             raise InputError(f"{name} is given twice")
 
 
-def check_keys(config: dict) -> None:
-    """Raises InputError if a config has not just the keys of configs/default.py."""
+def check_config_file(config: dict) -> None:
+    """Raises InputError if a config has not just the keys and types of configs/default.py."""
     from configs import default
 
-    known = run.flatten(default.get_config().to_dict()).keys()
-    found = run.flatten(config).keys()
-    if found != known:
-        lacking, unknown = sorted(known - found), sorted(found - known)
+    known = run.flatten(default.get_config().to_dict())
+    found = run.flatten(config)
+    if found.keys() != known.keys():
+        lacking = ", ".join(sorted(known.keys() - found.keys())) or "nothing"
+        unknown = ", ".join(sorted(found.keys() - known.keys())) or "nothing"
         raise InputError(
-            f"--config: lacks {', '.join(lacking) or 'nothing'}, has unknown "
-            f"{', '.join(unknown) or 'nothing'}; start it from configs/default.py"
+            f"lacks {lacking}, has unknown {unknown}; start it from configs/default.py"
         )
+    problems = [
+        f"config.{key}={found[key]!r}; expected {type(value).__name__}, as {value!r}"
+        for key, value in known.items()
+        if not _same_type(found[key], value)
+    ]
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def _same_type(value, like) -> bool:
+    """Returns whether a setting is of a default's type; an int will do for a float."""
+    if isinstance(like, float):
+        return type(value) in (int, float)
+    if isinstance(like, tuple):
+        return isinstance(value, (tuple, list))
+    return type(value) is type(like)
 
 
 def required_config():

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import pathlib
 
 from saltjax import console, data, plots, run
@@ -31,53 +32,46 @@ def compare(folder: pathlib.Path) -> None:
       InputError: if the folder holds no completed run.
     """
     runs = _read_runs(folder)
-    settings = differing_settings({name: config for name, (config, _) in runs.items()})
-    rows = []
-    for name, (config, result) in runs.items():
-        flat = run.flatten(config)
-        cells = {"run": name, "data": data_label(result)}
-        cells |= {key: run.value_text(flat.get(key, "")) for key in settings}
-        cells |= {
-            title: form.format(get(result)) for title, (get, form) in COLUMNS.items()
-        }
-        rows.append(cells)
-    _print(rows, ["run", *COLUMNS])
-    _print(rows, ["run", "data", *settings])
-    exact = [
-        row | {title: get(result) for title, (get, _) in COLUMNS.items()}
-        for row, (_, result) in zip(rows, runs.values())
-    ]
-    results = {name: result for name, (_, result) in runs.items()}
-    labels = [data_label(result) for result in results.values()]
+    settings = differing_settings({name: row["config"] for name, row in runs.items()})
+    exact, written = [], []
+    for name, row in runs.items():
+        flat = run.flatten(row["config"])
+        first = {"run": name, "data": row["data"]}
+        first |= {key: run.value_text(flat.get(key, "")) for key in settings}
+        exact.append(first | row["scores"])
+        written.append(
+            first | {key: COLUMNS[key][1].format(x) for key, x in row["scores"].items()}
+        )
+    _print(written, ["run", *COLUMNS])
+    _print(written, ["run", "data", *settings])
+    results = {name: row["result"] for name, row in runs.items()}
     with writing(folder):
         run.write_text(folder / "compare.csv", _csv(exact))
-        run.write_text(folder / "compare.md", _markdown(rows))
+        run.write_text(folder / "compare.md", _markdown(written))
+        labels = [row["data"] for row in runs.values()]
         plots.comparison(results, labels).savefig(folder / "compare.png")
     console.say(f"Written    {folder / 'compare.csv'}, compare.md, compare.png")
 
 
-def _read_runs(folder: pathlib.Path) -> dict[str, tuple[dict, dict]]:
-    """Returns {name: (config, result)} of the completed runs, by data, then by test loss."""
+def _read_runs(folder: pathlib.Path) -> dict[str, dict]:
+    """Returns the completed runs by name, ordered by data, then by test loss: see `_read_run`."""
     try:
         found = sorted(folder.iterdir())
     except OSError as error:
         raise InputError(
-            f"--workdir={folder}: cannot list it ({error.strerror})"
+            f"--workdir={folder}: cannot list it ({error.strerror}); expected the folder that "
+            "holds the runs"
         ) from None
     runs = {}
     for path in found:
+        name = "".join(c if c.isprintable() else "?" for c in path.name)
         if (path / "result.json").exists():
             try:
-                config, result = (
-                    run.read_json(path / f"{n}.json") for n in ("config", "result")
-                )
-                for get, _ in COLUMNS.values():
-                    get(result)
-                runs[path.name] = config, result
-            except (InputError, KeyError, TypeError) as error:
-                console.say(f"{path.name}: left out, its files are damaged ({error})")
+                runs[name] = _read_run(path)
+            except (InputError, KeyError, TypeError, ValueError) as error:
+                console.say(f"{name}: left out, its files are damaged ({error})")
         elif (path / "config.json").exists():
-            console.say(f"{path.name}: not complete yet, left out")
+            console.say(f"{name}: not complete yet, left out")
     if not runs:
         raise InputError(
             f"--workdir={folder}: no completed run in it; expected folders with a result.json"
@@ -85,9 +79,31 @@ def _read_runs(folder: pathlib.Path) -> dict[str, tuple[dict, dict]]:
     return dict(
         sorted(
             runs.items(),
-            key=lambda item: (data_label(item[1][1]), item[1][1]["test"]["loss"]),
+            key=lambda item: (item[1]["data"], item[1]["result"]["test"]["loss"]),
         )
     )
+
+
+def _read_run(path: pathlib.Path) -> dict:
+    """Returns a run's `config`, `result`, `scores` by the titles of COLUMNS, and `data` in a word.
+
+    Raises:
+      InputError, KeyError, TypeError, ValueError: if they are not what a run writes.
+    """
+    config, result = (run.read_json(path / f"{n}.json") for n in ("config", "result"))
+    for section in ("data", "model", "train", "optim"):
+        run.flatten(config[section])
+    scores = {title: get(result) for title, (get, _) in COLUMNS.items()}
+    for title, (_, form) in COLUMNS.items():
+        form.format(scores[title])
+    interval = result["test_native"]["iou"]
+    math.fsum((*scores.values(), interval["low"], interval["high"]))
+    return {
+        "config": config,
+        "result": result,
+        "scores": scores,
+        "data": data.label(result["data"]),
+    }
 
 
 def differing_settings(configs: dict[str, dict]) -> list[str]:
@@ -100,17 +116,6 @@ def differing_settings(configs: dict[str, dict]) -> list[str]:
     flat = [run.flatten(config) for config in configs.values()]
     keys = dict.fromkeys(key for config in flat for key in config)
     return [key for key in keys if any(c.get(key) != flat[0].get(key) for c in flat)]
-
-
-def data_label(result: dict) -> str:
-    """Returns where a run's tiles come from and how many were trained, validated and tested."""
-    tiles = result["data"]
-    source = (
-        "synthetic"
-        if tiles["source"] == "synthetic"
-        else data.folder_label(tiles["dir"])
-    )
-    return f"{source} {tiles['train']}/{tiles['val']}/{tiles['test']}"
 
 
 def _print(rows: list[dict[str, str]], titles: list[str]) -> None:

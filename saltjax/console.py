@@ -6,14 +6,19 @@ from typing import Self
 import rich.console
 import rich.progress
 
+from saltjax.errors import OutputError
+
 out = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
 # Where output is a file, a line of progress at most this often.
 SECONDS_BETWEEN_LINES = 30.0
 
 
 def say(text: str = "") -> None:
-    """Prints a line."""
-    out.print(text)
+    """Prints a line; raises OutputError if it cannot."""
+    try:
+        out.print(text)
+    except OSError as error:
+        raise OutputError(f"cannot write to standard output: {error}") from None
 
 
 class Bar:

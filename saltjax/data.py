@@ -6,18 +6,11 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import warnings
 
 import numpy as np
-from PIL import Image
 
-from saltjax import console
+from saltjax import console, png
 from saltjax.errors import InputError
-
-# A tile of this many pixels is no tile: its header lies, or it is a whole section.
-MAX_PIXELS = 2**24
-# Pillow's own limit is a warning first, in the midst of a progress bar; ours is an error.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,67 +59,16 @@ def folder_label(directory: str) -> str:
     return label.encode(errors="replace").decode()
 
 
-def read_image(path: pathlib.Path) -> np.ndarray:
-    """Returns uint8[H, W, 3] for a PNG of any mode; 16-bit values are scaled to 8 bits.
+def label(facts: dict) -> str:
+    """Returns where a run's tiles come from and how many train, validate and test, in a word.
 
-    Raises:
-      ValueError: if the file is not a readable PNG of at most MAX_PIXELS.
+    >>> label({"source": "folder", "dir": "/data/tgs/train", "train": 7, "val": 2, "test": 1})
+    'tgs/train 7/2/1'
     """
-    with _open_png(path) as image:
-        if image.mode.startswith("I"):
-            grey = np.asarray(image, np.float32) / 257
-            return np.repeat(np.rint(grey).astype(np.uint8)[:, :, None], 3, axis=2)
-        return np.asarray(image.convert("RGB"))
-
-
-def read_mask(path: pathlib.Path) -> np.ndarray:
-    """Returns uint8[H, W, 1], 1 where salt, for a mask PNG of any bit depth.
-
-    A mask holds 0 for no salt and one other value for salt. A mask of salt alone holds 1 or the
-    largest value of its bit depth.
-
-    Raises:
-      ValueError: if the file is not a readable PNG of such values.
-    """
-    with _open_png(path) as image:
-        if image.mode.startswith("I"):
-            values, largest = np.asarray(image), 65535
-        else:
-            rgb, largest = np.asarray(image.convert("RGB")), 255
-            values = rgb[:, :, 0]
-            if (rgb != values[:, :, None]).any():
-                raise ValueError(
-                    "a mask in colour; expected grey, 0 and one value for salt"
-                )
-    found = np.unique(values)
-    if not (len(found) <= 2 and found[0] == 0) and found.tolist() not in (
-        [1],
-        [largest],
-    ):
-        listed = ", ".join(map(str, found[:5])) + (", …" if len(found) > 5 else "")
-        raise ValueError(
-            f"mask values {listed}; expected only 0 and one value for salt"
-        )
-    return (values > 0).astype(np.uint8)[:, :, None]
-
-
-def _open_png(path: pathlib.Path) -> Image.Image:
-    """Opens a PNG and decodes it, its size checked beforehand; only ValueError is raised."""
-    try:
-        image = Image.open(path, formats=["PNG"])
-        width, height = image.size
-        if width * height <= MAX_PIXELS:
-            image.load()
-            return image
-    except FileNotFoundError:
-        raise ValueError("no such file (a broken link?)") from None
-    except PermissionError:
-        raise ValueError("no permission to read it") from None
-    except Image.UnidentifiedImageError:
-        raise ValueError("not a PNG file, or its header is damaged") from None
-    except Exception as error:  # noqa: BLE001 - Pillow raises a dozen types
-        raise ValueError(f"damaged PNG: {error}") from None
-    raise ValueError(f"{width}×{height} pixels; a tile has at most {MAX_PIXELS}")
+    place = (
+        "synthetic" if facts["source"] == "synthetic" else folder_label(facts["dir"])
+    )
+    return f"{place} {facts['train']}/{facts['val']}/{facts['test']}"
 
 
 def read_folder(directory: str) -> Tiles:
@@ -142,8 +84,8 @@ def read_folder(directory: str) -> Tiles:
     def read(i):
         errors = []
         for folder, reader, out in (
-            ("images", read_image, images),
-            ("masks", read_mask, labels),
+            ("images", png.read_image, images),
+            ("masks", png.read_mask, labels),
         ):
             path = root / folder / f"{ids[i]}.png"
             try:

@@ -16,6 +16,10 @@ class InputError(ValueError):
     """
 
 
+class OutputError(InputError):
+    """Nothing more can be printed: the disk is full, or nobody reads on."""
+
+
 @contextlib.contextmanager
 def writing(path: pathlib.Path) -> Iterator[None]:
     """Turns a failure to write `path` in its body into an InputError that tells the free space."""
@@ -32,7 +36,7 @@ def writing(path: pathlib.Path) -> Iterator[None]:
     else:
         return
     raise InputError(
-        f"cannot write {path}: {reason} ({_free_space(path)}); make room or choose another "
+        f"cannot write {path}: {reason} ({_free_space(path)}); mend that or choose another "
         "--workdir. What was saved before stays, and the same command goes on from there"
     )
 

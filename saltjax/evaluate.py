@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from saltjax import console, data, devices, metrics, pipeline, steps
@@ -59,50 +58,46 @@ def mean_scores(
 
     `after_call` is called while the devices work, and may end the loop by raising.
     """
-    sums = []
+    pending, parts = None, []
     with console.Bar("Validating", len(indices), "images") as bar:
         for rows, valid in pipeline.calls(feed, indices):
-            sums.append(pipeline.score_call(feed, variables, rows, valid, network))
+            means = pipeline.score_call(feed, variables, rows, network)
+            # Fetched one call late, so that the devices never wait for the host.
+            if pending:
+                parts.append(pipeline.valid_means(*pending))
+            pending = means, valid
             after_call()
-            if len(sums) > 1:
-                jax.block_until_ready(sums[-2])  # the bar shows what is done
             bar.advance(int(valid.sum()))
-    return _means(jax.device_get(sums))
+        parts.append(pipeline.valid_means(*pending))
+    return {
+        name: float(np.concatenate([part[name] for part in parts]).mean())
+        for name in ("loss", "accuracy")
+    }
 
 
 def predict_tiles(
     feed: pipeline.Feed, variables: Any, indices: np.ndarray, network: steps.Network
 ) -> Outputs:
     """Returns the network's outputs for the tiles, in the order of `indices`."""
-    all_sums, parts, pending = [], [], []
+    pending, parts = None, []
     rows, valid = data.batch_rows(indices, feed.batch_size, feed.padded_size)
 
-    def fetch():
-        sums, outputs, kept = pending.pop()
-        all_sums.append(jax.device_get(sums))
-        outputs = devices.fetch(outputs)
-        parts.append({name: x[kept] for name, x in outputs.items()})
-        bar.advance(int(kept.sum()))
+    def fetch(means, outputs, valid):
+        outputs = {name: x[valid] for name, x in devices.fetch(outputs).items()}
+        parts.append(pipeline.valid_means(means, valid) | outputs)
+        bar.advance(int(valid.sum()))
 
     with console.Bar("Testing", len(indices), "images") as bar:
         for k in range(len(rows)):
-            batch = pipeline.host_batch(feed, rows[k : k + 1], valid[k : k + 1])
-            sums, outputs = steps.eval_step(variables, batch, network=network)
-            # Fetched one step late, so that the devices never wait for the host.
+            batch = pipeline.host_batch(feed, rows[k])
+            found = steps.eval_step(variables, batch, network=network)
             if pending:
-                fetch()
-            pending.append((sums, outputs, valid[k]))
-        fetch()
+                fetch(*pending)
+            pending = *found, valid[k]
+        fetch(*pending)
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Outputs(indices, **_means(all_sums), **arrays)
-
-
-def _means(sums: list[dict[str, np.ndarray]]) -> dict[str, float]:
-    loss, correct, count = (
-        sum(float(np.sum(s[key], dtype=np.float64)) for s in sums)
-        for key in ("loss", "correct", "count")
-    )
-    return {"loss": loss / count, "accuracy": correct / count}
+    loss, accuracy = (float(arrays.pop(name).mean()) for name in ("loss", "accuracy"))
+    return Outputs(indices, loss, accuracy, **arrays)
 
 
 def test_network(

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from saltjax import console, data, plots, run, settings, synthetic
+from saltjax import console, data, plots, run, synthetic
 from saltjax.errors import InputError, writing
 
 
@@ -75,7 +75,6 @@ def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:
 
 def check(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Reads and describes the data of a config, without training; figures go to the run's plots."""
-    settings.check(config)
     announce(config)
     with run.lock(workdir):
         tiles, split = load(config)

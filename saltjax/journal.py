@@ -21,7 +21,7 @@ class Progress:
       best_loss, best_epoch: of the best checkpoint.
       history: a row of metrics.csv for each epoch that is done.
       step: steps done of the epoch that is running, 0 between epochs.
-      totals: `losses.pixel_sums` of those steps.
+      totals: sums of `losses.tile_means` over the tiles of those steps.
       seconds: time that they took.
     """
 
@@ -103,14 +103,20 @@ def restore(
     if last is None:
         return state, begin(learning_rate)
     arrays, meta = last
-    progress = Progress(
-        **meta
-        | {
-            "plateau": optimizer.Plateau(**meta["plateau"]),
-            "early_stopping": optimizer.EarlyStopping(**meta["early_stopping"]),
-            "history": tuple(meta["history"]),
-        }
-    )
+    try:
+        progress = Progress(
+            **meta
+            | {
+                "plateau": optimizer.Plateau(**meta["plateau"]),
+                "early_stopping": optimizer.EarlyStopping(**meta["early_stopping"]),
+                "history": tuple(meta["history"]),
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{workdir / 'checkpoints/last'} was saved by another version ({error}); go on with "
+            "that one, or start anew with --overwrite"
+        ) from None
     if progress.best_epoch > 0:
         _, best = restore_best(workdir, state)
         if best["epoch"] < progress.best_epoch:

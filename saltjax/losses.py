@@ -1,4 +1,4 @@
-"""The training loss and the sums that loss and accuracy are made of."""
+"""The training loss, and the means that a run reports."""
 
 import jax
 import jax.numpy as jnp
@@ -10,24 +10,19 @@ def binary_cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     return optax.sigmoid_binary_cross_entropy(logits, label)
 
 
-def pixel_sums(
-    logits: jax.Array, label: jax.Array, valid: jax.Array
-) -> dict[str, jax.Array]:
-    """Returns sums over the pixels of the valid examples: `loss`, `correct`, `count`, float32[].
+def tile_means(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
+    """Returns means over the pixels of each tile: `loss` and `accuracy`, float32[B].
 
-    A pixel is correct if its label is 1 and σ(logit) >= 0.5, or neither.
+    A pixel is correct if its label is 1 and σ(logit) >= 0.5, or neither. Tiles have one size, so
+    the mean of their means is the mean over all pixels, in whatever batches they came.
 
     Args:
       logits: float32[B, H, W, 1].
       label: float32[B, H, W, 1] in {0, 1}.
-      valid: bool[B], false for examples that only fill up the batch.
     """
-    weight = jnp.broadcast_to(valid[:, None, None, None], logits.shape).astype(
-        jnp.float32
-    )
     correct = (logits >= 0) == (label > 0.5)
+    pixels = (1, 2, 3)
     return {
-        "loss": jnp.sum(binary_cross_entropy(logits, label) * weight),
-        "correct": jnp.sum(correct * weight),
-        "count": jnp.sum(weight),
+        "loss": jnp.mean(binary_cross_entropy(logits, label), pixels),
+        "accuracy": jnp.mean(correct, pixels, dtype=jnp.float32),
     }

@@ -72,30 +72,42 @@ def train_call(
     network: steps.Network,
     tx: optax.GradientTransformation,
 ) -> tuple[steps.TrainState, dict[str, jax.Array]]:
-    """Returns the state after the steps of a call and their sums, float32[K] or float32[]."""
+    """Returns the state after the steps of a call and their `losses.tile_means`.
+
+    These are float32[K, B] where the tiles are resident, else, of the one step, float32[B].
+    """
     arguments = np.float32(learning_rate), np.int32(seed)
+    weight = np.float32(valid / valid.sum(axis=1, keepdims=True))
     if feed.resident:
-        rows, valid = devices.shard((rows, valid), feed.mesh, axis=1)
+        rows, weight = devices.shard((rows, weight), feed.mesh, axis=1)
         return steps.train_steps(
-            state, feed.resident, rows, valid, *arguments, network=network, tx=tx
+            state, feed.resident, rows, weight, *arguments, network=network, tx=tx
         )
-    return steps.train_step(
-        state, host_batch(feed, rows, valid), *arguments, network=network, tx=tx
-    )
+    batch = host_batch(feed, rows[0]) | devices.shard({"weight": weight[0]}, feed.mesh)
+    return steps.train_step(state, batch, *arguments, network=network, tx=tx)
 
 
 def score_call(
-    feed: Feed, variables, rows: np.ndarray, valid: np.ndarray, network: steps.Network
+    feed: Feed, variables, rows: np.ndarray, network: steps.Network
 ) -> dict[str, jax.Array]:
-    """Returns the `losses.pixel_sums` of the batches of a call, float32[K] or float32[]."""
+    """Returns the `losses.tile_means` of the batches of a call, shaped as in `train_call`."""
     if feed.resident:
-        rows, valid = devices.shard((rows, valid), feed.mesh, axis=1)
-        return steps.score_steps(variables, feed.resident, rows, valid, network=network)
-    return steps.score_step(variables, host_batch(feed, rows, valid), network=network)
+        rows = devices.shard(rows, feed.mesh, axis=1)
+        return steps.score_steps(variables, feed.resident, rows, network=network)
+    return steps.score_step(variables, host_batch(feed, rows[0]), network=network)
 
 
-def host_batch(feed: Feed, rows: np.ndarray, valid: np.ndarray) -> dict[str, jax.Array]:
-    """Returns the one batch of rows int32[1, B], from the host's memory onto the devices."""
-    (rows,), (valid,) = rows, valid
+def host_batch(feed: Feed, rows: np.ndarray) -> dict[str, jax.Array]:
+    """Returns the batch of rows int32[B], from the host's memory onto the devices."""
     images, labels = feed.tiles.images[rows], feed.tiles.labels[rows]
-    return devices.shard({"image": images, "label": labels, "valid": valid}, feed.mesh)
+    return devices.shard({"image": images, "label": labels}, feed.mesh)
+
+
+def valid_means(
+    means: dict[str, jax.Array], valid: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns the means of the valid tiles of a call, float64[n], in the order of their rows."""
+    return {
+        name: np.float64(x.reshape(valid.shape)[valid])
+        for name, x in devices.fetch(means).items()
+    }

@@ -4,7 +4,8 @@ import pathlib
 
 import numpy as np
 
-from saltjax import console, data, evaluate, metrics, plots
+from saltjax import console, data, evaluate, metrics, plots, run
+from saltjax.errors import InputError
 
 
 def draw_training(
@@ -72,6 +73,21 @@ def pick_worst(counts: np.ndarray) -> np.ndarray:
     """Returns rows of `metrics.confusion` counts: least IoU first, of equals more wrong pixels."""
     wrong = counts[:, 1] + counts[:, 2]
     return np.lexsort((-wrong, metrics.tile_scores(counts)["iou"]))[: plots.EXAMPLES]
+
+
+def show_finished(workdir: pathlib.Path) -> None:
+    """Prints the result.json of a run's folder; raises InputError if it is damaged."""
+    path = workdir / "result.json"
+    try:
+        result = run.read_json(path)
+        show(result)
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: damaged ({error}); delete it, and the same command tests the best "
+            "checkpoint again"
+        ) from None
+    console.say(f"Data       {data.label(result['data'])}")
+    console.say(f"Figures    {workdir / 'plots'}")
 
 
 def show(result: dict) -> None:

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-METHODS = ("nearest", "bilinear", "pad")
-
 
 def image_to_network(image: jax.Array, size: int, method: str) -> jax.Array:
     """Returns float32[B, size, size, 3] in [0, 1] for uint8[B, H, W, 3].

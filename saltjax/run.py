@@ -62,9 +62,10 @@ def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
         last = pathlib.PurePath(text).name or text.replace("/", "_")
         parts.append(f"{key}={last}")
     name = "-".join(parts)
-    if len(name.encode()) > MAX_NAME_BYTES:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-        name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore") + f"-{digest}"
+    encoded = os.fsencode(name)
+    if len(encoded) > MAX_NAME_BYTES:
+        digest = hashlib.sha256(encoded).hexdigest()[:12]
+        name = encoded[:MAX_NAME_BYTES].decode(errors="ignore") + f"-{digest}"
     return f"runs/{name}"
 
 
@@ -77,9 +78,12 @@ def value_text(value: Any) -> str:
 def lock(workdir: pathlib.Path) -> Iterator[None]:
     """Creates the folder and holds it: no other process can while this one does.
 
+    If nothing was put into a folder that was made for it, the folder goes again.
+
     Raises:
       InputError: if it cannot be made or written, or another process holds it.
     """
+    made = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(workdir / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
@@ -95,9 +99,18 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
             raise InputError(
                 f"--workdir={workdir}: another run is at work in it; wait for it, or choose another"
             ) from None
+        if not _is_file(descriptor, workdir / ".lock"):
+            raise InputError(f"--workdir={workdir}: another run has just ended; again")
         yield
     finally:
+        if made and os.listdir(workdir) == [".lock"]:
+            shutil.rmtree(workdir, ignore_errors=True)
         os.close(descriptor)
+
+
+def _is_file(descriptor: int, path: pathlib.Path) -> bool:
+    """Returns whether the open file is still what lies at the path."""
+    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def delete(workdir: pathlib.Path) -> None:
@@ -108,10 +121,8 @@ def delete(workdir: pathlib.Path) -> None:
         cannot be deleted.
     """
     found = [name for name in (*RUN_FOLDERS, *RUN_FILES) if (workdir / name).exists()]
-    config = workdir / "config.json"
-    ours = config.exists() and {"model", "optim", "train"} <= read_json(config).keys()
     # `check` draws figures into a folder that no run has claimed yet.
-    if not ours and set(found) - {"plots"}:
+    if set(found) - {"plots"} and not _is_run(workdir):
         raise InputError(
             f"--overwrite: {workdir} holds {', '.join(found)} but no config.json of a run; "
             "delete them yourself, or choose another --workdir"
@@ -129,10 +140,29 @@ def delete(workdir: pathlib.Path) -> None:
         ) from None
 
 
+def _is_run(workdir: pathlib.Path) -> bool:
+    """Returns whether config.json, or metrics.csv where that is damaged, is one of ours."""
+    try:
+        if {"model", "optim", "train"} <= read_json(workdir / "config.json").keys():
+            return True
+    except InputError:
+        pass
+    try:
+        with (workdir / "metrics.csv").open(encoding="utf-8") as file:
+            return file.readline() == ",".join(METRICS) + "\n"
+    except (OSError, ValueError):
+        return False
+
+
 def check_config(workdir: pathlib.Path, config: dict) -> None:
     """Raises InputError if the folder holds a run of another config, naming what differs."""
     path = workdir / "config.json"
     if not path.exists():
+        if (workdir / "result.json").exists():
+            raise InputError(
+                f"{workdir} holds a result.json without a config.json: whose result it is cannot "
+                "be known; choose another --workdir"
+            )
         return
     # As it will be read back: tuples are lists.
     before, now = read_json(path), json.loads(json.dumps(config))
@@ -190,6 +220,8 @@ def config_differences(old: dict, new: dict) -> list[tuple[str, Any, Any]]:
 def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
     """Returns {"a.b": value} for {"a": {"b": value}}."""
     flat = {}
+    if not isinstance(tree, dict):
+        raise TypeError(f"{prefix or 'it'} holds {tree!r}, no settings")
     for key, value in tree.items():
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
@@ -206,7 +238,7 @@ def read_json(path: pathlib.Path) -> dict:
         raise InputError(
             f"{path}: cannot read it ({error.strerror}); is this a run?"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: damaged ({error}); start anew with --overwrite"
         ) from None

@@ -2,11 +2,11 @@
 
 from ml_collections import ConfigDict
 
-from saltjax import resize, run
+from saltjax import run
 from saltjax.errors import InputError
 
 CHOICES = {
-    "data.resize": resize.METHODS,
+    "data.resize": ("nearest", "bilinear", "pad"),
     "model.name": ("unet", "fcn"),
     "model.downsample": ("max_pool", "strided"),
     "model.upsample": ("transposed", "bilinear"),
@@ -58,7 +58,7 @@ def check(config: ConfigDict) -> None:
 
 def _check_split(split) -> list[str]:
     found = f"config.data.split={tuple(split)}; expected"
-    if len(split) != 3 or not all(isinstance(x, (int, float)) and x > 0 for x in split):
+    if len(split) != 3 or not all(type(x) in (int, float) and x > 0 for x in split):
         return [f"{found} three positive shares: training, validation, test"]
     if abs(sum(split) - 1) > 1e-6:
         return [f"{found} shares that sum to 1, not {sum(split):g}"]
@@ -68,7 +68,7 @@ def _check_split(split) -> list[str]:
 def _check_model(model: ConfigDict) -> list[str]:
     problems = []
     features = tuple(model.features)
-    if not features or not all(isinstance(f, int) and 1 <= f <= 4096 for f in features):
+    if not features or not all(type(f) is int and 1 <= f <= 4096 for f in features):
         problems.append(
             f"config.model.features={features}; expected channels of 1 to 4096 a level"
         )

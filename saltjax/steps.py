@@ -20,7 +20,7 @@ class Network:
     Attributes:
       model: the linen module.
       image_size: side of the square that it sees, in pixels.
-      resize: how tiles are brought to that size, one of `resize.METHODS`.
+      resize: how tiles are brought to that size, "nearest", "bilinear" or "pad".
     """
 
     model: nn.Module
@@ -75,20 +75,20 @@ def _train_step(state, batch, learning_rate, seed, network, tx):
             {"params": params, "batch_stats": state.batch_stats},
             image,
             train=True,
-            valid=batch["valid"],
+            valid=batch["weight"] > 0,
             rngs={"dropout": rng},
             mutable=["batch_stats"],
         )
-        sums = losses.pixel_sums(logits, label, batch["valid"])
-        return sums["loss"] / sums["count"], (sums, updated.get("batch_stats", {}))
+        means = losses.tile_means(logits, label)
+        loss = jnp.sum(batch["weight"] * means["loss"])
+        return loss, (means, updated.get("batch_stats", {}))
 
-    (_, (sums, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-        state.params
-    )
+    # The value of the loss is not used: devices would have to meet for it before they go back.
+    grads, (means, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     updates = jax.tree.map(lambda u: learning_rate * u, updates)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), sums
+    return TrainState(state.step + 1, params, batch_stats, opt_state), means
 
 
 @functools.partial(jax.jit, static_argnames=("network", "tx"), donate_argnums=0)
@@ -101,11 +101,12 @@ def train_step(
     network: Network,
     tx: optax.GradientTransformation,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Returns the state after one step and the batch's `losses.pixel_sums` before it.
+    """Returns the state after one step and the `losses.tile_means` before it.
 
     Args:
       state: the state, donated.
-      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], valid bool[B].
+      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], weight float32[B]: each tile's share
+        in the loss, 0 where it only fills up the batch.
       learning_rate: float32[].
       seed: int32[], of dropout.
       network: the model and its resolution.
@@ -119,45 +120,45 @@ def train_steps(
     state: TrainState,
     tiles: dict[str, jax.Array],
     rows: jax.Array,
-    valid: jax.Array,
+    weight: jax.Array,
     learning_rate: jax.Array,
     seed: jax.Array,
     *,
     network: Network,
     tx: optax.GradientTransformation,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Returns the state after K steps of `train_step` and the sums of each, float32[K].
+    """Returns the state after K steps of `train_step` and the means of each, float32[K, B].
 
     Args:
       state: the state, donated.
       tiles: image uint8[N, H, W, 3], label uint8[N, H, W, 1].
       rows: int32[K, B], the tiles of each step's batch.
-      valid: bool[K, B].
+      weight: float32[K, B].
       learning_rate, seed, network, tx: as in `train_step`.
     """
 
-    def body(state, batch):
-        batch = _gather(tiles, *batch)
+    def body(state, step):
+        rows, weight = step
+        batch = _gather(tiles, rows) | {"weight": weight}
         return _train_step(state, batch, learning_rate, seed, network, tx)
 
-    return jax.lax.scan(body, state, (rows, valid))
+    return jax.lax.scan(body, state, (rows, weight))
 
 
-def _gather(tiles, rows, valid):
-    return {name: x[rows] for name, x in tiles.items()} | {"valid": valid}
+def _gather(tiles, rows):
+    return {name: x[rows] for name, x in tiles.items()}
 
 
 def _score_step(variables, batch, network):
     image, label = network.inputs(batch)
-    logits = network.model.apply(variables, image)
-    return losses.pixel_sums(logits, label, batch["valid"])
+    return losses.tile_means(network.model.apply(variables, image), label)
 
 
 @functools.partial(jax.jit, static_argnames="network")
 def score_step(
     variables: dict[str, Any], batch: dict[str, jax.Array], *, network: Network
 ) -> dict[str, jax.Array]:
-    """Returns `losses.pixel_sums` of a batch; arguments as in `eval_step`."""
+    """Returns the `losses.tile_means` of a batch; arguments as in `eval_step`."""
     return _score_step(variables, batch, network)
 
 
@@ -166,31 +167,28 @@ def score_steps(
     variables: dict[str, Any],
     tiles: dict[str, jax.Array],
     rows: jax.Array,
-    valid: jax.Array,
     *,
     network: Network,
 ) -> dict[str, jax.Array]:
-    """Returns the sums of K batches, float32[K]; arguments as in `train_steps`."""
-
-    def score(batch):
-        return _score_step(variables, _gather(tiles, *batch), network)
-
-    return jax.lax.map(score, (rows, valid))
+    """Returns the means of K batches, float32[K, B]; arguments as in `train_steps`."""
+    return jax.lax.map(
+        lambda rows: _score_step(variables, _gather(tiles, rows), network), rows
+    )
 
 
 @functools.partial(jax.jit, static_argnames="network")
 def eval_step(
     variables: dict[str, Any], batch: dict[str, jax.Array], *, network: Network
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Returns `losses.pixel_sums` of a batch, and what it is scored by.
+    """Returns the `losses.tile_means` of a batch, and what it is scored by.
 
     Args:
       variables: params and batch_stats.
-      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], valid bool[B].
+      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1].
       network: the model and its resolution.
 
     Returns:
-      The sums; and `prob` float32[B, S, S], `label` uint8[B, S, S] at the network's resolution,
+      The means; and `prob` float32[B, S, S], `label` uint8[B, S, S] at the network's resolution,
       `prob_native` float32[B, H, W] at the tiles' own.
     """
     image, label = network.inputs(batch)
@@ -200,5 +198,5 @@ def eval_step(
         prob, batch["image"].shape[1:3], network.resize
     )
     outputs = {"prob": prob, "label": label.astype(jnp.uint8), "prob_native": native}
-    sums = losses.pixel_sums(logits, label, batch["valid"])
-    return sums, {name: x[..., 0] for name, x in outputs.items()}
+    means = losses.tile_means(logits, label)
+    return means, {name: x[..., 0] for name, x in outputs.items()}

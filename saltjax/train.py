@@ -23,7 +23,6 @@ from saltjax import (
     pipeline,
     report,
     run,
-    settings,
     signals,
     steps,
 )
@@ -54,14 +53,13 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
     Raises:
       InputError: for a mistake in config, data or folder.
     """
-    settings.check(config)
     explore.announce(config)
     with run.lock(workdir), signals.Pause(config.checkpoint.every_minutes) as pause:
         if not overwrite:
             run.check_config(workdir, config.to_dict())
         if (workdir / "result.json").exists() and not overwrite:
             console.say(f"{workdir} is complete.")
-            report.show(run.read_json(workdir / "result.json"))
+            report.show_finished(workdir)
         else:
             run_to_end(config, workdir, overwrite, pause)
 
@@ -170,8 +168,8 @@ def run_epoch(
     totals = trained.totals
     row = {
         "epoch": epoch,
-        "train_loss": totals["loss"] / totals["count"],
-        "train_accuracy": totals["correct"] / totals["count"],
+        "train_loss": totals["loss"] / totals["tiles"],
+        "train_accuracy": totals["accuracy"] / totals["tiles"],
         "val_loss": val["loss"],
         "val_accuracy": val["accuracy"],
         "learning_rate": progress.plateau.learning_rate,
@@ -187,11 +185,11 @@ def train_epoch(
     """Returns state and progress after the rest of an epoch's steps; saves when it is time."""
     start, config, epoch = time.monotonic(), setup.config, progress.epochs + 1
     order = data.epoch_order(setup.split["train"], config.seed, epoch)
-    totals = dict.fromkeys(("loss", "correct", "count"), 0.0) | progress.totals
+    totals = dict.fromkeys(("loss", "accuracy", "tiles"), 0.0) | progress.totals
     step, pending = progress.step, None
 
     def so_far() -> journal.Progress:
-        add_sums(totals, pending, epoch, step)
+        add_means(totals, pending, epoch, step)
         seconds = progress.seconds + time.monotonic() - start
         return dataclasses.replace(
             progress, step=step, totals=dict(totals), seconds=seconds
@@ -200,7 +198,7 @@ def train_epoch(
     left = len(order) - step * config.train.batch_size
     with console.Bar(f"Epoch {epoch}", left, "images") as bar:
         for rows, valid in pipeline.calls(setup.feed, order, step):
-            state, sums = pipeline.train_call(
+            state, means = pipeline.train_call(
                 setup.feed,
                 state,
                 rows,
@@ -211,8 +209,8 @@ def train_epoch(
                 tx=setup.tx,
             )
             # Read one call late, so that the devices never wait for the host.
-            note = add_sums(totals, pending, epoch, step)
-            step, pending = step + len(rows), sums
+            note = add_means(totals, pending, epoch, step)
+            step, pending = step + len(rows), (means, valid)
             bar.advance(int(valid.sum()), note)
             if setup.pause.due():
                 journal.save(setup.workdir, state, so_far())
@@ -221,19 +219,24 @@ def train_epoch(
         return state, so_far()
 
 
-def add_sums(totals: dict[str, float], sums: dict | None, epoch: int, step: int) -> str:
-    """Adds the sums of a call whose last step was `step` to the epoch's totals.
+def add_means(
+    totals: dict[str, float], pending: tuple | None, epoch: int, step: int
+) -> str:
+    """Adds the means of a call, whose last step was `step`, to the epoch's totals over tiles.
 
     Returns the mean loss so far, to be shown.
     """
-    if sums is None:
+    if pending is None:
         return ""
-    sums = {key: np.atleast_1d(x) for key, x in jax.device_get(sums).items()}
-    for i, loss in enumerate(sums["loss"], step + 1 - len(sums["loss"])):
-        check_finite(float(loss), f"epoch {epoch}, step {i}: the training loss")
-    for key in totals:
-        totals[key] += float(sums[key].sum(dtype=np.float64))
-    return f"loss {totals['loss'] / totals['count']:.4f}"
+    means, valid = pending
+    means = pipeline.valid_means(means, valid)
+    steps_of = np.nonzero(valid)[0] + step + 1 - len(valid)
+    for i, loss in zip(steps_of, means["loss"]):
+        check_finite(loss, f"epoch {epoch}, step {i}: the training loss")
+    for key, values in means.items():
+        totals[key] += float(values.sum())
+    totals["tiles"] += len(means["loss"])
+    return f"loss {totals['loss'] / totals['tiles']:.4f}"
 
 
 def check_finite(loss: float, what: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from conftest import write_tiles
 from PIL import Image
 
-from saltjax import data
+from saltjax import data, png
 from saltjax.errors import InputError
 
 
@@ -45,7 +45,7 @@ MASK = np.array([[0, 1], [1, 0]], np.uint8)
 )
 def test_masks_of_every_mode_become_zeros_and_ones(tmp_path, image):
     image.save(tmp_path / "m.png")
-    np.testing.assert_array_equal(data.read_mask(tmp_path / "m.png")[:, :, 0], MASK)
+    np.testing.assert_array_equal(png.read_mask(tmp_path / "m.png")[:, :, 0], MASK)
 
 
 def test_images_of_every_depth_become_rgb_bytes(tmp_path):
@@ -59,7 +59,7 @@ def test_images_of_every_depth_become_rgb_bytes(tmp_path):
     for mode, image in images.items():
         assert image.mode == mode
         image.save(tmp_path / "i.png")
-        found = data.read_image(tmp_path / "i.png")
+        found = png.read_image(tmp_path / "i.png")
         np.testing.assert_array_equal(found, np.repeat(grey[:, :, None], 3, axis=2))
 
 

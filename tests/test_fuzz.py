@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from configs import default
-from saltjax import data, run
+from saltjax import png as png_files
+from saltjax import run
 from saltjax import settings as config_settings
 from saltjax.errors import InputError
 
@@ -63,21 +64,21 @@ def read_bytes(reader, content):
 )
 def test_images_are_read_or_refused(content):
     try:
-        image = read_bytes(data.read_image, content)
+        image = read_bytes(png_files.read_image, content)
     except ValueError as error:
         assert str(error)
     else:
         assert image.dtype == np.uint8
         assert image.ndim == 3
         assert image.shape[2] == 3
-        assert image.size <= 3 * data.MAX_PIXELS
+        assert image.size <= 3 * png_files.MAX_PIXELS
 
 
 @EXAMPLES
 @given(mutated([GREY, RGB, DEEP]) | st.binary(max_size=200))
 def test_masks_are_read_or_refused(content):
     try:
-        mask = read_bytes(data.read_mask, content)
+        mask = read_bytes(png_files.read_mask, content)
     except ValueError as error:
         assert str(error)
     else:
@@ -88,7 +89,7 @@ def test_masks_are_read_or_refused(content):
 
 @pytest.mark.parametrize("content", [GREY, RGB, DEEP], ids=["grey", "rgb", "deep"])
 def test_unharmed_files_are_read(content):
-    assert read_bytes(data.read_image, content).shape == (9, 7, 3)
+    assert read_bytes(png_files.read_image, content).shape == (9, 7, 3)
 
 
 CONFIG = json.dumps(default.get_config().to_dict()).encode()

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saltjax import resize
+from saltjax import resize, settings
 
 
 def tile(height, width, seed=0):
@@ -29,7 +29,7 @@ def test_pad_mirrors():
     np.testing.assert_allclose(found, np.float32(expected) / 255, atol=1e-7)
 
 
-@pytest.mark.parametrize("method", resize.METHODS)
+@pytest.mark.parametrize("method", settings.CHOICES["data.resize"])
 def test_labels_stay_binary_and_follow_the_image(method):
     label = (tile(101, 101)[..., :1] > 127).astype(np.uint8)
     image = np.repeat(label * 255, 3, axis=3)
