@@ -120,6 +120,10 @@ def restore(
     if progress.best_epoch > 0:
         _, best = restore_best(workdir, state)
         if best["epoch"] < progress.best_epoch:
+            console.say(
+                f"           the best epoch was {progress.best_epoch}; of those left it is "
+                f"{best['epoch']}"
+            )
             progress = dataclasses.replace(
                 progress, best_epoch=best["epoch"], best_loss=best["val_loss"]
             )

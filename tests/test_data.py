@@ -1,6 +1,8 @@
 import collections
 import os
 import pathlib
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -85,6 +87,16 @@ def spoil(folder: pathlib.Path) -> dict[str, str]:
     Image.new("1", (5000, 5000)).save(images / "t10.png")
     (images / "t11.png").write_bytes(b"")
     (images / "t12.PNG").write_bytes(whole)
+    (images / "t13.png").write_bytes(whole[:-20])
+    chunk = b"tEXtsome words"
+    damaged = struct.pack(">I", len(chunk) - 4) + chunk + b"\0\0\0\0"
+    (images / "t14.png").write_bytes(whole[:-12] + damaged + whole[-12:])
+    (images / "t15.png").write_bytes(with_half_of_its_rows(whole))
+    (images / "t16.png").unlink()
+    os.mkfifo(images / "t16.png")
+    alpha = np.zeros((12, 10, 4), np.uint8)
+    alpha[:6] = 255
+    Image.fromarray(alpha).save(masks / "t17.png")
     (masks / ".DS_Store").write_bytes(b"the system's, not the user's")
     return {
         "images/t00.png": "not a PNG",
@@ -100,7 +112,24 @@ def spoil(folder: pathlib.Path) -> dict[str, str]:
         "images/t10.png": "5000×5000 pixels",
         "images/t11.png": "not a PNG",
         "images/t12.PNG": "not named *.png",
+        "images/t13.png": "damaged PNG",
+        "images/t14.png": "checksum of its b'tEXt' chunk",
+        "images/t15.png": "66 bytes of pixels, expected 132",
+        "images/t16.png": "not a regular file",
+        "masks/t17.png": "transparent pixels",
     }
+
+
+def with_half_of_its_rows(png_file: bytes) -> bytes:
+    """Returns a grey PNG whose pixel data, whole in themselves, end after half of the rows."""
+    start = png_file.index(b"IDAT")
+    (length,) = struct.unpack(">I", png_file[start - 4 : start])
+    rows = zlib.decompress(png_file[start + 4 : start + 4 + length])
+    chunk = b"IDAT" + zlib.compress(rows[: len(rows) // 2])
+    new = (
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    )
+    return png_file[: start - 4] + new + png_file[start + 8 + length :]
 
 
 def test_all_bad_files_are_named_at_once(tile_folder):

@@ -73,6 +73,24 @@ def test_delete_takes_the_run_and_nothing_else(tmp_path):
     assert (tmp_path / "elsewhere/weights").exists()
 
 
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"model": {"na'])
+def test_delete_takes_a_run_whose_config_is_damaged(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    run.write_metrics(tmp_path, [])
+    run.delete(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_leaves_no_empty_folder(tmp_path):
+    with pytest.raises(ZeroDivisionError), run.lock(tmp_path / "made"):
+        1 / 0  # noqa: B018
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "there").mkdir()
+    with run.lock(tmp_path / "there"):
+        pass
+    assert (tmp_path / "there").exists()
+
+
 def test_delete_refuses_what_is_no_run(tmp_path):
     (tmp_path / "plots").mkdir()
     (tmp_path / "data.json").write_text("somebody's")

@@ -267,7 +267,7 @@ def test_leaves_other_than_those_saved_are_noticed(tmp_path, capsys):
         checkpoint.restore(tmp_path / "last", TREE)
 
 
-def test_a_save_cut_off_between_its_renames_is_completed(two_saves, tmp_path):
+def test_a_save_cut_off_between_its_renames_is_completed(two_saves, tmp_path, capsys):
     shutil.copytree(two_saves, tmp_path / "a")
     (tmp_path / "a/last").rename(tmp_path / "a/last.new")
     tree, meta = checkpoint.restore(tmp_path / "a/last", TREE)
@@ -278,6 +278,41 @@ def test_a_save_cut_off_between_its_renames_is_completed(two_saves, tmp_path):
     tree, meta = checkpoint.restore(tmp_path / "b/last", TREE)
     assert meta == {"epoch": 1}
     assert same(tree, OLDER)
+    assert "b/last is missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"params": TREE["params"]},
+        TREE | {"more": np.zeros(3)},
+        jax.tree.map(lambda x: np.zeros((*x.shape, 2)), TREE),
+    ],
+    ids=["fewer", "more", "shapes"],
+)
+def test_a_whole_checkpoint_of_another_model_is_set_aside(other, tmp_path, capsys):
+    checkpoint.save(tmp_path / "last", TREE, {"epoch": 1})
+    checkpoint.save(tmp_path / "last", other, {"epoch": 2})
+    tree, meta = checkpoint.restore(tmp_path / "last", TREE)
+    assert meta == {"epoch": 1}
+    assert same(tree, TREE)
+    assert "last is damaged" in capsys.readouterr().out
+
+
+def test_a_journal_of_another_version_is_told(tiles, whole, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    (workdir / "result.json").unlink()
+    last = workdir / "checkpoints/last"
+    document = json.loads((last / "meta/metadata").read_text())
+    document["meta"]["mood"] = "good"
+    (last / "meta/metadata").write_text(json.dumps(document))
+    manifest = checkpoint._file_checksums(last)
+    (last / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    assert finish(start(tiles, workdir)) == 2
+    log = workdir.with_suffix(".log").read_text()
+    assert "was saved by another version" in log
+    assert "Traceback" not in log
 
 
 def test_a_first_save_cut_off_before_its_end_is_no_checkpoint(two_saves, tmp_path):
