@@ -32,7 +32,7 @@ from saltjax import (
 
 TILE_SIZE = 101  # pixels, the challenge's
 WARM_UP_CALLS = 2
-CALLS_ON_ACCELERATOR = 5
+RESIDENT_CALLS = 5
 
 
 def benchmark(config: ConfigDict, timed_steps: int) -> dict:
@@ -103,7 +103,7 @@ def time_calls(feed: pipeline.Feed, order: np.ndarray, call) -> tuple[float, flo
     """Returns the seconds of the first call, compilation included, and the median of a step."""
     calls = list(pipeline.calls(feed, order))
     if feed.resident:
-        calls *= CALLS_ON_ACCELERATOR
+        calls *= RESIDENT_CALLS
     calls = calls[:1] * WARM_UP_CALLS + calls
     seconds = []
     for rows, valid in calls:

@@ -124,7 +124,7 @@ def thresholds(rows: list[dict], curve: dict, source: str) -> "Figure":
         np.linspace(0, len(curve["f1"]) - 1, MAX_CURVE_POINTS).astype(int)
     )
     f1.plot(curve["thresholds"][thinned], curve["f1"][thinned], color=ORANGE)
-    f1.set_ylabel("F1")
+    f1.set_ylabel("F1, validation")
     x = [row["threshold"] for row in rows]
     for part, color, name in (("val", ORANGE, "validation"), ("test", BLUE, "test")):
         values = [row[f"{part}_accuracy"] for row in rows]
@@ -139,7 +139,7 @@ def thresholds(rows: list[dict], curve: dict, source: str) -> "Figure":
         label = f"best F1 on validation, at {chosen:.2f}"
         axes.axvline(chosen, color=BLACK, linestyle=":", linewidth=1, label=label)
         _tidy(axes)
-    accuracy.legend(frameon=False, fontsize=8)
+    accuracy.legend(fontsize=8, framealpha=1, edgecolor="none")
     return figure
 
 

@@ -1,5 +1,6 @@
 """PNG files, read with care: every one is either right or refused with the reason."""
 
+import io
 import pathlib
 import stat
 import struct
@@ -11,6 +12,7 @@ from PIL import Image
 
 # A tile of this many pixels is no tile: its header lies, or it is a whole section.
 MAX_PIXELS = 2**24
+MAX_BYTES = 8 * MAX_PIXELS
 # Pillow's own limit is a warning first, in the midst of a progress bar; ours is an error.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
@@ -62,13 +64,17 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
 def _open(path: pathlib.Path) -> Image.Image:
     """Opens a PNG and decodes it, its size checked beforehand; only ValueError is raised."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for ever
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
             raise ValueError("not a regular file")
-        image = Image.open(path, formats=["PNG"])
+        if status.st_size > MAX_BYTES:
+            raise ValueError(f"{status.st_size} bytes; a tile has at most {MAX_BYTES}")
+        content = path.read_bytes()
+        image = Image.open(io.BytesIO(content), formats=["PNG"])
         width, height = image.size
         if width * height <= MAX_PIXELS:
             image.load()
-            _check_chunks(path.read_bytes())
+            _check_chunks(content)
             if image.has_transparency_data:
                 alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
                 if alpha.min() < 255:
@@ -107,6 +113,7 @@ def _check_chunks(png: bytes) -> None:
     width, height, depth, color, _, _, interlaced = struct.unpack(">2I5B", png[16:29])
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     expected = height * (1 + (width * samples * depth + 7) // 8)
-    found = len(zlib.decompress(data))
+    # At most one byte more: a small file can claim gigabytes.
+    found = len(zlib.decompressobj().decompress(data, expected + 1))
     if not interlaced and found != expected:
         raise ValueError(f"damaged PNG: {found} bytes of pixels, expected {expected}")

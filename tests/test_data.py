@@ -97,6 +97,8 @@ def spoil(folder: pathlib.Path) -> dict[str, str]:
     alpha = np.zeros((12, 10, 4), np.uint8)
     alpha[:6] = 255
     Image.fromarray(alpha).save(masks / "t17.png")
+    with (masks / "t18.png").open("wb") as file:
+        file.truncate(2**28)  # sparse
     (masks / ".DS_Store").write_bytes(b"the system's, not the user's")
     return {
         "images/t00.png": "not a PNG",
@@ -117,6 +119,7 @@ def spoil(folder: pathlib.Path) -> dict[str, str]:
         "images/t15.png": "66 bytes of pixels, expected 132",
         "images/t16.png": "not a regular file",
         "masks/t17.png": "transparent pixels",
+        "masks/t18.png": "268435456 bytes",
     }
 
 

@@ -1,0 +1,84 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from saltjax import benchmark, devices, models, optimizer, pipeline, steps
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = (
+    "--config=configs/quickstart.py",
+    "--config.data.image_size=16",
+    "--config.model.features=(4,8)",
+)
+
+
+def start(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "saltjax.benchmark", *TINY, *args],
+        check=False,
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def test_last_line_is_json_with_the_figures():
+    done = start("--steps=3", "--batch=4", "--config.train.cpu_devices=2")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["model"] == "unet"
+    assert figures["device"] == "2 x cpu"
+    assert figures["batch"] == 4
+    rates = (
+        "train_images_per_s",
+        "eval_images_per_s",
+        "compile_seconds",
+        "train_gflops_per_s",
+        "fraction_of_peak",
+        "peak_memory_mb",
+    )
+    assert all(figures[name] > 0 for name in rates)
+    assert set(figures) == {"model", "device", "batch", "dtype", "parameters", *rates}
+
+
+def test_mistakes_end_with_status_2():
+    for args, word in (
+        (("--steps=0",), "steps"),
+        (("--config.train.epochs=0",), "epochs"),
+    ):
+        done = start(*args)
+        assert done.returncode == 2
+        assert word in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_as_many_steps_are_timed_as_asked(resident):
+    feed = pipeline.create(benchmark.random_tiles(20), devices.data_mesh(), 5, resident)
+    seen = []
+    benchmark.time_calls(feed, np.arange(20), lambda rows, _: seen.append(rows.shape))
+    if resident:
+        assert seen == [(4, 8)] * (benchmark.WARM_UP_CALLS + benchmark.RESIDENT_CALLS)
+    else:
+        assert seen == [(1, 8)] * (benchmark.WARM_UP_CALLS + 4)
+
+
+def test_flops_are_those_of_the_convolutions():
+    # One 3×3 convolution of 3 to 4 channels, one of 4 to 4, and the head, at 16×16 pixels.
+    network = steps.Network(models.FCN(features=(4,)), 16, "nearest")
+    tx = optimizer.adamw(0.0)
+    feed = pipeline.create(benchmark.random_tiles(8), devices.data_mesh(), 8, False)
+    state = jax.eval_shape(lambda: steps.create_state(network, tx, 0))
+    forward = 2 * 16 * 16 * 8 * (9 * 3 * 4 + 9 * 4 * 4 + 4)
+    # Backwards: for weights and inputs, but not for the images; element-wise work on top.
+    expected = 3 * forward - 2 * 16 * 16 * 8 * 9 * 3 * 4
+    found = benchmark.train_flops(feed, state, network, tx)
+    assert 0.8 * expected < found < 1.5 * expected
