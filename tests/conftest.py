@@ -15,6 +15,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", 8)
 
 import numpy as np
+import program
 import pytest
 from PIL import Image
 
@@ -45,3 +46,14 @@ def tgs() -> str:
     if not folder:
         pytest.skip("SALTJAX_TGS names no folder of the challenge's tiles")
     return folder
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """A folder of runs with one in it, called `plain`, and what was printed meanwhile."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = program.launch(
+        "--config=configs/quickstart.py", f"--workdir={folder}/plain", *program.TINY
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout

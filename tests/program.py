@@ -1,0 +1,37 @@
+"""The program started as a user starts it."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = (
+    "--config.data.synthetic_count=50",
+    "--config.data.image_size=16",
+    "--config.model.features=(4,8)",
+    "--config.train.batch_size=8",
+    "--config.train.epochs=2",
+)
+
+
+def launch(*args, cwd=ROOT):
+    """Runs launch.py; returns the finished process, with stdout and stderr as text."""
+    command = [sys.executable, str(ROOT / "launch.py"), *map(str, args)]
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    return subprocess.run(
+        command,
+        check=False,
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def assert_refused(done, *words):
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
