@@ -124,7 +124,7 @@ def train_flops(feed: pipeline.Feed, state, network, tx) -> float:
     return lowered.cost_analysis()["flops"]
 
 
-def peak_gflops(mesh: Mesh, dtype: str, size: int = 4096) -> float:
+def peak_gflops(mesh: Mesh, dtype: str, size: int = 2048) -> float:
     """Returns the GFLOP/s of a large matrix product, its rows divided among the devices."""
     a = devices.shard(jnp.ones((size, size), dtype), mesh)
     b = devices.replicate(jnp.ones((size, size), dtype), mesh)

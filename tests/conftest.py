@@ -1,4 +1,4 @@
-"""Fixtures: eight virtual devices, a small folder of tiles, and the challenge's tiles if there."""
+"""Fixtures: four virtual devices, a small folder of tiles, and the challenge's tiles if there."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
 
-jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_num_cpu_devices", 4)
 
 import numpy as np
 import program

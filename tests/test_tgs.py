@@ -33,7 +33,7 @@ def test_two_epochs_learn_something(tgs, tmp_path):
     config.model.features = (8, 16, 32)
     config.model.norm = "group"
     config.train.epochs = 2
-    config.train.cpu_devices = 8
+    config.train.cpu_devices = 4
     train.train(config, tmp_path, overwrite=False)
     result = run.read_json(tmp_path / "result.json")
     assert result["data"]["source"] == "folder"
