@@ -1,6 +1,10 @@
 """The study's second model: strided convolutions in place of max-pooling.
 
 python launch.py --config=configs/unet_strided.py --config.data.dir=/data/competition_data/train
+
+On 3000 of the challenge's tiles, two CPU cores (AMD EPYC, shared with other work), with
+--config.train.epochs=12: 28 minutes, test loss 0.2525, accuracy 0.9047, F1 0.800 at threshold 0.30,
+and still improving.
 """
 
 from ml_collections import ConfigDict

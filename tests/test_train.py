@@ -256,3 +256,36 @@ def test_a_small_unet_finds_the_salt_of_built_in_sections():
     )
     # Brightness or local variance stay under 0.8: see test_synthetic.py.
     assert sklearn.metrics.roc_auc_score(test.label.ravel(), test.prob.ravel()) > 0.87
+
+
+def test_a_run_with_its_tiles_on_the_devices_is_the_same_run(monkeypatch, tmp_path):
+    """As on a GPU: many steps to a call, saved between calls."""
+    config = tiny_config(**{"train.epochs": 2, "checkpoint.every_minutes": 0.0})
+    train.train(config, tmp_path / "host", overwrite=False)
+    monkeypatch.setattr(devices, "is_cpu", lambda mesh: False)
+    monkeypatch.setattr(pipeline, "MAX_STEPS_PER_CALL", 3)
+    train.train(config, tmp_path / "device", overwrite=False)
+    rows = []
+    for name in ("host", "device"):
+        text = (tmp_path / name / "metrics.csv").read_text().splitlines()
+        rows.append([[float(x) for x in line.split(",")[:-1]] for line in text[1:]])
+    assert len(rows[0]) == 2
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_mixed_precision_learns_about_the_same(norm):
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        config = tiny_config(**{"train.dtype": dtype, "model.norm": norm})
+        setup = make_setup(config)
+        state = steps.create_state(setup.network, setup.tx, config.seed)
+        state = devices.replicate(state, setup.feed.mesh)
+        progress = journal.begin(config.optim.learning_rate)
+        for _ in range(2):
+            state, progress = train.run_epoch(state, progress, setup)
+        losses[dtype] = [row["train_loss"] for row in progress.history]
+    assert losses["bfloat16"] != losses["float32"]
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.02)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves((state.params, state.opt_state))}
+    assert dtypes <= {np.dtype("float32"), np.dtype("int32")}
