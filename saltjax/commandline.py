@@ -1,5 +1,7 @@
 """The command line: flags into settings, and mistakes into messages and exit statuses."""
 
+import ast
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -91,6 +93,8 @@ def _message(error: BaseException) -> str:
     text = str(error).strip()
     if isinstance(error, KeyError | AttributeError) and error.args:
         text = str(error.args[0])  # not quoted once more
+        with contextlib.suppress(ValueError, SyntaxError):
+            text = str(ast.literal_eval(text))  # ml_collections quotes it itself
     return text.splitlines()[-1] if "Traceback" in text else text
 
 

@@ -24,7 +24,10 @@ def test_check_names_bad_files_with_status_2(tile_folder):
     [
         ((), ["--config"]),
         (("--config=configs/nowhere.py",), ["configs/nowhere.py"]),
-        (("--config=configs/unet.py", "--config.model.skp=False"), ["skp", "skip"]),
+        (
+            ("--config=configs/unet.py", "--config.model.skp=False"),
+            ["'skp'\nDid you mean \"skip\" instead"],
+        ),
         (
             ("--config=configs/unet.py", "--config.train.epochs=many"),
             ["train.epochs", "many"],
