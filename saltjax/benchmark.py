@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from saltjax import (
     commandline,
+    console,
     data,
     devices,
     models,
@@ -158,7 +159,7 @@ def main() -> None:
     """Prints the figures of the config."""
     config = commandline.required_config()
     config.train.batch_size = flags.FLAGS.batch or config.train.batch_size
-    print(json.dumps(benchmark(config, flags.FLAGS.steps)))
+    console.say(json.dumps(benchmark(config, flags.FLAGS.steps)))
 
 
 if __name__ == "__main__":

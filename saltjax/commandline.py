@@ -9,7 +9,7 @@ from collections.abc import Callable
 from absl import flags
 from ml_collections import config_flags
 
-from saltjax import run, signals
+from saltjax import console, run, signals
 from saltjax.errors import InputError, OutputError
 
 FLAGS = flags.FLAGS
@@ -36,11 +36,9 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
     try:
         parse(sys.argv, define)
         if FLAGS.help:
-            print(usage)
-            print(FLAGS.main_module_help())
+            console.say(usage + FLAGS.main_module_help())
         else:
             main()
-        sys.stdout.flush()
     except OutputError as error:
         print(f"Error: {error}", file=sys.stderr)
         # What is left in its buffer cannot be written either.

@@ -17,6 +17,7 @@ def say(text: str = "") -> None:
     """Prints a line; raises OutputError if it cannot."""
     try:
         out.print(text)
+        out.file.flush()
     except OSError as error:
         raise OutputError(f"cannot write to standard output: {error}") from None
 

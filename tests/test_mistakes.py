@@ -175,17 +175,18 @@ def test_a_closed_or_full_output_ends_without_a_traceback(tmp_path):
         assert done.returncode == status
         assert b"Traceback" not in done.stderr
     if pathlib.Path("/dev/full").exists():
-        done = subprocess.run(
-            f"{command} --mode=check --config.data.synthetic_count=60 "
-            f"--workdir={tmp_path}/x >/dev/full",
-            check=False,
-            shell=True,
-            cwd=ROOT,
-            capture_output=True,
-        )
-        assert done.returncode == 2
-        assert b"cannot write to standard output" in done.stderr
-        assert b"Traceback" not in done.stderr
+        checking = "--mode=check --config.data.synthetic_count=60"
+        for more in ("--help", f"{checking} --workdir={tmp_path}/x"):
+            done = subprocess.run(
+                f"{command} {more} >/dev/full",
+                check=False,
+                shell=True,
+                cwd=ROOT,
+                capture_output=True,
+            )
+            assert done.returncode == 2
+            assert b"cannot write to standard output" in done.stderr
+            assert b"Traceback" not in done.stderr
 
 
 def test_dollars_and_bars_in_names_are_only_names(runs, tmp_path):
