@@ -1,7 +1,13 @@
+import os
+import pathlib
 import subprocess
 import sys
 
 import pytest
+
+from configs import default
+from saltjax import devices
+from saltjax.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -22,3 +28,32 @@ def test_the_cpu_is_split_as_asked(cpu_devices, batch_size, expected):
     assert size in expected
     assert padded % size == 0
     assert 7 <= padded < 7 + size
+
+
+def test_compiled_programs_are_kept_on_request(tmp_path):
+    code = (
+        "import os, jax\n"
+        "os.environ['JAX_PLATFORMS'] = 'cpu'\n"
+        "from configs import default\n"
+        "from saltjax import devices\n"
+        "train = default.get_config().train\n"
+        f"train.compile_cache = {str(tmp_path / 'cache')!r}\n"
+        "devices.configure(train)\n"
+        "def slow_to_compile(x):\n"
+        "    for i in range(300): x = x @ x + i\n"
+        "    return x\n"
+        "jax.jit(slow_to_compile)(jax.numpy.ones((2, 2)))\n"
+    )
+    command = [sys.executable, "-c", code]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    root = pathlib.Path(__file__).parents[1]
+    subprocess.run(command, check=True, cwd=root, env=env)
+    assert any("slow_to_compile" in p.name for p in (tmp_path / "cache").iterdir())
+
+
+def test_a_compile_cache_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    train = default.get_config().train
+    train.compile_cache = str(tmp_path / "file/x")
+    with pytest.raises(InputError, match="file/x"):
+        devices.configure(train)

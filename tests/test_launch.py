@@ -241,24 +241,3 @@ def test_heavy_libraries_wait_until_they_are_needed(module, unwanted):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert not unwanted & set(done.stdout.split())
-
-
-def test_compiled_programs_are_kept_on_request(tmp_path):
-    options = (
-        "--config=configs/quickstart.py",
-        f"--config.train.compile_cache={tmp_path}/cache",
-        *TINY,
-    )
-    assert launch(*options, f"--workdir={tmp_path}/a").returncode == 0
-    kept = {path.name for path in (tmp_path / "cache").iterdir()}
-    assert any("train_step" in name for name in kept)
-    assert launch(*options, f"--workdir={tmp_path}/b").returncode == 0
-    compiled = {p.name for p in (tmp_path / "cache").iterdir() if "-cache" in p.name}
-    assert compiled <= kept
-    (tmp_path / "file").write_text("")
-    refused = launch(
-        "--config=configs/quickstart.py",
-        f"--config.train.compile_cache={tmp_path}/file/x",
-        f"--workdir={tmp_path}/c",
-    )
-    assert_refused(refused, f"{tmp_path}/file/x")
