@@ -15,6 +15,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -115,7 +116,12 @@ def time_calls(feed: pipeline.Feed, order: np.ndarray, call) -> tuple[float, flo
     return seconds[0][0], statistics.median(per_step)
 
 
-def train_flops(feed: pipeline.Feed, state, network, tx) -> float:
+def train_flops(
+    feed: pipeline.Feed,
+    state: steps.TrainState,
+    network: steps.Network,
+    tx: optax.GradientTransformation,
+) -> float:
     """Returns the floating-point operations of a training step, as XLA counts them."""
     rows, valid = next(pipeline.calls(feed, np.arange(feed.batch_size)))
     batch = pipeline.host_batch(feed, rows[0]) | {"weight": np.float32(valid[0])}

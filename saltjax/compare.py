@@ -102,7 +102,7 @@ def _read_run(path: pathlib.Path) -> dict:
         "config": config,
         "result": result,
         "scores": scores,
-        "data": data.label(result["data"]),
+        "data": data.source_label(result["data"]),
     }
 
 

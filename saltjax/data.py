@@ -59,10 +59,10 @@ def folder_label(directory: str) -> str:
     return label.encode(errors="replace").decode()
 
 
-def label(facts: dict) -> str:
+def source_label(facts: dict) -> str:
     """Returns where a run's tiles come from and how many train, validate and test, in a word.
 
-    >>> label({"source": "folder", "dir": "/data/tgs/train", "train": 7, "val": 2, "test": 1})
+    >>> source_label({"source": "folder", "dir": "/data/tgs/train", "train": 7, "val": 2, "test": 1})
     'tgs/train 7/2/1'
     """
     place = (

@@ -16,7 +16,7 @@ class InputError(ValueError):
     """
 
 
-class OutputError(InputError):
+class OutputError(Exception):
     """Nothing more can be printed: the disk is full, or nobody reads on."""
 
 

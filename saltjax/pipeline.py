@@ -1,6 +1,8 @@
 """Tiles on their way to the devices, and the steps done on them there."""
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -50,7 +52,9 @@ def create(tiles: data.Tiles, mesh: Mesh, batch_size: int, resident: bool) -> Fe
     return Feed(tiles, mesh, batch_size, arrays)
 
 
-def calls(feed: Feed, indices: np.ndarray, first: int = 0):
+def calls(
+    feed: Feed, indices: np.ndarray, first: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the (rows int32[K, B], valid bool[K, B]) of each call, from step `first` on.
 
     See `data.batch_rows`; K is `feed.steps_per_call`, in the last call less.
@@ -88,7 +92,7 @@ def train_call(
 
 
 def score_call(
-    feed: Feed, variables, rows: np.ndarray, network: steps.Network
+    feed: Feed, variables: Any, rows: np.ndarray, network: steps.Network
 ) -> dict[str, jax.Array]:
     """Returns the `losses.tile_means` of the batches of a call, shaped as in `train_call`."""
     if feed.resident:

@@ -63,34 +63,39 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
 
 def _open(path: pathlib.Path) -> Image.Image:
     """Opens a PNG and decodes it, its size checked beforehand; only ValueError is raised."""
+    content = _read(path)
+    try:
+        image = Image.open(io.BytesIO(content), formats=["PNG"])
+        width, height = image.size
+        if width * height <= MAX_PIXELS:
+            image.load()
+            _check_chunks(content)
+    except Image.UnidentifiedImageError:
+        raise ValueError("not a PNG file, or its header is damaged") from None
+    except Exception as error:  # noqa: BLE001 - Pillow raises a dozen types
+        raise ValueError(f"damaged PNG: {error}") from None
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width}×{height} pixels; a tile has at most {MAX_PIXELS}")
+    if image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
+        if alpha.min() < 255:
+            raise ValueError("transparent pixels; expected none")
+    return image
+
+
+def _read(path: pathlib.Path) -> bytes:
+    """Returns the content of a file of at most MAX_BYTES."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
             raise ValueError("not a regular file")
         if status.st_size > MAX_BYTES:
             raise ValueError(f"{status.st_size} bytes; a tile has at most {MAX_BYTES}")
-        content = path.read_bytes()
-        image = Image.open(io.BytesIO(content), formats=["PNG"])
-        width, height = image.size
-        if width * height <= MAX_PIXELS:
-            image.load()
-            _check_chunks(content)
-            if image.has_transparency_data:
-                alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
-                if alpha.min() < 255:
-                    raise ValueError("transparent pixels; expected none")
-            return image
+        return path.read_bytes()
     except FileNotFoundError:
         raise ValueError("no such file (a broken link?)") from None
-    except PermissionError:
-        raise ValueError("no permission to read it") from None
-    except ValueError:
-        raise
-    except Image.UnidentifiedImageError:
-        raise ValueError("not a PNG file, or its header is damaged") from None
-    except Exception as error:  # noqa: BLE001 - Pillow raises a dozen types
-        raise ValueError(f"damaged PNG: {error}") from None
-    raise ValueError(f"{width}×{height} pixels; a tile has at most {MAX_PIXELS}")
+    except OSError as error:
+        raise ValueError(f"cannot read it ({error.strerror})") from None
 
 
 def _check_chunks(png: bytes) -> None:
@@ -104,16 +109,16 @@ def _check_chunks(png: bytes) -> None:
         end = position + 12 + length
         body = png[position + 4 : end - 4]
         if png[end - 4 : end] != struct.pack(">I", zlib.crc32(body)):
-            raise ValueError(f"damaged PNG: checksum of its {name!r} chunk is wrong")
+            raise ValueError(f"checksum of its {name!r} chunk is wrong")
         if name == b"IDAT":
             data += body[4:]
         position = end
     if name != b"IEND":
-        raise ValueError("damaged PNG: it is cut off before its end")
+        raise ValueError("it is cut off before its end")
     width, height, depth, color, _, _, interlaced = struct.unpack(">2I5B", png[16:29])
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     expected = height * (1 + (width * samples * depth + 7) // 8)
     # At most one byte more: a small file can claim gigabytes.
     found = len(zlib.decompressobj().decompress(data, expected + 1))
     if not interlaced and found != expected:
-        raise ValueError(f"damaged PNG: {found} bytes of pixels, expected {expected}")
+        raise ValueError(f"{found} bytes of pixels, expected {expected}")

@@ -86,7 +86,7 @@ def show_finished(workdir: pathlib.Path) -> None:
             f"{path}: damaged ({error}); delete it, and the same command tests the best "
             "checkpoint again"
         ) from None
-    console.say(f"Data       {data.label(result['data'])}")
+    console.say(f"Data       {data.source_label(result['data'])}")
     console.say(f"Figures    {workdir / 'plots'}")
 
 
@@ -106,8 +106,9 @@ def show(result: dict) -> None:
         f"{result['test_no_salt']['accuracy']:.4f})"
     )
     console.say(
-        f"           at {result['threshold']['value']:.3f}, best F1 on validation: accuracy {test['accuracy_at_threshold']:.4f}  "
-        f"precision {test['precision']:.4f}  recall {test['recall']:.4f}  F1 {test['f1']:.4f}"
+        f"           at {result['threshold']['value']:.3f}, best F1 on validation: "
+        f"accuracy {test['accuracy_at_threshold']:.4f}  precision {test['precision']:.4f}  "
+        f"recall {test['recall']:.4f}  F1 {test['f1']:.4f}"
     )
     for name in ("iou", "kaggle_map"):
         score = native[name]

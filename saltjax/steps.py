@@ -66,7 +66,27 @@ def create_state(
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params))
 
 
-def _train_step(state, batch, learning_rate, seed, network, tx):
+@functools.partial(jax.jit, static_argnames=("network", "tx"), donate_argnums=0)
+def train_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    learning_rate: jax.Array,
+    seed: jax.Array,
+    *,
+    network: Network,
+    tx: optax.GradientTransformation,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Returns the state after one step and the `losses.tile_means` before it.
+
+    Args:
+      state: the state, donated.
+      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], weight float32[B]: each tile's share
+        in the loss, 0 where it only fills up the batch.
+      learning_rate: float32[].
+      seed: int32[], of dropout.
+      network: the model and its resolution.
+      tx: the optimizer, for a learning rate of 1.
+    """
     image, label = network.inputs(batch)
     rng = jax.random.fold_in(jax.random.key(seed), state.step)
 
@@ -89,30 +109,6 @@ def _train_step(state, batch, learning_rate, seed, network, tx):
     updates = jax.tree.map(lambda u: learning_rate * u, updates)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, batch_stats, opt_state), means
-
-
-@functools.partial(jax.jit, static_argnames=("network", "tx"), donate_argnums=0)
-def train_step(
-    state: TrainState,
-    batch: dict[str, jax.Array],
-    learning_rate: jax.Array,
-    seed: jax.Array,
-    *,
-    network: Network,
-    tx: optax.GradientTransformation,
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Returns the state after one step and the `losses.tile_means` before it.
-
-    Args:
-      state: the state, donated.
-      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], weight float32[B]: each tile's share
-        in the loss, 0 where it only fills up the batch.
-      learning_rate: float32[].
-      seed: int32[], of dropout.
-      network: the model and its resolution.
-      tx: the optimizer, for a learning rate of 1.
-    """
-    return _train_step(state, batch, learning_rate, seed, network, tx)
 
 
 @functools.partial(jax.jit, static_argnames=("network", "tx"), donate_argnums=0)
@@ -140,7 +136,7 @@ def train_steps(
     def body(state, step):
         rows, weight = step
         batch = _gather(tiles, rows) | {"weight": weight}
-        return _train_step(state, batch, learning_rate, seed, network, tx)
+        return train_step(state, batch, learning_rate, seed, network=network, tx=tx)
 
     return jax.lax.scan(body, state, (rows, weight))
 
@@ -149,17 +145,13 @@ def _gather(tiles, rows):
     return {name: x[rows] for name, x in tiles.items()}
 
 
-def _score_step(variables, batch, network):
-    image, label = network.inputs(batch)
-    return losses.tile_means(network.model.apply(variables, image), label)
-
-
 @functools.partial(jax.jit, static_argnames="network")
 def score_step(
     variables: dict[str, Any], batch: dict[str, jax.Array], *, network: Network
 ) -> dict[str, jax.Array]:
     """Returns the `losses.tile_means` of a batch; arguments as in `eval_step`."""
-    return _score_step(variables, batch, network)
+    image, label = network.inputs(batch)
+    return losses.tile_means(network.model.apply(variables, image), label)
 
 
 @functools.partial(jax.jit, static_argnames="network")
@@ -172,7 +164,7 @@ def score_steps(
 ) -> dict[str, jax.Array]:
     """Returns the means of K batches, float32[K, B]; arguments as in `train_steps`."""
     return jax.lax.map(
-        lambda rows: _score_step(variables, _gather(tiles, rows), network), rows
+        lambda rows: score_step(variables, _gather(tiles, rows), network=network), rows
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import random
 import tempfile
 
 # Tests compile the same small programs again and again, here and in the processes they start.
@@ -37,6 +38,13 @@ def write_tiles(folder: pathlib.Path, count: int) -> pathlib.Path:
         Image.fromarray(grey).convert("RGB").save(folder / f"images/t{i:02d}.png")
         Image.fromarray(mask).save(folder / f"masks/t{i:02d}.png")
     return folder
+
+
+def flip_a_bit(path: pathlib.Path, rng: random.Random) -> None:
+    """Flips one bit of a file, anywhere."""
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
 
 
 @pytest.fixture(scope="session")

@@ -166,27 +166,38 @@ def test_a_result_without_its_config_is_nobodys(runs, tmp_path):
     assert_refused(launch(*options), "without a config.json")
 
 
-def test_a_closed_or_full_output_ends_without_a_traceback(tmp_path):
-    command = f"{sys.executable} {ROOT}/launch.py --config=configs/unet.py"
-    for more, status in (("--help >&-", 0), ("--config.seed=-1 >&-", 2)):
-        done = subprocess.run(
-            f"{command} {more}", check=False, shell=True, cwd=ROOT, capture_output=True
-        )
-        assert done.returncode == status
-        assert b"Traceback" not in done.stderr
-    if pathlib.Path("/dev/full").exists():
-        checking = "--mode=check --config.data.synthetic_count=60"
-        for more in ("--help", f"{checking} --workdir={tmp_path}/x"):
-            done = subprocess.run(
-                f"{command} {more} >/dev/full",
-                check=False,
-                shell=True,
-                cwd=ROOT,
-                capture_output=True,
-            )
-            assert done.returncode == 2
-            assert b"cannot write to standard output" in done.stderr
-            assert b"Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("options", "output", "status"),
+    [
+        ("--config=configs/unet.py --help", ">&-", 0),
+        ("--config=configs/unet.py --config.seed=-1", ">&-", 2),
+        ("--config=configs/unet.py --help", ">/dev/full", 2),
+        (
+            "--config=configs/unet.py --mode=check --workdir={new} {tiny}",
+            ">/dev/full",
+            2,
+        ),
+        ("--config=configs/quickstart.py --workdir={plain} {tiny}", ">/dev/full", 2),
+    ],
+)
+def test_a_closed_or_full_output_ends_without_a_traceback(
+    runs, tmp_path, options, output, status
+):
+    if not pathlib.Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    tiny = " ".join(f"'{option}'" for option in TINY)
+    options = options.format(plain=runs[0] / "plain", new=tmp_path / "new", tiny=tiny)
+    done = subprocess.run(
+        f"{sys.executable} launch.py {options} {output}",
+        check=False,
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+    )
+    assert done.returncode == status
+    assert b"Traceback" not in done.stderr
+    if output == ">/dev/full":
+        assert b"Error: cannot write to standard output" in done.stderr
 
 
 def test_dollars_and_bars_in_names_are_only_names(runs, tmp_path):
