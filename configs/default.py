@@ -12,18 +12,19 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of the split, the initial weights, the order of tiles and dropout
 
     config.data = data = ConfigDict()
-    data.dir = (
-        ""  # folder with images/<id>.png and masks/<id>.png; "" for built-in sections
-    )
+    # Folder with images/<id>.png and masks/<id>.png; "" for built-in sections.
+    data.dir = ""
     data.image_size = 128  # pixels, side of the square that the network sees
-    data.resize = (
-        "nearest"  # "nearest" | "bilinear" | "pad" (mirrored), from tile to image_size
-    )
-    data.split = (
-        0.7,
-        0.15,
-        0.15,
-    )  # shares of training, validation and test tiles, sum 1
+    # "nearest" | "bilinear" | "pad" (mirrored), from tile to image_size.
+    data.resize = "nearest"
+    # Shares of training, validation and test tiles, sum 1.
+    data.split = (0.7, 0.15, 0.15)
+    # "random" | "coverage" (parts alike in salt) | "group" (groups are never parted).
+    data.split_by = "random"
+    # CSV file with columns id and group (or mosaic_id), only for split_by "group".
+    data.groups = ""
+    data.folds = 0  # K for cross-validation: each fold tests another Kth; 0 for none
+    data.fold = 0  # which of the folds, 0 to K - 1
     data.synthetic_count = 4000  # built-in tiles, when dir is ""
 
     config.model = model = ConfigDict()
@@ -40,9 +41,8 @@ def get_config() -> ConfigDict:
     train.batch_size = 32  # tiles per step
     train.dtype = "float32"  # "float32" | "bfloat16", of the network's arithmetic
     train.cpu_devices = 0  # virtual devices that share the CPU's cores; 0 chooses
-    train.compile_cache = (
-        ""  # folder that keeps compiled programs between runs; "" none
-    )
+    # Folder that keeps compiled programs between runs; "" for none.
+    train.compile_cache = ""
 
     config.optim = optim = ConfigDict()
     optim.learning_rate = 1e-3  # Adam's, until the first plateau
@@ -53,9 +53,8 @@ def get_config() -> ConfigDict:
     plateau.patience = 5  # epochs without improvement that are borne; the next one cuts
 
     config.early_stopping = early_stopping = ConfigDict()
-    early_stopping.patience = (
-        10  # epochs in a row above the best validation loss, then it ends
-    )
+    # Epochs in a row above the best validation loss, then it ends.
+    early_stopping.patience = 10
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.every_minutes = 10.0  # at most this long between saves within an epoch

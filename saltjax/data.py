@@ -1,4 +1,4 @@
-"""Tiles and their masks: a checked folder of PNGs, splits, and batches."""
+"""Tiles and their masks: a checked folder of PNGs, and batches."""
 
 import collections
 import concurrent.futures
@@ -11,6 +11,9 @@ import numpy as np
 
 from saltjax import console, png
 from saltjax.errors import InputError
+
+# Of the salt coverage's classes: each holds its upper edge.
+COVERAGE_EDGES = (0.0, 0.1, 0.4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,21 +173,6 @@ def _size_problems(root, ids, images, labels) -> list[tuple[pathlib.Path, str]]:
     ]
 
 
-def split_indices(
-    n: int, fractions: tuple[float, float, float], seed: int
-) -> dict[str, np.ndarray]:
-    """Returns sorted indices of "train", "val" and "test": a seeded permutation of n, cut.
-
-    >>> {name: len(ids) for name, ids in split_indices(4000, (0.7, 0.15, 0.15), seed=0).items()}
-    {'train': 2800, 'val': 600, 'test': 600}
-    """
-    order = np.random.default_rng(seed).permutation(n)
-    cuts = np.rint(np.cumsum(fractions)[:2] * n).astype(int)
-    return {
-        k: np.sort(v) for k, v in zip(("train", "val", "test"), np.split(order, cuts))
-    }
-
-
 def batch_rows(
     indices: np.ndarray, batch_size: int, padded_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -235,3 +223,14 @@ def statistics(tiles: Tiles) -> dict[str, float | int | list]:
 def salt_coverage(labels: np.ndarray) -> np.ndarray:
     """Returns float64[N] in [0, 1], the share of salt pixels, for uint8[N, H, W, 1]."""
     return labels.mean(axis=(1, 2, 3))
+
+
+def coverage_class(coverage: np.ndarray) -> np.ndarray:
+    """Returns int[N], the class 0 to 3 of each coverage float[N] in [0, 1].
+
+    The classes are none, up to 0.1, up to 0.4 and above.
+
+    >>> coverage_class(np.array([0, 0.001, 0.1, 0.4, 0.41])).tolist()
+    [0, 1, 1, 2, 3]
+    """
+    return np.digitize(coverage, COVERAGE_EDGES, right=True)

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from saltjax import console, data, plots, run, synthetic
+from saltjax import console, data, plots, run, splits, synthetic
 from saltjax.errors import InputError, writing
 
 
@@ -31,13 +31,23 @@ def load(config: ConfigDict) -> tuple[data.Tiles, dict[str, np.ndarray]]:
             f"config.data.resize=pad cannot shrink tiles of {width}×{height} pixels to "
             f"data.image_size={size}; give a larger image_size, or resize=bilinear"
         )
-    split = data.split_indices(len(tiles), config.data.split, config.seed)
+    settings = config.data
+    split = splits.split(
+        tiles,
+        settings.split_by,
+        settings.groups,
+        settings.split,
+        settings.folds,
+        settings.fold,
+        config.seed,
+    )
     train, val, test = (len(split[name]) for name in ("train", "val", "test"))
     if train < config.train.batch_size or not val or not test:
         raise InputError(
             f"{len(tiles)} tiles split into {train} for training, {val} for validation and {test} "
             f"for the test; expected at least one batch ({config.train.batch_size}) and one tile "
-            "each: give more tiles, another data.split or a smaller train.batch_size"
+            "each: give more tiles, other shares (data.split), folds or groups, or a smaller "
+            "train.batch_size"
         )
     return tiles, split
 
@@ -73,13 +83,22 @@ def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:
         coverage.savefig(plots_dir / "coverage.png")
 
 
+def split_text(settings: ConfigDict, split: dict[str, np.ndarray]) -> str:
+    """Returns how many tiles are in each part and, unless at random, how they came there."""
+    text = ", ".join(f"{len(ids)} {name}" for name, ids in split.items())
+    if settings.split_by != "random":
+        text += f", by {settings.split_by}"
+    if settings.folds:
+        text += f", fold {settings.fold} (0 to {settings.folds - 1})"
+    return text
+
+
 def check(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Reads and describes the data of a config, without training; figures go to the run's plots."""
     announce(config)
     with run.lock(workdir):
         tiles, split = load(config)
         describe(tiles, workdir / "plots", config.seed)
-    parts = ", ".join(f"{len(ids)} {name}" for name, ids in split.items())
-    console.say(f"Split      {parts}")
+    console.say(f"Split      {split_text(config.data, split)}")
     console.say(f"Figures    {workdir / 'plots'}")
     console.say("No bad files.")

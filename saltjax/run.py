@@ -196,6 +196,11 @@ def check_data(workdir: pathlib.Path, facts: dict) -> None:
             f"hash {before.get('content_sha256')} then, {facts['tiles']} tiles, hash "
             f"{facts['content_sha256']} now; bring the old tiles back, or choose another --workdir"
         )
+    if before.get("splits") != facts["splits"]:
+        raise InputError(
+            f"tiles are split otherwise than when the run in {workdir} began: has the file of "
+            "config.data.groups changed? Bring it back, or choose another --workdir"
+        )
 
 
 def tell_device_change(workdir: pathlib.Path, environment: dict) -> None:

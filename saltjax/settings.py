@@ -7,6 +7,7 @@ from saltjax.errors import InputError
 
 CHOICES = {
     "data.resize": ("nearest", "bilinear", "pad"),
+    "data.split_by": ("random", "coverage", "group"),
     "model.name": ("unet", "fcn"),
     "model.downsample": ("max_pool", "strided"),
     "model.upsample": ("transposed", "bilinear"),
@@ -18,6 +19,8 @@ RANGES = {
     "seed": (0, 2**31, False),
     "data.image_size": (8, 4096, True),
     "data.synthetic_count": (1, 1_000_000, True),
+    "data.folds": (0, 1000, True),
+    "data.fold": (0, 1000, False),
     "model.dropout": (0, 1, False),
     "train.epochs": (1, 1_000_000, True),
     "train.batch_size": (1, 65536, True),
@@ -51,12 +54,27 @@ def check(config: ConfigDict) -> None:
             problems.append(
                 f"config.{key}={flat[key]}; expected more than 0 and at most {high}"
             )
-    problems += _check_split(config.data.split) + _check_model(config.model)
+    problems += _check_split(config.data) + _check_model(config.model)
     if problems:
         raise InputError("\n".join(problems))
 
 
-def _check_split(split) -> list[str]:
+def _check_split(settings: ConfigDict) -> list[str]:
+    problems = []
+    if settings.folds == 1 or settings.fold >= max(settings.folds, 1):
+        problems.append(
+            f"config.data.fold={settings.fold} of config.data.folds={settings.folds}; expected "
+            "at least 2 folds, numbered from 0, or neither"
+        )
+    if (settings.split_by == "group") != bool(settings.groups):
+        problems.append(
+            f"config.data.split_by={settings.split_by} with config.data.groups="
+            f"{settings.groups!r}; a CSV file of groups goes with split_by=group, and with no other"
+        )
+    return problems + _check_shares(settings.split)
+
+
+def _check_shares(split) -> list[str]:
     found = f"config.data.split={tuple(split)}; expected"
     if len(split) != 3 or not all(type(x) in (int, float) and x > 0 for x in split):
         return [f"{found} three positive shares: training, validation, test"]

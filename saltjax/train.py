@@ -108,7 +108,7 @@ def show_banner(setup: Setup, parameters: int) -> None:
     """Prints what is about to run, on what."""
     model, mesh = setup.config.model, setup.feed.mesh
     traits = "" if model.name == "fcn" else f", {model.downsample}, skip={model.skip}"
-    split = ", ".join(f"{len(ids)} {name}" for name, ids in setup.split.items())
+    split = explore.split_text(setup.config.data, setup.split)
     console.say(f"Device     {mesh.size} × {mesh.devices.flat[0].device_kind}")
     console.say(
         f"Model      {model.name} {tuple(model.features)}{traits}, {parameters:,} parameters"

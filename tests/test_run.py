@@ -117,7 +117,8 @@ def test_long_names_are_cut_and_stay_apart():
 
 
 def test_changed_data_are_refused(tmp_path):
-    facts = {"tiles": 30, "content_sha256": "aaa"}
+    splits = {"train": ["a"], "val": ["b"], "test": ["c"]}
+    facts = {"tiles": 30, "content_sha256": "aaa", "splits": splits}
     run.check_data(tmp_path, facts)
     run.write_json(tmp_path / "data.json", facts)
     run.check_data(tmp_path, facts)
@@ -125,6 +126,9 @@ def test_changed_data_are_refused(tmp_path):
         InputError, match="30 tiles, hash aaa then, 29 tiles, hash bbb now"
     ):
         run.check_data(tmp_path, {"tiles": 29, "content_sha256": "bbb"})
+    other = facts | {"splits": splits | {"val": ["c"], "test": ["b"]}}
+    with pytest.raises(InputError, match="tiles are split otherwise"):
+        run.check_data(tmp_path, other)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"seed": '])
