@@ -11,49 +11,88 @@ from ml_collections import config_flags
 from saltjax import commandline, run, settings
 from saltjax.errors import InputError
 
-MODES = ("train", "check", "compare")
+# The flags that each mode takes.
+MODES = {
+    "train": ("config", "workdir", "overwrite"),
+    "check": ("config", "workdir"),
+    "evaluate": ("workdir", "input", "output", "tta"),
+    "predict": ("workdir", "input", "output", "threshold", "tta"),
+    "compare": ("workdir",),
+}
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
     """Defines the flags besides --config."""
-    flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+    flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
     flags.DEFINE_string(
         "workdir", "", "The run's folder; compare: the folder that holds the runs."
     )
     flags.DEFINE_boolean(
-        "overwrite", False, "Start anew, deleting the run in the folder."
+        "overwrite", False, "train: start anew, deleting the run in the folder."
+    )
+    flags.DEFINE_string(
+        "input",
+        "",
+        "evaluate: a folder with images and masks, by default the run's own test tiles; predict: "
+        "a PNG or a folder of PNGs.",
+    )
+    flags.DEFINE_string(
+        "output",
+        "",
+        "evaluate: the folder to write to, by default the run's; predict: the same, not optional.",
+    )
+    flags.DEFINE_float(
+        "threshold",
+        None,
+        "predict: the probability from which on a pixel is salt; by default the run's.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    flags.DEFINE_boolean(
+        "tta",
+        None,
+        "evaluate, predict: average the probabilities of a tile and its mirror image; by default as trained.",
     )
 
 
 def main() -> None:
-    """Runs the mode that the flags name."""
-    if FLAGS.mode == "compare":
-        refuse("config", "overwrite")
-        from saltjax import compare
-
-        compare.compare(pathlib.Path(FLAGS.workdir or "runs"))
-        return
-    config = commandline.required_config()
-    settings.check(config)
-    workdir = pathlib.Path(FLAGS.workdir or default_workdir())
-    if FLAGS.mode == "check":
-        refuse("overwrite")
-        from saltjax import explore
-
-        explore.check(config, workdir)
-    else:
-        from saltjax import train
-
-        train.train(config, workdir, FLAGS.overwrite)
-
-
-def refuse(*names: str) -> None:
-    """Raises InputError for a flag that was given and that the mode does not take."""
-    for name in names:
+    """Runs the mode that the flags name; what it needs is imported only then."""
+    taken = MODES[FLAGS.mode]
+    for name in {name for names in MODES.values() for name in names} - set(taken):
         if FLAGS[name].present:
             raise InputError(f"--mode={FLAGS.mode} takes no --{name}")
+    workdir = pathlib.Path(FLAGS.workdir)
+    if "config" in taken:
+        config = commandline.required_config()
+        settings.check(config)
+        workdir = pathlib.Path(FLAGS.workdir or default_workdir())
+    elif FLAGS.mode != "compare" and not FLAGS.workdir:
+        raise InputError(f"--mode={FLAGS.mode} needs the --workdir of a finished run")
+    match FLAGS.mode:
+        case "train":
+            from saltjax import train
+
+            train.train(config, workdir, FLAGS.overwrite)
+        case "check":
+            from saltjax import explore
+
+            explore.check(config, workdir)
+        case "evaluate":
+            from saltjax import evaluate
+
+            evaluate.evaluate(workdir, FLAGS.input, FLAGS.output, FLAGS.tta)
+        case "predict":
+            from saltjax import predict
+
+            predict.predict(
+                workdir, FLAGS.input, FLAGS.output, FLAGS.threshold, FLAGS.tta
+            )
+        case "compare":
+            from saltjax import compare
+
+            compare.compare(pathlib.Path(FLAGS.workdir or "runs"))
 
 
 def default_workdir() -> str:

@@ -58,4 +58,12 @@ def get_config() -> ConfigDict:
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.every_minutes = 10.0  # at most this long between saves within an epoch
+
+    config.eval = evaluation = ConfigDict()
+    # "f1" (pixels, as the study) | "kaggle_map" | "iou" (means over tiles): what the threshold and
+    # the least area make best on the validation tiles.
+    evaluation.threshold_metric = "f1"
+    # Pixels: smaller bodies of salt are left out of a mask; "auto" chooses.
+    evaluation.min_area = "0"
+    evaluation.tta = False  # average the probabilities of a tile and its mirror image
     return config.lock()  # a misspelt key in a variant raises

@@ -6,14 +6,17 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from saltjax import console, png
 from saltjax.errors import InputError
 
-# Of the salt coverage's classes: each holds its upper edge.
+# Of the classes of salt coverage: each holds its upper edge.
 COVERAGE_EDGES = (0.0, 0.1, 0.4)
+COVERAGE_CLASSES = ("0", "0-0.1", "0.1-0.4", "0.4-1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,36 +85,53 @@ def read_folder(directory: str) -> Tiles:
     """
     root = pathlib.Path(directory)
     ids, problems = _match_ids(root)
-    images, labels = [None] * len(ids), [None] * len(ids)
+    image_paths = [root / "images" / f"{i}.png" for i in ids]
+    mask_paths = [root / "masks" / f"{i}.png" for i in ids]
+    images, bad_images = read_files(image_paths, png.read_image, "Images")
+    labels, bad_masks = read_files(mask_paths, png.read_mask, "Masks")
+    problems += bad_images + bad_masks
+    shapes = [x if x is None else x.shape[:2] for x in (*images, *labels)]
+    problems += size_problems([*image_paths, *mask_paths], shapes)
+    if problems:
+        raise bad_files(problems, root)
+    return Tiles(tuple(ids), np.stack(images), np.stack(labels), "folder", directory)
 
-    def read(i):
-        errors = []
-        for folder, reader, out in (
-            ("images", png.read_image, images),
-            ("masks", png.read_mask, labels),
-        ):
-            path = root / folder / f"{ids[i]}.png"
-            try:
-                out[i] = reader(path)
-            except ValueError as error:
-                errors.append((path, str(error)))
-        return errors
 
+def read_files(
+    paths: Sequence[pathlib.Path],
+    reader: Callable[[pathlib.Path], Any],
+    title: str,
+) -> tuple[list, list[tuple[pathlib.Path, str]]]:
+    """Returns what `reader` makes of each file, None of a bad one, and (path, reason) of those."""
+    problems = []
+
+    def read(path):
+        try:
+            return reader(path)
+        except ValueError as error:
+            problems.append((path, str(error)))
+            return None
+
+    found = []
     with (
         concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
-        console.Bar("Checking", len(ids), "tiles") as bar,
+        console.Bar(title, len(paths), "files") as bar,
     ):
-        for errors in pool.map(read, range(len(ids))):
-            problems += errors
+        for value in pool.map(read, paths):
+            found.append(value)
             bar.advance(1)
-    problems += _size_problems(root, ids, images, labels)
-    if problems:
-        lines = [f"  {path}: {reason}" for path, reason in sorted(problems)]
-        raise InputError(
-            f"{len(problems)} bad file(s) in {root}; mend or remove them:\n"
-            + "\n".join(lines)
-        )
-    return Tiles(tuple(ids), np.stack(images), np.stack(labels), "folder", directory)
+    return found, problems
+
+
+def bad_files(
+    problems: list[tuple[pathlib.Path, str]], folder: pathlib.Path
+) -> InputError:
+    """Returns the error that lists (path, reason) of all bad files."""
+    lines = [f"  {path}: {reason}" for path, reason in sorted(problems)]
+    return InputError(
+        f"{len(problems)} bad file(s) in {folder}; mend or remove them:\n"
+        + "\n".join(lines)
+    )
 
 
 def _match_ids(
@@ -155,21 +175,21 @@ def _is_utf8(name: str) -> bool:
     return name.encode(errors="replace").decode() == name
 
 
-def _size_problems(root, ids, images, labels) -> list[tuple[pathlib.Path, str]]:
-    """Returns (path, reason) for each readable file whose size is not the most common one."""
-    arrays = [
-        (root / folder / f"{i}.png", x.shape[:2])
-        for folder, xs in (("images", images), ("masks", labels))
-        for i, x in zip(ids, xs)
-        if x is not None
-    ]
-    if not arrays:
+def size_problems(
+    paths: Sequence[pathlib.Path], shapes: Sequence[tuple[int, int] | None]
+) -> list[tuple[pathlib.Path, str]]:
+    """Returns (path, reason) for each file whose (height, width) is not the most common one.
+
+    The shape of an unreadable file is None.
+    """
+    known = collections.Counter(shape for shape in shapes if shape)
+    if not known:
         return []
-    (common, _), *_ = collections.Counter(shape for _, shape in arrays).most_common(1)
+    (common, _), *_ = known.most_common(1)
     return [
         (path, f"{shape[1]}×{shape[0]} pixels; the others have {common[1]}×{common[0]}")
-        for path, shape in arrays
-        if shape != common
+        for path, shape in zip(paths, shapes)
+        if shape not in (None, common)
     ]
 
 
@@ -228,7 +248,7 @@ def salt_coverage(labels: np.ndarray) -> np.ndarray:
 def coverage_class(coverage: np.ndarray) -> np.ndarray:
     """Returns int[N], the class 0 to 3 of each coverage float[N] in [0, 1].
 
-    The classes are none, up to 0.1, up to 0.4 and above.
+    The classes, COVERAGE_CLASSES, are no salt, up to 0.1, up to 0.4 and above.
 
     >>> coverage_class(np.array([0, 0.001, 0.1, 0.4, 0.41])).tolist()
     [0, 1, 1, 2, 3]

@@ -1,149 +1,99 @@
-"""The test of a trained network: its outputs on sets of tiles and the scores made of them."""
+"""The scores of a finished run, on its own test tiles or on any others that have masks."""
 
-import dataclasses
-from collections.abc import Callable
+import pathlib
 from typing import Any
 
 import numpy as np
 
-from saltjax import console, data, devices, metrics, pipeline, steps
+from saltjax import (
+    console,
+    data,
+    devices,
+    explore,
+    pipeline,
+    report,
+    run,
+    scoring,
+    trained,
+)
+from saltjax.errors import writing
 
 
-@dataclasses.dataclass(frozen=True)
-class Outputs:
-    """What the network says of N tiles.
+def evaluate(workdir: pathlib.Path, directory: str, output: str, tta: bool | None):
+    """Scores a run's best checkpoint, prints and draws the scores and writes evaluation.json.
 
-    Attributes:
-      indices: int[N], of the tiles.
-      loss, accuracy: means over pixels at the network's resolution, accuracy at 0.5.
-      prob: float32[N, S, S], probabilities of salt.
-      label: uint8[N, S, S].
-      prob_native: float32[N, H, W], at the tiles' own resolution.
+    Args:
+      workdir: the run's folder.
+      directory: a folder with images/<id>.png and masks/<id>.png; "" for the run's own test tiles.
+      output: the folder to write to; "" for the run's.
+      tta: average each tile with its mirror image; None as the run's config says.
+
+    Raises:
+      InputError: for a mistake in run, data or folder.
     """
-
-    indices: np.ndarray
-    loss: float
-    accuracy: float
-    prob: np.ndarray
-    label: np.ndarray
-    prob_native: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Test:
-    """The outcome of a test.
-
-    Attributes:
-      scores: the keys of result.json that depend on the network.
-      val_curve, test_curve: `metrics.precision_recall` of the pixels.
-      outputs: the network's outputs on the test tiles.
-      counts: int64[N, 4], `metrics.confusion` of the test tiles at their own resolution.
-    """
-
-    scores: dict[str, Any]
-    val_curve: dict[str, Any]
-    test_curve: dict[str, Any]
-    outputs: Outputs
-    counts: np.ndarray
-
-
-def mean_scores(
-    feed: pipeline.Feed,
-    variables: Any,
-    indices: np.ndarray,
-    network: steps.Network,
-    after_call: Callable[[], None],
-) -> dict[str, float]:
-    """Returns mean `loss` and `accuracy` over the tiles' pixels at the network's resolution.
-
-    `after_call` is called while the devices work, and may end the loop by raising.
-    """
-    pending, parts = None, []
-    with console.Bar("Validating", len(indices), "images") as bar:
-        for rows, valid in pipeline.calls(feed, indices):
-            means = pipeline.score_call(feed, variables, rows, network)
-            # Fetched one call late, so that the devices never wait for the host.
-            if pending:
-                parts.append(pipeline.valid_means(*pending))
-            pending = means, valid
-            after_call()
-            bar.advance(int(valid.sum()))
-        parts.append(pipeline.valid_means(*pending))
-    return {
-        name: float(np.concatenate([part[name] for part in parts]).mean())
-        for name in ("loss", "accuracy")
-    }
-
-
-def predict_tiles(
-    feed: pipeline.Feed, variables: Any, indices: np.ndarray, network: steps.Network
-) -> Outputs:
-    """Returns the network's outputs for the tiles, in the order of `indices`."""
-    pending, parts = None, []
-    rows, valid = data.batch_rows(indices, feed.batch_size, feed.padded_size)
-
-    def fetch(means, outputs, valid):
-        outputs = {name: x[valid] for name, x in devices.fetch(outputs).items()}
-        parts.append(pipeline.valid_means(means, valid) | outputs)
-        bar.advance(int(valid.sum()))
-
-    with console.Bar("Testing", len(indices), "images") as bar:
-        for k in range(len(rows)):
-            batch = pipeline.host_batch(feed, rows[k])
-            found = steps.eval_step(variables, batch, network=network)
-            if pending:
-                fetch(*pending)
-            pending = *found, valid[k]
-        fetch(*pending)
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    loss, accuracy = (float(arrays.pop(name).mean()) for name in ("loss", "accuracy"))
-    return Outputs(indices, loss, accuracy, **arrays)
-
-
-def test_network(
-    feed: pipeline.Feed,
-    variables: Any,
-    split: dict[str, np.ndarray],
-    network: steps.Network,
-    seed: int,
-) -> Test:
-    """Returns the scores on the test tiles; the threshold is chosen on the validation tiles."""
-    val = predict_tiles(feed, variables, split["val"], network)
-    test = predict_tiles(feed, variables, split["test"], network)
-    val_curve = metrics.precision_recall(val.prob, val.label)
-    test_curve = metrics.precision_recall(test.prob, test.label)
-    threshold = float(val_curve["thresholds"][val_curve["best"]])
-    pooled = metrics.pooled_scores(
-        metrics.confusion(test.prob, test.label, threshold).sum(axis=0)
+    # Read twice: how the CPU is divided must be set before JAX is used to read the weights.
+    config = trained.read_config(workdir)
+    devices.configure(config.train)
+    network = trained.load(workdir)
+    tta = config.eval.tta if tta is None else tta
+    tiles, indices, facts = read_tiles(network, directory)
+    console.say(f"Source     {tiles.description}: {len(indices)} tiles of {workdir}")
+    mesh = devices.data_mesh()
+    feed = pipeline.create(tiles, mesh, config.train.batch_size, resident=False)
+    outputs = scoring.predict_tiles(
+        feed,
+        devices.replicate(network.variables, mesh),
+        indices,
+        network.network,
+        tta,
     )
-    native = metrics.confusion(
-        test.prob_native, feed.tiles.labels[split["test"], :, :, 0], threshold
-    )
-    scores = {
-        "threshold": {"value": threshold, "f1": val_curve["best_f1"]},
-        "thresholds": [
-            {
-                "threshold": t,
-                "val_accuracy": metrics.accuracy(val.prob, val.label, t),
-                "test_accuracy": metrics.accuracy(test.prob, test.label, t),
-            }
-            for t in metrics.STUDY_THRESHOLDS
-        ],
-        "average_precision": val_curve["average_precision"],
-        "test": {
-            "loss": test.loss,
-            "accuracy": test.accuracy,
-            "accuracy_at_threshold": float(pooled["accuracy"]),
-            "precision": float(pooled["precision"]),
-            "recall": float(pooled["recall"]),
-            "f1": float(pooled["f1"]),
-            "average_precision": test_curve["average_precision"],
-        },
-        # What a score is worth: that of predicting no salt anywhere.
-        "test_no_salt": {
-            "accuracy": 1 - test_curve["salt_share"],
-            "kaggle_map": float(np.mean(native[:, 0] + native[:, 2] == 0)),
-        },
-        "test_native": metrics.native_scores(native, seed),
+    labels = tiles.labels[indices, :, :, 0]
+    test = scoring.score(outputs, labels, network.rule, config.seed)
+    chosen = {key: network.result[key] for key in ("threshold", "min_area")}
+    evaluation = {
+        "run": workdir.absolute().name,
+        "best_epoch": network.result["best_epoch"],
+        "tta": tta,
+        "data": facts,
+        **chosen,
+        **test.scores,
     }
-    return Test(scores, val_curve, test_curve, test, native)
+    folder = pathlib.Path(output or workdir)
+    figures = folder / "evaluation"
+    with writing(figures):
+        figures.mkdir(parents=True, exist_ok=True)
+        report.draw_scores(
+            {"test": test.curve}, test, network.rule, tiles, config.seed, figures
+        )
+    run.write_json(folder / "evaluation.json", evaluation)
+    report.show_scores(evaluation)
+    console.say(f"Written    {folder / 'evaluation.json'}")
+    console.say(f"Figures    {figures}")
+
+
+def read_tiles(
+    network: trained.TrainedRun, directory: str
+) -> tuple[data.Tiles, np.ndarray, dict[str, Any]]:
+    """Returns tiles, the indices of those to be scored, and what evaluation.json says of them."""
+    if not directory:
+        tiles, split = explore.load(network.config)
+        run.check_data(network.workdir, explore.facts(tiles, split))
+        indices, seen = split["test"], 0
+    else:
+        tiles = data.read_folder(directory)
+        explore.check_shape(tiles.images.shape[1:3], network.config.data)
+        indices = np.arange(len(tiles))
+        splits = run.read_json(network.workdir / "data.json")["splits"]
+        seen = len({*splits["train"], *splits["val"]} & set(tiles.ids))
+        if seen:
+            console.say(
+                f"{seen} of these {len(tiles)} tiles have the names of tiles that the run was "
+                "trained or validated on: the scores flatter it."
+            )
+    facts = {
+        "source": tiles.source,
+        "dir": tiles.directory,
+        "tiles": len(indices),
+        "trained_on": seen,
+    }
+    return tiles, indices, facts

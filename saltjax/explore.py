@@ -1,6 +1,7 @@
 """The look at the data before training: read, check, describe, draw."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -25,13 +26,8 @@ def load(config: ConfigDict) -> tuple[data.Tiles, dict[str, np.ndarray]]:
         tiles = data.read_folder(config.data.dir)
     else:
         tiles = synthetic.make_tiles(config.data.synthetic_count, config.seed)
-    size, (height, width) = config.data.image_size, tiles.images.shape[1:3]
-    if config.data.resize == "pad" and max(height, width) > size:
-        raise InputError(
-            f"config.data.resize=pad cannot shrink tiles of {width}×{height} pixels to "
-            f"data.image_size={size}; give a larger image_size, or resize=bilinear"
-        )
     settings = config.data
+    check_shape(tiles.images.shape[1:3], settings)
     split = splits.split(
         tiles,
         settings.split_by,
@@ -50,6 +46,27 @@ def load(config: ConfigDict) -> tuple[data.Tiles, dict[str, np.ndarray]]:
             "train.batch_size"
         )
     return tiles, split
+
+
+def check_shape(shape: tuple[int, int], settings: ConfigDict) -> None:
+    """Raises InputError if config.data cannot bring that height and width to the network's."""
+    height, width = shape
+    if settings.resize == "pad" and max(height, width) > settings.image_size:
+        raise InputError(
+            f"config.data.resize=pad cannot shrink tiles of {width}×{height} pixels to "
+            f"data.image_size={settings.image_size}; give a larger image_size, or resize=bilinear"
+        )
+
+
+def facts(tiles: data.Tiles, split: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Returns what data.json holds: source, hash, statistics and the ids of each part."""
+    return {
+        "source": tiles.source,
+        "dir": tiles.directory,
+        "content_sha256": tiles.content_hash(),
+        **data.statistics(tiles),
+        "splits": {name: [tiles.ids[i] for i in part] for name, part in split.items()},
+    }
 
 
 def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:

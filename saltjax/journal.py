@@ -118,7 +118,7 @@ def restore(
             "that one, or start anew with --overwrite"
         ) from None
     if progress.best_epoch > 0:
-        _, best = restore_best(workdir, state)
+        _, best = restore_best(workdir, state.variables)
         if best["epoch"] < progress.best_epoch:
             console.say(
                 f"           the best epoch was {progress.best_epoch}; of those left it is "
@@ -136,14 +136,16 @@ def restore(
     return steps.TrainState(**arrays), progress
 
 
-def restore_best(workdir: pathlib.Path, state: steps.TrainState) -> tuple[dict, dict]:
+def restore_best(workdir: pathlib.Path, like: dict) -> tuple[dict, dict]:
     """Returns (variables, {"epoch", "val_loss"}) of the best checkpoint.
+
+    `like` are arrays of the variables' structure, shapes and dtypes.
 
     Raises:
       InputError: if there is none, or no good one.
     """
     path = workdir / "checkpoints/best"
-    best = checkpoint.restore(path, jax.device_get(state.variables))
+    best = checkpoint.restore(path, like)
     if best is None:
         raise InputError(
             f"the checkpoint {path} is missing; start anew with --overwrite"

@@ -59,15 +59,21 @@ def accuracy(prob: np.ndarray, label: np.ndarray, threshold: float) -> float:
     return float(np.mean((prob >= np.float32(threshold)) == (label > 0)))
 
 
-def confusion(prob: np.ndarray, label: np.ndarray, threshold: float) -> np.ndarray:
+def f1_at(curve: dict, threshold: float) -> float:
+    """Returns the F1 that a `precision_recall` curve has at a threshold."""
+    i = np.searchsorted(curve["thresholds"], np.float32(threshold))
+    # Above the greatest probability nothing is salt.
+    return float(curve["f1"][i]) if i < len(curve["f1"]) else 0.0
+
+
+def confusion(predicted: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Returns int64[N, 4], true positive, false positive, false negative, true negative pixels.
 
     Args:
-      prob: float32[N, H, W], probabilities of salt.
+      predicted: bool[N, H, W], masks.
       label: uint8[N, H, W], 1 where salt.
-      threshold: a probability.
     """
-    predicted, actual = prob >= np.float32(threshold), label > 0
+    actual = label > 0
     cells = (
         predicted & actual,
         predicted & ~actual,
@@ -75,6 +81,22 @@ def confusion(prob: np.ndarray, label: np.ndarray, threshold: float) -> np.ndarr
         ~predicted & ~actual,
     )
     return np.stack([cell.sum(axis=(1, 2)) for cell in cells], axis=1)
+
+
+def confusion_over(
+    prob: np.ndarray, label: np.ndarray, thresholds: np.ndarray
+) -> np.ndarray:
+    """Returns int64[N, K, 4], `confusion` of probabilities float32[N, H, W] at K rising thresholds."""
+    n, k = len(prob), len(thresholds)
+    # How many thresholds each pixel reaches; a histogram of that serves all of them at once.
+    reached = np.searchsorted(np.float32(thresholds), prob, side="right")
+    tile, salt = np.arange(n)[:, None, None], label > 0
+    cell = (tile * 2 + salt) * (k + 1) + reached
+    histogram = np.bincount(cell.ravel(), minlength=n * 2 * (k + 1))
+    above = histogram.reshape(n, 2, k + 1)[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
+    fp, tp = np.moveaxis(above[:, :, 1:], 1, 0)
+    without, with_salt = np.moveaxis(above[:, :, :1], 1, 0)
+    return np.stack([tp, fp, with_salt - tp, without - fp], axis=-1)
 
 
 def _ratio(part, whole, empty):
@@ -114,6 +136,16 @@ def pooled_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def mean_score(counts: np.ndarray, metric: str) -> float:
+    """Returns "f1" over all pixels, or the mean of "iou" or "kaggle_map" over tiles.
+
+    `counts` int64[N, 4] are from `confusion`.
+    """
+    if metric == "f1":
+        return float(pooled_scores(counts.sum(axis=0))["f1"])
+    return float(tile_scores(counts)[metric].mean())
+
+
 def native_scores(
     counts: np.ndarray, seed: int, resamples: int = 1000
 ) -> dict[str, dict]:
@@ -146,3 +178,34 @@ def native_scores(
 def _interval(value, resampled) -> dict[str, float]:
     low, high = np.percentile(resampled, (2.5, 97.5))
     return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def calibration(prob: np.ndarray, label: np.ndarray, bins: int = 10) -> dict:
+    """Returns how well probabilities of salt agree with how often there is salt.
+
+    `ece` is the expected calibration error (Naeini et al. 2015): over equal bins of probability, the
+    mean of |mean probability - share of salt|, weighted by pixels. `bins` has for each of them that
+    holds any pixels `low`, `high`, `pixels`, `mean_probability` and `salt_share`.
+
+    Args:
+      prob: float32[...], probabilities.
+      label: uint8[...], the same shape, 1 where salt.
+      bins: how many.
+    """
+    prob, label = prob.ravel(), label.ravel()
+    which = np.minimum((prob * bins).astype(np.int64), bins - 1)
+    pixels = np.bincount(which, minlength=bins)
+    probability = np.bincount(which, weights=prob, minlength=bins)
+    salt = np.bincount(which, weights=label, minlength=bins)
+    rows = [
+        {
+            "low": b / bins,
+            "high": (b + 1) / bins,
+            "pixels": int(pixels[b]),
+            "mean_probability": float(probability[b] / pixels[b]),
+            "salt_share": float(salt[b] / pixels[b]),
+        }
+        for b in np.flatnonzero(pixels)
+    ]
+    ece = np.abs(probability - salt).sum() / len(prob)
+    return {"ece": float(ece), "bins": rows}

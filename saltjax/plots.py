@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#E69F00", "#009E73", "#000000"
 EXAMPLES = 5
+SCORE_NAMES = {
+    "f1": "F1",
+    "iou": "IoU",
+    "dice": "Dice",
+    "kaggle_map": "Kaggle mAP",
+}
 MAX_CURVE_POINTS = 2000
 EMPTY_TEXT = {"color": "white", "ha": "center", "va": "center", "fontsize": 8}
 PATCH = {"linestyle": "none", "marker": "s", "markersize": 8, "alpha": 0.5}
@@ -72,14 +78,20 @@ def curves(history: list[dict], best_epoch: int, source: str) -> "Figure":
     return figure
 
 
-def precision_recall(val: dict, test: dict, source: str) -> "Figure":
-    """The precision-recall curves of all pixels, with the threshold chosen on validation.
+def precision_recall(
+    curves: dict[str, dict], threshold: float, source: str
+) -> "Figure":
+    """The precision-recall curves of all pixels, with the chosen threshold on the first.
 
-    `val` and `test` are what `metrics.precision_recall` returns.
+    Args:
+      curves: what `metrics.precision_recall` returns, by the name of the tiles; the last are those
+        that are tested.
+      threshold: the chosen one.
+      source: what the data are.
     """
     figure = _figure(4.6, 4.2, source)
     axes = figure.subplots()
-    for curve, color, name in ((val, ORANGE, "validation"), (test, BLUE, "test")):
+    for (name, curve), color in zip(curves.items(), (ORANGE, BLUE)):
         recall, precision = curve["recall"], curve["precision"]
         # Even steps of recall: even steps of index would crowd where thresholds crowd.
         wanted = np.linspace(recall[0], recall[-1], MAX_CURVE_POINTS)
@@ -87,22 +99,24 @@ def precision_recall(val: dict, test: dict, source: str) -> "Figure":
         thinned = np.clip(thinned, 0, len(recall) - 1)
         label = f"{name}, average precision {curve['average_precision']:.3f}"
         axes.plot(recall[thinned], precision[thinned], color=color, label=label)
-    best = val["best"]
+    name, first = next(iter(curves.items()))
+    i = np.searchsorted(first["thresholds"], np.float32(threshold))
+    i = min(i, len(first["f1"]) - 1)
     axes.plot(
-        val["recall"][best],
-        val["precision"][best],
+        first["recall"][i],
+        first["precision"][i],
         "o",
         color=ORANGE,
         markeredgecolor=BLACK,
-        label=f"best F1 on validation {val['best_f1']:.3f}, "
-        f"threshold {val['thresholds'][best]:.2f}",
+        label=f"threshold {threshold:.2f}, F1 {first['f1'][i]:.3f} on {name}",
     )
+    name, last = list(curves.items())[-1]
     axes.axhline(
-        test["salt_share"],
+        last["salt_share"],
         color=BLACK,
         linestyle=":",
         linewidth=1,
-        label=f"salt everywhere, test: precision {test['salt_share']:.2f}",
+        label=f"salt everywhere, {name}: precision {last['salt_share']:.2f}",
     )
     axes.set(xlabel="Recall", ylabel="Precision", xlim=(0, 1.01), ylim=(0, 1.02))
     axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.27))
@@ -110,12 +124,13 @@ def precision_recall(val: dict, test: dict, source: str) -> "Figure":
     return figure
 
 
-def thresholds(rows: list[dict], curve: dict, source: str) -> "Figure":
+def thresholds(rows: list[dict], chosen: dict, curve: dict, source: str) -> "Figure":
     """F1 and accuracy over thresholds.
 
     Args:
       rows: `thresholds` of result.json.
-      curve: `metrics.precision_recall` of the validation pixels, whose best F1 was chosen.
+      chosen: its `threshold`.
+      curve: `metrics.precision_recall` of the validation pixels.
       source: what the data are.
     """
     figure = _figure(4.6, 5.2, source)
@@ -134,10 +149,12 @@ def thresholds(rows: list[dict], curve: dict, source: str) -> "Figure":
         ylabel="Pixel accuracy",
         xlim=(0, 1),
     )
-    chosen = float(curve["thresholds"][curve["best"]])
+    metric = SCORE_NAMES[chosen["metric"]]
     for axes in (f1, accuracy):
-        label = f"best F1 on validation, at {chosen:.2f}"
-        axes.axvline(chosen, color=BLACK, linestyle=":", linewidth=1, label=label)
+        label = f"best {metric} on validation, at {chosen['value']:.2f}"
+        axes.axvline(
+            chosen["value"], color=BLACK, linestyle=":", linewidth=1, label=label
+        )
         _tidy(axes)
     accuracy.legend(fontsize=8, framealpha=1, edgecolor="none")
     return figure
@@ -190,6 +207,7 @@ def predictions(
     images: np.ndarray,
     labels: np.ndarray,
     probs: np.ndarray,
+    predicted: np.ndarray,
     threshold: float,
     captions: list[str],
     heading: str,
@@ -201,7 +219,8 @@ def predictions(
       images: uint8[N, H, W, 3].
       labels: uint8[N, H, W], 1 where salt.
       probs: float32[N, H, W].
-      threshold: where a probability becomes salt.
+      predicted: bool[N, H, W], what is marked as salt.
+      threshold: of the probability, for the title.
       captions: N, shown beside each row.
       heading: how the tiles were picked.
       source: what the data are.
@@ -209,17 +228,17 @@ def predictions(
     n = len(images)
     figure = _figure(7.6, 1.72 * n + 0.5, source)
     grid = figure.subplots(n, 4, squeeze=False)
-    for row, image, label, prob, caption in zip(grid, images, labels, probs, captions):
+    columns = (grid, images, labels, probs, predicted, captions)
+    for row, image, label, prob, marked, caption in zip(*columns):
         _show(row[0], image)
         row[0].set_ylabel(caption, fontsize=7, parse_math=False)
         _show(row[1], label, cmap="gray", vmin=0, vmax=1)
         shown = _show(row[2], prob, cmap="viridis", vmin=0, vmax=1)
         if not label.any():
             row[1].text(*np.array(label.shape[::-1]) / 2, "no salt", **EMPTY_TEXT)
-        predicted = prob >= np.float32(threshold)
         _show(row[3], image)
-        _show(row[3], _agreement(label > 0, predicted))
-        _outline(row[3], predicted, ORANGE, "-")
+        _show(row[3], _agreement(label > 0, marked))
+        _outline(row[3], marked, ORANGE, "-")
         _outline(row[3], label, BLUE, (0, (3, 2)))
     titles = ("Image", "Mask", "Probability of salt", f"Prediction (≥ {threshold:.2f})")
     for axes, title in zip(grid[0], titles):
@@ -241,6 +260,76 @@ def predictions(
         handles=handles, loc="outside lower left", ncols=5, frameon=False, fontsize=8
     )
     figure.suptitle(heading, fontsize=9)
+    return figure
+
+
+def by_coverage(rows: list[dict], source: str) -> "Figure":
+    """Mean scores of the tiles in each class of salt coverage, with their intervals.
+
+    `rows` are `by_coverage` of result.json.
+    """
+    figure = _figure(4.6, 3.6, source)
+    axes = figure.subplots()
+    x = np.arange(len(rows))
+    for shift, key, color, marker in (
+        (-0.12, "iou", BLUE, "o"),
+        (0.12, "kaggle_map", ORANGE, "s"),
+    ):
+        value, low, high = (
+            np.array([row[key][part] for row in rows])
+            for part in ("value", "low", "high")
+        )
+        errors = np.maximum([value - low, high - value], 0)
+        style = {"fmt": marker, "markersize": 5, "capsize": 3, "color": color}
+        label = f"{SCORE_NAMES[key]}, 95 % interval"
+        axes.errorbar(x + shift, value, yerr=errors, label=label, **style)
+    names = [f"{_percent_range(r['coverage'])}\n{r['tiles']} tiles" for r in rows]
+    axes.set_xticks(x, names, fontsize=8)
+    axes.set(
+        xlabel="Salt coverage of the tile",
+        ylabel="Mean over tiles",
+        ylim=(-0.03, 1.03),
+        xlim=(-0.5, len(rows) - 0.5),
+    )
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    _tidy(axes)
+    return figure
+
+
+def _percent_range(coverage: str) -> str:
+    """Returns "10–40 %" for "0.1-0.4", "none" for "0"."""
+    bounds = [f"{float(bound):.0%}"[:-1] for bound in coverage.split("-")]
+    return "none" if bounds == ["0"] else f"{'–'.join(bounds)} %"
+
+
+def reliability(calibration: dict, source: str) -> "Figure":
+    """How often pixels of a predicted probability are salt, and how many pixels that is.
+
+    `calibration` is what `metrics.calibration` returns.
+    """
+    rows = calibration["bins"]
+    figure = _figure(4.6, 5.2, source)
+    share, number = figure.subplots(
+        2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1)}
+    )
+    share.plot((0, 1), (0, 1), color=BLACK, linestyle=":", linewidth=1, label="ideal")
+    share.plot(
+        [row["mean_probability"] for row in rows],
+        [row["salt_share"] for row in rows],
+        color=BLUE,
+        marker="o",
+        markersize=5,
+        label=f"pixels, in ten bins; expected calibration error {calibration['ece']:.3f}",
+    )
+    share.set(ylabel="Share of them that is salt", xlim=(0, 1), ylim=(0, 1))
+    share.legend(frameon=False, fontsize=8, loc="upper left")
+    for row in rows:
+        width = row["high"] - row["low"]
+        style = {"align": "edge", "color": BLUE, "edgecolor": "white"}
+        number.bar(row["low"], row["pixels"], width, **style)
+    number.set(xlabel="Predicted probability of salt", ylabel="Pixels", yscale="log")
+    for axes in (share, number):
+        _tidy(axes)
     return figure
 
 

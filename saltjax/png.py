@@ -1,4 +1,4 @@
-"""PNG files, read with care: every one is either right or refused with the reason."""
+"""PNG files. Each is read with care: it is either right or refused with the reason."""
 
 import io
 import pathlib
@@ -59,6 +59,13 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
             f"mask values {listed}; expected only 0 and one value for salt"
         )
     return (values > 0).astype(np.uint8)[:, :, None]
+
+
+def write(path: pathlib.Path, pixels: np.ndarray) -> None:
+    """Writes grey pixels uint8[H, W] or uint16[H, W], beside and renamed: never half a file."""
+    new = path.with_name(path.name + ".new")
+    Image.fromarray(pixels).save(new, format="PNG")
+    new.replace(path)
 
 
 def _open(path: pathlib.Path) -> Image.Image:

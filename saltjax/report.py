@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from saltjax import console, data, evaluate, metrics, plots, run
+from saltjax import console, data, masks, metrics, plots, run, scoring
 from saltjax.errors import InputError
 
 
@@ -15,17 +15,31 @@ def draw_training(
     plots.curves(history, best_epoch, source).savefig(folder / "curves.png")
 
 
-def draw_test(
-    test: evaluate.Test, tiles: data.Tiles, seed: int, folder: pathlib.Path
+def draw_thresholds(
+    scores: dict, curve: dict, source: str, folder: pathlib.Path
 ) -> None:
-    """Draws the precision-recall curves, scores over thresholds, examples and worst tiles."""
-    source, threshold = tiles.description, test.scores["threshold"]["value"]
-    rows = test.scores["thresholds"]
+    """Draws thresholds.png; `curve` is the `metrics.precision_recall` of the validation pixels."""
+    figure = plots.thresholds(scores["thresholds"], scores["threshold"], curve, source)
+    figure.savefig(folder / "thresholds.png")
+
+
+def draw_scores(
+    curves: dict[str, dict],
+    test: scoring.Test,
+    rule: masks.Rule,
+    tiles: data.Tiles,
+    seed: int,
+    folder: pathlib.Path,
+) -> None:
+    """Draws the scores of a test: curves, classes of coverage, calibration, examples, worst tiles.
+
+    `curves` are the `metrics.precision_recall` to be drawn, by the name of the tiles.
+    """
+    source = tiles.description
     figures = {
-        "precision_recall": plots.precision_recall(
-            test.val_curve, test.test_curve, source
-        ),
-        "thresholds": plots.thresholds(rows, test.val_curve, source),
+        "precision_recall": plots.precision_recall(curves, rule.threshold, source),
+        "by_coverage": plots.by_coverage(test.scores["by_coverage"], source),
+        "reliability": plots.reliability(test.scores["calibration"], source),
     }
     mean = test.scores["test_native"]["iou"]["value"]
     for name, rows, heading in (
@@ -46,7 +60,8 @@ def draw_test(
             tiles.images[indices],
             tiles.labels[indices, :, :, 0],
             test.outputs.prob_native[rows],
-            threshold,
+            test.masks[rows],
+            rule.threshold,
             [
                 f"{plots.shortened(tiles.ids[i])}\nIoU {score:.2f}"
                 for i, score in zip(indices, iou)
@@ -92,12 +107,17 @@ def show_finished(workdir: pathlib.Path) -> None:
 
 def show(result: dict) -> None:
     """Prints the outcome of a run, as result.json holds it."""
-    test, native = result["test"], result["test_native"]
     ended = "stopped early" if result["stopped_early"] else "last epoch reached"
     console.say(
         f"Trained    {result['epochs']} epochs ({ended}), best {result['best_epoch']}, "
         f"{result['train_seconds']:.0f} s"
     )
+    show_scores(result)
+
+
+def show_scores(result: dict) -> None:
+    """Prints the scores that result.json and evaluation.json hold."""
+    test, native, chosen = result["test"], result["test_native"], result["threshold"]
     console.say(
         f"Test       loss {test['loss']:.4f}  average precision {test['average_precision']:.4f}"
     )
@@ -106,13 +126,28 @@ def show(result: dict) -> None:
         f"{result['test_no_salt']['accuracy']:.4f})"
     )
     console.say(
-        f"           at {result['threshold']['value']:.3f}, best F1 on validation: "
-        f"accuracy {test['accuracy_at_threshold']:.4f}  precision {test['precision']:.4f}  "
-        f"recall {test['recall']:.4f}  F1 {test['f1']:.4f}"
+        f"           at {chosen['value']:.3f}, best {plots.SCORE_NAMES[chosen['metric']]} on "
+        f"validation: accuracy {test['accuracy_at_threshold']:.4f}  "
+        f"precision {test['precision']:.4f}  recall {test['recall']:.4f}  F1 {test['f1']:.4f}"
     )
-    for name in ("iou", "kaggle_map"):
-        score = native[name]
-        console.say(
-            f"           {name} {score['value']:.4f} ({score['low']:.4f}–{score['high']:.4f}, "
-            "95 % interval over tiles, at their own resolution)"
+    area = result["min_area"]
+    smaller = f", without bodies under {area} pixels" if area > 1 else ""
+    console.say(
+        f"At the tiles' own resolution{smaller}, with 95 % intervals over tiles"
+    )
+    rows = [("all", native)]
+    rows += [
+        (f"coverage {row['coverage']}, {row['tiles']} tiles", row)
+        for row in result["by_coverage"]
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, scores in rows:
+        cells = (
+            f"{plots.SCORE_NAMES[key]} {scores[key]['value']:.4f} "
+            f"({scores[key]['low']:.4f}–{scores[key]['high']:.4f})"
+            for key in ("iou", "kaggle_map")
         )
+        console.say(f"           {name:{width}}  {'  '.join(cells)}")
+    console.say(
+        f"           expected calibration error {result['calibration']['ece']:.4f}"
+    )

@@ -13,6 +13,7 @@ CHOICES = {
     "model.upsample": ("transposed", "bilinear"),
     "model.norm": ("none", "batch", "group"),
     "train.dtype": ("float32", "bfloat16"),
+    "eval.threshold_metric": ("f1", "kaggle_map", "iou"),
 }
 # (least, greatest, whether the greatest is allowed)
 RANGES = {
@@ -55,6 +56,11 @@ def check(config: ConfigDict) -> None:
                 f"config.{key}={flat[key]}; expected more than 0 and at most {high}"
             )
     problems += _check_split(config.data) + _check_model(config.model)
+    area = config.eval.min_area
+    if area != "auto" and not (area.isascii() and area.isdecimal() and len(area) < 10):
+        problems.append(
+            f"config.eval.min_area={area!r}; expected auto, or a number of pixels"
+        )
     if problems:
         raise InputError("\n".join(problems))
 

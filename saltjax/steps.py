@@ -12,6 +12,8 @@ import optax
 
 from saltjax import losses, resize
 
+MAX_UINT16 = 65535
+
 
 @dataclasses.dataclass(frozen=True)
 class Network:
@@ -168,9 +170,13 @@ def score_steps(
     )
 
 
-@functools.partial(jax.jit, static_argnames="network")
+@functools.partial(jax.jit, static_argnames=("network", "tta"))
 def eval_step(
-    variables: dict[str, Any], batch: dict[str, jax.Array], *, network: Network
+    variables: dict[str, Any],
+    batch: dict[str, jax.Array],
+    *,
+    network: Network,
+    tta: bool,
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """Returns the `losses.tile_means` of a batch, and what it is scored by.
 
@@ -178,17 +184,31 @@ def eval_step(
       variables: params and batch_stats.
       batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1].
       network: the model and its resolution.
+      tta: average the probabilities of each image and of its mirror image, left to right.
 
     Returns:
       The means; and `prob` float32[B, S, S], `label` uint8[B, S, S] at the network's resolution,
-      `prob_native` float32[B, H, W] at the tiles' own.
+      `prob_native` uint16[B, H, W], 65535 times the probability, at the tiles' own.
     """
     image, label = network.inputs(batch)
     logits = network.model.apply(variables, image)
+    if tta:
+        mirrored = network.model.apply(variables, image[:, :, ::-1])[:, :, ::-1]
+        logits = average_logits(logits, mirrored)
     prob = jax.nn.sigmoid(logits)
     native = resize.probability_to_native(
         prob, batch["image"].shape[1:3], network.resize
     )
+    # The depth at which probabilities are written: a mask is what the written ones give.
+    native = jnp.rint(jnp.clip(native, 0, 1) * MAX_UINT16).astype(jnp.uint16)
     outputs = {"prob": prob, "label": label.astype(jnp.uint8), "prob_native": native}
     means = losses.tile_means(logits, label)
     return means, {name: x[..., 0] for name, x in outputs.items()}
+
+
+def average_logits(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Returns the logits of the mean of the probabilities of logits a and b."""
+    # From logarithms of both probabilities: 1 - p would lose what is near 1.
+    salt = jnp.logaddexp(jax.nn.log_sigmoid(a), jax.nn.log_sigmoid(b))
+    none = jnp.logaddexp(jax.nn.log_sigmoid(-a), jax.nn.log_sigmoid(-b))
+    return salt - none

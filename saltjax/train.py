@@ -15,7 +15,6 @@ from saltjax import (
     console,
     data,
     devices,
-    evaluate,
     explore,
     journal,
     models,
@@ -23,8 +22,10 @@ from saltjax import (
     pipeline,
     report,
     run,
+    scoring,
     signals,
     steps,
+    trained,
 )
 from saltjax.errors import InputError, writing
 
@@ -94,8 +95,7 @@ def run_to_end(
 def prepare(config: ConfigDict, workdir: pathlib.Path, pause: signals.Pause) -> Setup:
     """Returns the run's data, network, optimizer and devices."""
     tiles, split = explore.load(config)
-    model = models.create_model(**config.model, dtype=config.train.dtype)
-    network = steps.Network(model, config.data.image_size, config.data.resize)
+    network = trained.create_network(config)
     tx = optimizer.adamw(config.optim.weight_decay)
     mesh = devices.data_mesh()
     feed = pipeline.create(
@@ -124,14 +124,7 @@ def claim(setup: Setup) -> None:
       InputError: if a run was begun there with other data.
     """
     workdir, tiles = setup.workdir, setup.feed.tiles
-    splits = {name: [tiles.ids[i] for i in part] for name, part in setup.split.items()}
-    facts = {
-        "source": tiles.source,
-        "dir": tiles.directory,
-        "content_sha256": tiles.content_hash(),
-        **data.statistics(tiles),
-        "splits": splits,
-    }
+    facts = explore.facts(tiles, setup.split)
     run.check_data(workdir, facts)
     environment = run.environment(list(setup.feed.mesh.devices.flat))
     run.tell_device_change(workdir, environment)
@@ -154,7 +147,7 @@ def run_epoch(
     start, config, epoch = time.monotonic(), setup.config, progress.epochs + 1
     state, trained = train_epoch(state, progress, setup)
     try:
-        val = evaluate.mean_scores(
+        val = scoring.mean_scores(
             setup.feed,
             state.variables,
             setup.split["val"],
@@ -251,10 +244,11 @@ def finish(setup: Setup, state: steps.TrainState, progress: journal.Progress) ->
     """Tests the best checkpoint, draws the figures and writes result.json."""
     config, tiles = setup.config, setup.feed.tiles
     plots_dir = setup.workdir / "plots"
-    variables, best = journal.restore_best(setup.workdir, state)
+    like = jax.device_get(state.variables)
+    variables, best = journal.restore_best(setup.workdir, like)
     variables = devices.replicate(variables, setup.feed.mesh)
-    test = evaluate.test_network(
-        setup.feed, variables, setup.split, setup.network, config.seed
+    rule, val_curve, test = scoring.test_network(
+        setup.feed, variables, setup.split, setup.network, config.eval, config.seed
     )
     result = {
         "status": "completed",
@@ -276,7 +270,9 @@ def finish(setup: Setup, state: steps.TrainState, progress: journal.Progress) ->
         report.draw_training(
             progress.history, best["epoch"], tiles.description, plots_dir
         )
-        report.draw_test(test, tiles, config.seed, plots_dir)
+        report.draw_thresholds(test.scores, val_curve, tiles.description, plots_dir)
+        curves = {"validation": val_curve, "test": test.curve}
+        report.draw_scores(curves, test, rule, tiles, config.seed, plots_dir)
     run.write_json(setup.workdir / "result.json", result)
     report.show(result)
     console.say(f"Figures    {plots_dir}")

@@ -12,6 +12,7 @@ TINY = (
     "--config.model.features=(4,8)",
     "--config.train.batch_size=8",
     "--config.train.epochs=2",
+    "--config.train.cpu_devices=4",  # as the tests themselves, which apply these runs
 )
 
 

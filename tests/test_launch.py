@@ -20,7 +20,8 @@ RESULT_KEYS = {
     "stopped_early": bool,
     "train_seconds": float,
     "data": {"source": str, "dir": str, "train": int, "val": int, "test": int},
-    "threshold": {"value": float, "f1": float},
+    "threshold": {"value": float, "f1": float, "metric": str, "score": float},
+    "min_area": int,
     "thresholds": list,
     "average_precision": float,
     "test": dict.fromkeys(
@@ -48,6 +49,8 @@ RESULT_KEYS = {
             "f1",
         )
     },
+    "by_coverage": list,
+    "calibration": {"ece": float, "bins": list},
 }
 
 
@@ -106,6 +109,8 @@ def test_a_run_leaves_what_the_contract_names(runs):
         "thresholds",
         "predictions",
         "worst",
+        "by_coverage",
+        "reliability",
         "examples",
         "coverage",
     ],

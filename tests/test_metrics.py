@@ -12,8 +12,7 @@ def counts(tp, fp, fn, tn):
 def test_confusion_by_hand():
     prob = np.float32([[[0.9, 0.5], [0.2, 0.4]], [[0.0, 0.0], [0.0, 0.0]]])
     label = np.array([[[1, 0], [1, 0]], [[0, 0], [0, 0]]], np.uint8)
-    # A probability equal to the threshold is salt.
-    found = metrics.confusion(prob, label, 0.5)
+    found = metrics.confusion(prob >= 0.5, label)
     np.testing.assert_array_equal(found, [[1, 1, 1, 1], [0, 0, 0, 4]])
 
 
@@ -50,7 +49,7 @@ def test_pooled_scores_are_scikit_learns():
     label = (rng.random((5, 6, 7)) < 0.3).astype(np.uint8)
     prob = rng.random((5, 6, 7), np.float32)
     predicted, actual = prob.ravel() >= 0.6, label.ravel()
-    found = metrics.pooled_scores(metrics.confusion(prob, label, 0.6).sum(axis=0))
+    found = metrics.pooled_scores(metrics.confusion(prob >= 0.6, label).sum(axis=0))
     assert found["accuracy"] == pytest.approx(
         sklearn.metrics.accuracy_score(actual, predicted)
     )
@@ -131,3 +130,51 @@ def test_intervals_are_the_percentiles_of_resampled_tiles():
 def test_one_tile_has_an_interval_without_width():
     score = metrics.native_scores(counts(75, 0, 25, 0), seed=0)["iou"]
     assert score == {"value": 0.75, "low": 0.75, "high": 0.75}
+
+
+def test_confusion_over_thresholds_is_that_at_each():
+    rng = np.random.default_rng(4)
+    label = (rng.random((3, 4, 5)) < 0.4).astype(np.uint8)
+    # Many probabilities equal a threshold: that is salt.
+    prob = np.float32(rng.integers(0, 11, (3, 4, 5)) / 10)
+    thresholds = np.arange(1, 10) / 10
+    found = metrics.confusion_over(prob, label, thresholds)
+    assert found.shape == (3, 9, 4)
+    for k, threshold in enumerate(thresholds):
+        expected = metrics.confusion(prob >= np.float32(threshold), label)
+        np.testing.assert_array_equal(found[:, k], expected)
+
+
+def test_f1_at_a_threshold_of_the_curve_and_between():
+    label = np.array([0, 1, 0, 1], np.uint8)
+    curve = metrics.precision_recall(np.float32([0.1, 0.4, 0.6, 0.8]), label)
+    # At >= 0.5 one of two predicted is salt, and one of two is found.
+    for threshold, f1 in ((0.4, 0.8), (0.5, 0.5), (0.6, 0.5), (0.7, 2 / 3), (0.9, 0)):
+        assert metrics.f1_at(curve, threshold) == pytest.approx(f1)
+
+
+def test_calibration_by_hand():
+    prob = np.float32([0.0, 0.1, 0.6, 0.7, 1.0])
+    label = np.array([0, 1, 1, 0, 1], np.uint8)
+    found = metrics.calibration(prob, label, bins=2)
+    # Below a half: mean 0.05, half of them salt. Above: mean 2.3 / 3, two of three salt.
+    ece = (2 * 0.45 + 3 * abs(2.3 / 3 - 2 / 3)) / 5
+    assert found["ece"] == pytest.approx(ece)
+    lower, upper = found["bins"]
+    assert lower == {
+        "low": 0.0,
+        "high": 0.5,
+        "pixels": 2,
+        "mean_probability": pytest.approx(0.05),
+        "salt_share": 0.5,
+    }
+    assert (upper["pixels"], upper["high"]) == (3, 1.0)
+    assert upper["salt_share"] == pytest.approx(2 / 3)
+
+
+def test_calibration_leaves_out_empty_bins_and_knows_a_perfect_forecast():
+    prob = np.float32([0.25] * 4 + [0.75] * 4)
+    label = np.array([1, 0, 0, 0, 1, 1, 1, 0], np.uint8)
+    found = metrics.calibration(prob, label)
+    assert found["ece"] == 0
+    assert [row["low"] for row in found["bins"]] == [0.2, 0.7]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from saltjax import devices, evaluate, models, optimizer, pipeline, steps, synthetic
+from saltjax import devices, models, optimizer, pipeline, scoring, steps, synthetic
 
 
 def outcome(resident):
@@ -26,7 +26,7 @@ def outcome(resident):
             feed, state, rows % 30, valid, 1e-2, 0, network=network, tx=tx
         )
         losses.append(pipeline.valid_means(means, valid)["loss"])
-    scores = evaluate.mean_scores(
+    scores = scoring.mean_scores(
         feed, state.variables, np.arange(20), network, lambda: None
     )
     return jax.device_get(state.params), np.concatenate(losses), scores
@@ -85,7 +85,9 @@ def two_steps_and_a_prediction(mesh):
             feed, state, rows, valid, 1e-2, 0, network=network, tx=tx
         )
     loss = pipeline.valid_means(means, valid)["loss"]
-    outputs = evaluate.predict_tiles(feed, state.variables, np.arange(10), network)
+    outputs = scoring.predict_tiles(
+        feed, state.variables, np.arange(10), network, tta=False
+    )
     return {"loss": loss, "prob": outputs.prob, "test_loss": outputs.loss}
 
 

@@ -31,12 +31,12 @@ def test_thinned_curve_keeps_both_ends(points):
         "precision": np.linspace(0.3, 0.9, points),
         "recall": recall,
         "thresholds": np.linspace(0, 1, points, dtype=np.float32),
+        "f1": np.full(points, 0.5),
         "average_precision": 0.7,
-        "best": 0,
-        "best_f1": 0.5,
         "salt_share": 0.3,
     }
-    line = plots.precision_recall(curve, curve, "test").axes[0].lines[0]
+    curves = {"validation": curve, "test": curve}
+    line = plots.precision_recall(curves, 0.5, "test").axes[0].lines[0]
     x = np.sort(line.get_xdata())
     assert len(x) <= plots.MAX_CURVE_POINTS
     assert (x[0], x[-1]) == (recall[-1], recall[0])

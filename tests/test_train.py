@@ -14,11 +14,11 @@ from configs import quickstart
 from saltjax import (
     checkpoint,
     devices,
-    evaluate,
     journal,
     models,
     optimizer,
     pipeline,
+    scoring,
     signals,
     steps,
     synthetic,
@@ -99,11 +99,13 @@ def test_result_agrees_with_scikit_learn(finished_run):
     result = json.loads((finished_run / "result.json").read_text())
     setup = make_setup(config)
     like = steps.create_state(setup.network, setup.tx, config.seed)
-    variables, meta = journal.restore_best(finished_run, like)
+    variables, meta = journal.restore_best(finished_run, like.variables)
     assert meta["epoch"] == result["best_epoch"]
     variables = devices.replicate(variables, setup.feed.mesh)
     test, val = (
-        evaluate.predict_tiles(setup.feed, variables, setup.split[name], setup.network)
+        scoring.predict_tiles(
+            setup.feed, variables, setup.split[name], setup.network, tta=False
+        )
         for name in ("test", "val")
     )
     label, prob = test.label.ravel(), test.prob.ravel()
@@ -251,8 +253,8 @@ def test_a_small_unet_finds_the_salt_of_built_in_sections():
     config.model.features = (8, 16, 32)
     config.train.batch_size = 16
     setup, state = run_epochs(config, 8)
-    test = evaluate.predict_tiles(
-        setup.feed, state.variables, setup.split["test"], setup.network
+    test = scoring.predict_tiles(
+        setup.feed, state.variables, setup.split["test"], setup.network, tta=False
     )
     # Brightness or local variance stay under 0.8: see test_synthetic.py.
     assert sklearn.metrics.roc_auc_score(test.label.ravel(), test.prob.ravel()) > 0.87
