@@ -1,9 +1,14 @@
 """All runs of a folder side by side: a table on the screen and in files, and a figure."""
 
+import collections
 import csv
 import io
+import json
 import math
+import os
 import pathlib
+
+import numpy as np
 
 from saltjax import console, data, plots, run
 from saltjax.errors import InputError, writing
@@ -21,12 +26,15 @@ COLUMNS = {
     "IoU": (lambda r: r["test_native"]["iou"]["value"], "{:.4f}"),
     "Kaggle mAP": (lambda r: r["test_native"]["kaggle_map"]["value"], "{:.4f}"),
 }
+# Those whose means over folds are shown.
+AVERAGED = ("test loss", "accuracy at 0.5", "F1", "AP", "IoU", "Kaggle mAP")
 
 
 def compare(folder: pathlib.Path) -> None:
     """Prints the completed runs of a folder, by data and test loss, with what sets them apart.
 
-    Writes compare.csv, compare.md and compare.png into the folder.
+    Folds of the same config are averaged too. Writes compare.csv, compare.md, compare.png and, of
+    the averages, folds.csv into the folder.
 
     Raises:
       InputError: if the folder holds no completed run.
@@ -44,13 +52,81 @@ def compare(folder: pathlib.Path) -> None:
         )
     _print(written, ["run", *COLUMNS])
     _print(written, ["run", "data", *settings])
-    results = {name: row["result"] for name, row in runs.items()}
+    means = average_folds(runs)
+    files = {"compare.csv": _csv(exact), "compare.md": _markdown(written)}
+    if means:
+        rows = [_written_mean(row) for row in means]
+        console.say("Mean ± standard error over folds")
+        _print(rows, list(rows[0]))
+        files["compare.md"] += (
+            f"\nMean ± standard error over folds\n\n{_markdown(rows)}"
+        )
+        files["folds.csv"] = _csv([_exact_mean(row) for row in means])
+    labels = [f"{name}, {row['data']}" for name, row in runs.items()]
+    results = dict(zip(labels, (row["result"] for row in runs.values())))
     with writing(folder):
-        run.write_text(folder / "compare.csv", _csv(exact))
-        run.write_text(folder / "compare.md", _markdown(written))
-        labels = [row["data"] for row in runs.values()]
-        plots.comparison(results, labels).savefig(folder / "compare.png")
-    console.say(f"Written    {folder / 'compare.csv'}, compare.md, compare.png")
+        for name, text in files.items():
+            run.write_text(folder / name, text)
+        averages = {
+            f"{row['runs']}, mean of {row['folds']} folds": row for row in means
+        }
+        plots.comparison(results, averages).savefig(folder / "compare.png")
+    console.say(f"Written    {folder}: {', '.join(files)}, compare.png")
+
+
+def average_folds(runs: dict[str, dict]) -> list[dict]:
+    """Returns for each config that was run on two or more folds the means over them.
+
+    Each is {"runs": their common name, "folds": "4 of 5", "scores": {title: (mean, standard
+    error)}}, the standard error being the standard deviation (n - 1) over √n.
+    """
+    same = collections.defaultdict(dict)
+    for name, row in runs.items():
+        flat = run.flatten(row["config"])
+        fold = flat.pop("data.fold", 0)
+        if not flat.get("data.folds"):
+            continue
+        folds = same[json.dumps(flat, sort_keys=True)]
+        if fold in folds:
+            console.say(f"{name}: the same fold as {folds[fold]}, left out of the mean")
+        else:
+            folds[fold] = name
+    means = []
+    for config, folds in same.items():
+        if len(folds) < 2:
+            continue
+        scores = {}
+        for title in AVERAGED:
+            values = np.array([runs[name]["scores"][title] for name in folds.values()])
+            error = values.std(ddof=1) / math.sqrt(len(values))
+            scores[title] = float(values.mean()), float(error)
+        found = f"{len(folds)} of {json.loads(config)['data.folds']}"
+        name = common_name(list(folds.values()))
+        means.append({"runs": name, "folds": found, "scores": scores})
+    return means
+
+
+def common_name(names: list[str]) -> str:
+    """Returns what the names share, with a * for the rest.
+
+    >>> common_name(["unet-data.fold=0-data.folds=5", "unet-data.fold=13-data.folds=5"])
+    'unet-data.fold=*-data.folds=5'
+    """
+    start = os.path.commonprefix(names)
+    ends = [name[len(start) :][::-1] for name in names]
+    return f"{start}*{os.path.commonprefix(ends)[::-1]}"
+
+
+def _written_mean(row: dict) -> dict[str, str]:
+    scores = {title: f"{m:.4f} ± {e:.4f}" for title, (m, e) in row["scores"].items()}
+    return {"runs": row["runs"], "folds": row["folds"]} | scores
+
+
+def _exact_mean(row: dict) -> dict:
+    cells = {"runs": row["runs"], "folds": row["folds"]}
+    for title, (mean, error) in row["scores"].items():
+        cells |= {title: mean, f"{title} standard error": error}
+    return cells
 
 
 def _read_runs(folder: pathlib.Path) -> dict[str, dict]:

@@ -361,19 +361,19 @@ def _outline(axes, mask, color, linestyle) -> None:
         axes.set(xlim=(-0.8, mask.shape[1] - 0.2), ylim=(mask.shape[0] - 0.2, -0.8))
 
 
-def comparison(results: dict[str, dict], labels: list[str]) -> "Figure":
-    """Test scores of several runs.
+def comparison(results: dict[str, dict], averages: dict[str, dict]) -> "Figure":
+    """Test scores of several runs, and below them the means over folds.
 
     Args:
-      results: the contents of result.json by the run's name.
-      labels: of each run, what its data are.
+      results: the contents of result.json by the label of the run.
+      averages: what `compare.average_folds` returns, by their labels.
     """
     names = [
-        textwrap.fill(f"{name}, {label}", 42, max_lines=4, placeholder="…")
-        for name, label in zip(results, labels)
+        textwrap.fill(name, 42, max_lines=4, placeholder="…")
+        for name in (*results, *averages)
     ]
     lines = sum(name.count("\n") + 1 for name in names)
-    rows = np.arange(len(names))
+    rows, below = np.split(np.arange(len(names)), [len(results)])
     figure = _figure(11, 1.4 + 0.2 * lines + 0.2 * len(names), "beside each run")
     panels = figure.subplots(1, 4, sharey=True)
     for axes, key, title in zip(
@@ -390,14 +390,20 @@ def comparison(results: dict[str, dict], labels: list[str]) -> "Figure":
     errors = np.maximum(errors, 0)  # rounding can put a value beside its interval
     panels[3].errorbar(value, rows, xerr=errors, fmt="o", color=BLUE, capsize=3)
     panels[3].set_xlabel("Mean IoU,\n95 % interval", fontsize=9)
-    panels[0].set_yticks(rows, names, fontsize=8, parse_math=False)
+    for axes, title in zip(panels, ("test loss", "accuracy at 0.5", "F1", "IoU")):
+        pairs = [row["scores"][title] for row in averages.values()]
+        if pairs:
+            value, error = zip(*pairs)
+            axes.errorbar(value, below, xerr=error, fmt="D", color=ORANGE, capsize=3)
+    panels[0].set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     for axes in panels:
         axes.margins(x=0.15)
         axes.locator_params(axis="x", nbins=4)
         axes.tick_params(axis="x", labelsize=8)
         _tidy(axes)
-    figure.suptitle("Test tiles", fontsize=10)
+    heading = "Test tiles" + "; ◆ mean over folds ± standard error" * bool(averages)
+    figure.suptitle(heading, fontsize=10)
     return figure
 
 

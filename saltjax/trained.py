@@ -59,7 +59,13 @@ def load(workdir: str | os.PathLike) -> TrainedRun:
     )
     shapes = jax.eval_shape(create).variables
     like = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    variables, _ = journal.restore_best(workdir, like)
+    variables, best = journal.restore_best(workdir, like)
+    if best["epoch"] != result.get("best_epoch"):
+        raise InputError(
+            f"{workdir}: result.json is of epoch {result.get('best_epoch')}, and the best checkpoint "
+            f"that is left of epoch {best['epoch']}; delete result.json, and the command that "
+            "trained the run tests what is left"
+        )
     return TrainedRun(workdir, config, result, network, variables, rule)
 
 

@@ -66,3 +66,30 @@ def fcn(x, params, levels):
         x @ np.asarray(params["head"]["kernel"][0, 0], np.float64)
         + params["head"]["bias"]
     )
+
+
+def decode(code, shape):
+    """Returns the mask bool[H, W] of the challenge's run-length code, pixel by pixel."""
+    words = [int(word) for word in code.split()]
+    height = shape[0]
+    mask = np.zeros(shape, bool)
+    for start, length in zip(words[0::2], words[1::2]):
+        for pixel in range(start - 1, start - 1 + length):
+            mask[pixel % height, pixel // height] = True
+    return mask
+
+
+def kaggle_score(labels, codes):
+    """Returns the challenge's score, as its page states it, of labels and codes by id."""
+    total = 0.0
+    for name, label in labels.items():
+        truth, found = label > 0, decode(codes[name], label.shape)
+        if not truth.any():
+            total += 0.0 if found.any() else 1.0
+            continue
+        iou = (truth & found).sum() / (truth | found).sum()
+        hits = [
+            iou > t for t in (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+        ]
+        total += sum(hits) / 10
+    return total / len(labels)

@@ -55,4 +55,4 @@ def test_equal_tiles_have_an_interval_without_width():
         "test": {"loss": 0.5, "accuracy": 0.8, "f1": 0.7},
         "test_native": {"iou": native},
     }
-    plots.comparison({"a": result, "b": result}, ["x", "y"]).canvas.draw()
+    plots.comparison({"a": result, "b": result}, {}).canvas.draw()
