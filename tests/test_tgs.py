@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs import unet
-from saltjax import data, run, train
+from saltjax import data, metrics, run, train
 
 pytestmark = pytest.mark.tgs
 
@@ -24,6 +24,16 @@ def test_tiles_are_read_whole(tiles):
     assert 0.01 < stats["constant_images"] / stats["tiles"] < 0.03
     # Grey tiles: three equal channels.
     assert (tiles.images == tiles.images[..., :1]).all()
+
+
+def test_nothing_predicted_scores_exactly_the_share_of_empty_masks(tiles):
+    labels = tiles.labels[..., 0]
+    counts = metrics.confusion(np.zeros(labels.shape, bool), labels)
+    scores = metrics.native_scores(counts, seed=0)
+    empty = sum(not label.any() for label in labels)
+    for name in ("kaggle_map", "iou", "dice"):
+        assert scores[name]["value"] == empty / len(labels)
+    assert scores["accuracy"]["value"] == pytest.approx(1 - labels.mean(), abs=1e-12)
 
 
 def test_two_epochs_learn_something(tgs, tmp_path):
