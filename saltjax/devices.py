@@ -65,9 +65,12 @@ def keep_freed_memory() -> None:
         mallopt(option, value)
 
 
-def data_mesh() -> Mesh:
-    """Returns the one-dimensional mesh ("data",) over all devices."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+def data_mesh(count: int | None = None) -> Mesh:
+    """Returns the one-dimensional mesh ("data",) over all devices, or the first `count`."""
+    chosen = jax.devices()[:count]
+    return jax.make_mesh(
+        (len(chosen),), ("data",), axis_types=(AxisType.Auto,), devices=chosen
+    )
 
 
 def is_cpu(mesh: Mesh) -> bool:

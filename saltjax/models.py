@@ -93,6 +93,31 @@ class FCN(nn.Module):
         )(x)
 
 
+def coarsest_pixel(model: UNet | FCN) -> int:
+    """Returns the side, in pixels, of what one pixel stands for where the network is coarsest."""
+    return 1 if isinstance(model, FCN) else 2 ** (len(model.features) - 1)
+
+
+def receptive_radius(model: UNet | FCN) -> int | None:
+    """Returns how many pixels away an input can be that changes an output; None for anywhere.
+
+    In pixels of the input, a 3×3 convolution at level l reaches 2^l, a strided one half of that
+    into the level above. Doubling the resolution adds a pixel of the finer level, or two where it
+    interpolates.
+    """
+    if model.norm == "group":
+        return None  # its statistics are over the whole image
+    levels = len(model.features)
+    if isinstance(model, FCN):
+        return 2 * levels
+    radius = sum(2 * 2**level for level in range(levels))
+    for level in range(levels - 1):
+        radius += 2**level * (model.downsample == "strided")
+        radius += 2**level * (2 if model.upsample == "bilinear" else 1)
+        radius += 2 * 2**level
+    return radius
+
+
 def create_model(
     name: str,
     features: tuple[int, ...],

@@ -31,9 +31,12 @@ class Network:
 
     def inputs(self, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """Returns image float32[B, S, S, 3] and label float32[B, S, S, 1] of a batch of tiles."""
-        image = resize.image_to_network(batch["image"], self.image_size, self.resize)
-        label = resize.label_to_network(batch["label"], self.image_size, self.resize)
-        return image, label
+        tile = batch["image"].shape[1:3]
+        image = batch["image"].astype(jnp.float32) / 255
+        return (
+            resize.image_to_network(image, tile, self.image_size, self.resize),
+            resize.label_to_network(batch["label"], tile, self.image_size, self.resize),
+        )
 
 
 @flax.struct.dataclass
@@ -191,19 +194,41 @@ def eval_step(
       `prob_native` uint16[B, H, W], 65535 times the probability, at the tiles' own.
     """
     image, label = network.inputs(batch)
-    logits = network.model.apply(variables, image)
-    if tta:
-        mirrored = network.model.apply(variables, image[:, :, ::-1])[:, :, ::-1]
-        logits = average_logits(logits, mirrored)
+    logits = _logits(variables, image, network.model, tta)
     prob = jax.nn.sigmoid(logits)
+    tile = batch["image"].shape[1:3]
     native = resize.probability_to_native(
-        prob, batch["image"].shape[1:3], network.resize
+        prob, tile, tile, network.image_size, network.resize
     )
     # The depth at which probabilities are written: a mask is what the written ones give.
     native = jnp.rint(jnp.clip(native, 0, 1) * MAX_UINT16).astype(jnp.uint16)
     outputs = {"prob": prob, "label": label.astype(jnp.uint8), "prob_native": native}
     means = losses.tile_means(logits, label)
     return means, {name: x[..., 0] for name, x in outputs.items()}
+
+
+@functools.partial(jax.jit, static_argnames=("model", "tta"))
+def predict_step(
+    variables: dict[str, Any], image: jax.Array, *, model: nn.Module, tta: bool
+) -> jax.Array:
+    """Returns probabilities of salt float32[B, H, W] for windows at the network's scale.
+
+    Args:
+      variables: params and batch_stats.
+      image: float32[B, H, W, 1 or 3] in [0, 1]; one channel stands for three equal ones.
+      model: the network.
+      tta: as in `eval_step`.
+    """
+    image = jnp.broadcast_to(image, (*image.shape[:3], 3))
+    return jax.nn.sigmoid(_logits(variables, image, model, tta))[..., 0]
+
+
+def _logits(variables, image, model, tta):
+    logits = model.apply(variables, image)
+    if tta:
+        mirrored = model.apply(variables, image[:, :, ::-1])[:, :, ::-1]
+        logits = average_logits(logits, mirrored)
+    return logits
 
 
 def average_logits(a: jax.Array, b: jax.Array) -> jax.Array:
