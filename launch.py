@@ -27,7 +27,10 @@ def define_flags() -> None:
     """Defines the flags besides --config."""
     flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
     flags.DEFINE_string(
-        "workdir", "", "The run's folder; compare: the folder that holds the runs."
+        "workdir",
+        "",
+        "The run's folder; predict: or several, as a,b,c, whose probabilities are averaged; compare: "
+        "the folder that holds the runs.",
     )
     flags.DEFINE_boolean(
         "overwrite", False, "train: start anew, deleting the run in the folder."
@@ -36,7 +39,7 @@ def define_flags() -> None:
         "input",
         "",
         "evaluate: a folder with images and masks, by default the run's own test tiles; predict: "
-        "a PNG or a folder of PNGs.",
+        "a PNG, a folder of them, a .npy or a .sgy.",
     )
     flags.DEFINE_string(
         "output",
@@ -86,8 +89,9 @@ def main() -> None:
         case "predict":
             from saltjax import predict
 
+            workdirs = [pathlib.Path(name) for name in FLAGS.workdir.split(",")]
             predict.predict(
-                workdir, FLAGS.input, FLAGS.output, FLAGS.threshold, FLAGS.tta
+                workdirs, FLAGS.input, FLAGS.output, FLAGS.threshold, FLAGS.tta
             )
         case "compare":
             from saltjax import compare

@@ -66,4 +66,11 @@ def get_config() -> ConfigDict:
     # Pixels: smaller bodies of salt are left out of a mask; "auto" chooses.
     evaluation.min_area = "0"
     evaluation.tta = False  # average the probabilities of a tile and its mirror image
+
+    config.predict = predict = ConfigDict()
+    # From amplitudes to the network's range: "clip" (symmetric, at the 99th percentile of their
+    # size) | "minmax" | "none" (they lie in [0, 1]). PNGs are taken as in training.
+    predict.normalize = "clip"
+    # Of a volume's sections: "inline" | "crossline" | "both", the mean of the two.
+    predict.direction = "inline"
     return config.lock()  # a misspelt key in a variant raises

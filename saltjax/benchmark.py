@@ -155,7 +155,9 @@ def peak_memory_mb(mesh: Mesh) -> float:
 
 def define_flags() -> None:
     """Defines the flags besides --config."""
-    flags.DEFINE_integer("steps", 20, "Steps that are timed.", lower_bound=1)
+    flags.DEFINE_integer(
+        "steps", 20, "Steps that are timed.", lower_bound=1, upper_bound=1000
+    )
     flags.DEFINE_integer(
         "batch", 0, "Tiles in a batch; 0: train.batch_size.", lower_bound=0
     )

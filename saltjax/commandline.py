@@ -49,13 +49,21 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
         sys.exit(2)
     except signals.Stopped as stopped:
         print(
-            f"Stopped by {stopped}; the same command goes on from here.",
+            f"Stopped by {stopped}; {stopped.advice}.",
             file=sys.stderr,
         )
-        sys.exit(128 + stopped.signum)
+        _exit_at_once(128 + stopped.signum)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
-        sys.exit(130)
+        _exit_at_once(130)
+
+
+def _exit_at_once(status: int) -> None:
+    """Ends the process without taking JAX down: that crashes while a thread still compiles."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def parse(argv: list[str], define: Callable[[], None]) -> None:

@@ -3,13 +3,14 @@
 import ctypes
 import os
 import pathlib
+import tempfile
 
 import jax
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from saltjax.errors import writing
+from saltjax.errors import InputError
 
 # Batches of 8 tiles per device fit a core's caches; a batch of 32 on one device does not.
 TILES_PER_CPU_DEVICE = 8
@@ -21,11 +22,25 @@ def configure(train: ConfigDict) -> None:
     """Sets JAX up as config.train says; call before the first use of JAX."""
     if train.compile_cache:
         cache = pathlib.Path(train.compile_cache).expanduser().absolute()
-        with writing(cache):
+        try:
             cache.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=cache).close()
+        except OSError as error:
+            raise InputError(
+                f"config.train.compile_cache={cache}: cannot write there ({error.strerror}); expected "
+                "a folder"
+            ) from None
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     split_cpu(train.cpu_devices, train.batch_size)
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        raise InputError(
+            f"JAX finds no device with JAX_PLATFORMS={platforms!r} ({error or 'none there'}); set it "
+            "to what this machine has, such as cpu, or leave it away"
+        ) from None
 
 
 def split_cpu(cpu_devices: int, batch_size: int) -> None:

@@ -57,6 +57,9 @@ class ConvBlock(nn.Module):
                 self.features,
                 (3, 3),
                 padding=1,
+                # Batch norm takes any bias away again: without a gradient Adam would make steps of
+                # the rounding errors in it.
+                use_bias=self.norm != "batch",
                 dtype=self.dtype,
                 kernel_init=he_normal,
                 name=f"conv{i}",

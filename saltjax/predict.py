@@ -1,87 +1,161 @@
-"""Salt marked in images that have no masks."""
+"""Salt marked in images, arrays and SEG-Y files that have no masks."""
 
+import contextlib
 import csv
-import dataclasses
 import io
+import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from saltjax import (
+    arrays,
     console,
     data,
     devices,
-    explore,
     masks,
-    pipeline,
     png,
     rle,
     run,
-    scoring,
+    sections,
+    segy,
+    signals,
     steps,
     trained,
+    volumes,
 )
 from saltjax.errors import InputError, writing
 
-# Tiles in memory at a time: some 100 MB with their probabilities.
-TILES_AT_ONCE = 512
+SEGY_SUFFIXES = (".sgy", ".segy")
+EXPECTED = "expected a .png, a folder of them, a .npy, or a .sgy or .segy file"
 
 
 def predict(
-    workdir: pathlib.Path,
+    workdirs: Sequence[pathlib.Path],
     source: str,
     output: str,
     threshold: float | None,
     tta: bool | None,
 ) -> None:
-    """Writes probabilities, masks and submission.csv for a PNG or a folder of PNGs.
+    """Writes the probabilities and masks of an input into a folder.
 
     Args:
-      workdir: the run's folder.
-      source: the PNG or the folder; PNGs may also lie in its folder `images`.
+      workdirs: the folders of one or more runs, whose probabilities are averaged.
+      source: a PNG, a folder of them, a .npy or a SEG-Y file.
       output: the folder to write to.
-      threshold: where a pixel is salt; None for the run's.
-      tta: average each tile with its mirror image; None as the run's config says.
+      threshold: where a pixel is salt; None for the mean of the runs' thresholds.
+      tta: average with the mirror image; None as each run's config says.
 
     Raises:
       InputError: for a mistake in run, input or output.
     """
     if not source or not output:
-        raise InputError(
-            "--mode=predict needs --input, a PNG or a folder, and --output"
+        raise InputError(f"--mode=predict needs --input and --output; {EXPECTED}")
+    path, folder = pathlib.Path(source), pathlib.Path(output)
+    if not path.exists():
+        raise InputError(f"--input={path}: there is no such file or folder; {EXPECTED}")
+    devices.configure(trained.read_config(workdirs[0]).train)
+    runs = [trained.load(workdir) for workdir in workdirs]
+    rule = trained.common_rule(runs, threshold)
+    predictors = [network.predictor(tta) for network in runs]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with signals.Pause(0):
+            if path.suffix == ".npy":
+                predict_array(path, folder, runs, predictors, rule)
+            elif path.suffix in SEGY_SUFFIXES:
+                predict_segy(path, folder, runs, predictors)
+            elif path.is_dir() or path.suffix == ".png":
+                predict_images(path, folder, predictors, rule)
+            else:
+                raise InputError(f"--input={path}: {EXPECTED}")
+    except signals.Stopped as stopped:
+        stopped.advice = (
+            f"what is whole in {folder} is whole; the same command begins anew"
         )
-    config = trained.read_config(workdir)
-    devices.configure(config.train)
-    network = trained.load(workdir)
-    rule = network.rule
-    if threshold is not None:
-        rule = dataclasses.replace(rule, threshold=threshold)
-    tta = config.eval.tta if tta is None else tta
-    paths = find_images(pathlib.Path(source))
-    shape = check_images(paths)
-    explore.check_shape(shape, config.data)
-    console.say(f"Marking    {len(paths)} images of {shape[1]}×{shape[0]} pixels")
-    folder = pathlib.Path(output)
+        raise
+
+
+@contextlib.contextmanager
+def written_aside(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a path beside `path`, which becomes `path` at the end and goes if there is an error."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with writing(path):
+            yield part
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def predict_array(path, folder, runs, predictors, rule) -> None:
+    """Writes <name>_prob.npy, float32, and <name>_mask.npy, uint8, of the input's shape."""
+    source, settings = arrays.read(path), runs[0].config.predict
+    prob_path, mask_path = (folder / f"{path.stem}_{n}.npy" for n in ("prob", "mask"))
+    with written_aside(prob_path) as prob_part, written_aside(mask_path) as mask_part:
+        sink = arrays.create(prob_part, source.shape, "float32")
+        volumes.mark(source, sink, predictors, settings.normalize, settings.direction)
+        marked = arrays.create(mask_part, source.shape, "uint8")
+        salt = 0
+        for line in sink.lines("inline"):
+            mask = masks.salt_mask(sink.read(line).T[None], rule)[0].T
+            marked.write(line, mask)
+            salt += int(mask.sum())
+    share = salt / (source.count * source.samples)
+    console.say(f"Salt       in {share:.1%} of the samples, at {rule.threshold:.3f}")
+    console.say(f"Written    {prob_path}, {mask_path.name}")
+
+
+def predict_segy(path, folder, runs, predictors) -> None:
+    """Writes <name>_prob.sgy, every header and trace position as in the input."""
+    source, settings = segy.SegyTraces(path), runs[0].config.predict
+    new = folder / f"{path.stem}_prob{path.suffix}"
+    with contextlib.closing(source), written_aside(new) as part:
+        layout = segy.copy_headers(path, part)
+        with contextlib.closing(segy.SegyTraces(part, "r+")) as sink:
+            lines = len(source.lines(settings.direction.replace("both", "inline")))
+            console.say(
+                f"SEG-Y      {source.count} traces of {source.samples} samples in {lines} line(s)"
+            )
+            volumes.mark(
+                source, sink, predictors, settings.normalize, settings.direction
+            )
+    console.say(f"Written    {new}")
+    if layout.format != source.layout.format:
+        console.say(
+            f"           Its samples are IEEE floats (format {layout.format} in bytes 3225-3226); the "
+            f"input's format {source.layout.format} cannot hold probabilities. All other headers are "
+            "the input's."
+        )
+
+
+def predict_images(path, folder, predictors, rule) -> None:
+    """Writes probs/<id>.png, masks/<id>.png and, when all are done, submission.csv."""
+    paths = find_images(path)
+    _, problems = data.read_files(paths, _check_image, "Checking")
+    if problems:
+        raise data.bad_files(problems, paths[0].parent)
     submission = folder / "submission.csv"
     with writing(folder):
         for name in ("probs", "masks"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name).mkdir(exist_ok=True)
         # With it the folder is complete, so it goes first and comes last.
         submission.unlink(missing_ok=True)
+    images = itertools.tee(volumes.read_ahead(_read_image, paths), len(predictors))
+    streams = [sections.predict_sections(s, p) for s, p in zip(images, predictors)]
     codes = {}
-    for start in range(0, len(paths), TILES_AT_ONCE):
-        part = paths[start : start + TILES_AT_ONCE]
-        prob = probabilities(network, part, tta)
-        marked = masks.salt_mask(prob, rule)
-        with writing(folder):
-            for path, p, mask in zip(part, prob, marked):
-                png.write(
-                    folder / f"probs/{path.stem}.png",
-                    np.uint16(np.rint(p * steps.MAX_UINT16)),
-                )
-                png.write(folder / f"masks/{path.stem}.png", np.uint8(mask) * 255)
-        codes |= {path.stem: rle.encode(mask) for path, mask in zip(part, marked)}
+    with console.Bar("Marking", len(paths), "images") as bar, writing(folder):
+        for image, probs in zip(paths, zip(*streams)):
+            sixteen = np.uint16(np.rint(np.mean(probs, axis=0) * steps.MAX_UINT16))
+            # The mask is what the written probabilities give.
+            prob = np.float32(sixteen) / steps.MAX_UINT16
+            mask = masks.salt_mask(prob[None], rule)[0]
+            png.write(folder / f"probs/{image.stem}.png", sixteen)
+            png.write(folder / f"masks/{image.stem}.png", np.uint8(mask) * 255)
+            codes[image.stem] = rle.encode(mask)
+            bar.advance(1)
     run.write_text(submission, submission_text(codes))
     salt = sum(code != "" for code in codes.values())
     console.say(f"Salt       in {salt} of {len(codes)} images, at {rule.threshold:.3f}")
@@ -98,50 +172,27 @@ def find_images(source: pathlib.Path) -> list[pathlib.Path]:
         paths = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
     except OSError as error:
         raise InputError(
-            f"--input={source}: cannot list {folder} ({error.strerror}); expected a PNG or a folder "
-            "of PNGs"
+            f"--input={source}: cannot list {folder} ({error.strerror})"
         ) from None
     found = [p for p in paths if p.suffix == ".png"]
     if not found:
-        raise InputError(f"--input={source}: no *.png in {folder}")
+        raise InputError(f"--input={source}: no *.png in {folder}; {EXPECTED}")
     return found
 
 
-def check_images(paths: Sequence[pathlib.Path]) -> tuple[int, int]:
-    """Returns the height and width of all images.
-
-    Raises:
-      InputError: naming every file that is damaged, no PNG, or not as large as the others.
-    """
-    shapes, problems = data.read_files(
-        paths, lambda path: png.read_image(path).shape[:2], "Checking"
-    )
-    problems += data.size_problems(paths, shapes)
-    if problems:
-        raise data.bad_files(problems, paths[0].parent)
-    return shapes[0]
+def _check_image(path: pathlib.Path) -> None:
+    png.read_image(path)
 
 
-def probabilities(
-    network: trained.TrainedRun, paths: Sequence[pathlib.Path], tta: bool
-) -> np.ndarray:
-    """Returns float32[N, H, W], the probabilities of salt of images of one size.
-
-    They come from the function that scores a test, so that a score of what is written is the test's.
-    """
-    images, problems = data.read_files(paths, png.read_image, "Reading")
-    if problems:
-        raise data.bad_files(problems, paths[0].parent)
-    labels = np.zeros((len(paths), *images[0].shape[:2], 1), np.uint8)
-    ids = tuple(path.stem for path in paths)
-    tiles = data.Tiles(ids, np.stack(images), labels, "folder")
-    mesh = devices.data_mesh()
-    batch_size = network.config.train.batch_size
-    feed = pipeline.create(tiles, mesh, batch_size, resident=False)
-    variables = devices.replicate(network.variables, mesh)
-    return scoring.predict_tiles(
-        feed, variables, np.arange(len(tiles)), network.network, tta
-    ).prob_native
+def _read_image(path: pathlib.Path) -> np.ndarray:
+    """Returns float32[H, W, 1 or 3] in [0, 1]; grey images have one channel."""
+    try:
+        image = png.read_image(path)
+    except ValueError as error:
+        raise data.bad_files([(path, str(error))], path.parent) from None
+    if (image == image[:, :, :1]).all():
+        image = image[:, :, :1]
+    return image.astype(np.float32) / 255
 
 
 def submission_text(codes: dict[str, str]) -> str:

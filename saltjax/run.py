@@ -29,6 +29,14 @@ METRICS = (
     "seconds",
 )
 MAX_NAME_BYTES = 200
+# A run may go on with others of these: they change nothing, or only rounding.
+FREE_SETTINGS = (
+    "train.cpu_devices",
+    "train.compile_cache",
+    "checkpoint.every_minutes",
+    "predict.normalize",
+    "predict.direction",
+)
 # config.json comes last: what is deleted without it would be taken for no run.
 RUN_FILES = ("env.json", "data.json", "metrics.csv", "result.json", "config.json")
 RUN_FOLDERS = ("checkpoints", "plots")
@@ -155,7 +163,10 @@ def _is_run(workdir: pathlib.Path) -> bool:
 
 
 def check_config(workdir: pathlib.Path, config: dict) -> None:
-    """Raises InputError if the folder holds a run of another config, naming what differs."""
+    """Raises InputError if the folder holds a run of another config, naming what differs.
+
+    What differs in FREE_SETTINGS alone is no other config.
+    """
     path = workdir / "config.json"
     if not path.exists():
         if (workdir / "result.json").exists():
@@ -172,7 +183,9 @@ def check_config(workdir: pathlib.Path, config: dict) -> None:
             f"{path} has settings that this version does not know: {', '.join(unknown)}; a newer "
             "version wrote it, use that one, or choose another --workdir"
         )
-    differences = config_differences(before, now)
+    differences = [
+        row for row in config_differences(before, now) if row[0] not in FREE_SETTINGS
+    ]
     if differences:
         lines = [
             f"  {key}: {old!r} there, {new!r} now" for key, old, new in differences

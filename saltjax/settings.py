@@ -14,6 +14,8 @@ CHOICES = {
     "model.norm": ("none", "batch", "group"),
     "train.dtype": ("float32", "bfloat16"),
     "eval.threshold_metric": ("f1", "kaggle_map", "iou"),
+    "predict.normalize": ("clip", "minmax", "none"),
+    "predict.direction": ("inline", "crossline", "both"),
 }
 # (least, greatest, whether the greatest is allowed)
 RANGES = {

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 
 
 class Stopped(Exception):
-    """A signal asked the program to end; the state is saved. `signum` is the signal's number."""
+    """A signal asked the program to end.
+
+    Attributes:
+      signum: the signal's number.
+      advice: what can be done now.
+    """
+
+    advice = "the same command goes on from here"
 
     def __init__(self, signum: int):
         super().__init__(signal.Signals(signum).name)
@@ -65,9 +72,10 @@ class Pause:
 
     def _handle(self, signum, _frame) -> None:
         self._restore_handlers()  # a second signal ends the program at once
+        # Noted in any case: Python drops what is raised in the midst of a weak reference's callback.
+        self._requested = signum
         if not self._deferred:
             raise Stopped(signum)
-        self._requested = signum
 
     def _restore_handlers(self) -> None:
         for signum, handler in self._before.items():

@@ -59,6 +59,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
         if not overwrite:
             run.check_config(workdir, config.to_dict())
         if (workdir / "result.json").exists() and not overwrite:
+            run.write_json(workdir / "config.json", config.to_dict())
             console.say(f"{workdir} is complete.")
             report.show_finished(workdir)
         else:

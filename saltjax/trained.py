@@ -4,13 +4,25 @@ import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from saltjax import journal, masks, models, optimizer, run, settings, steps
+from saltjax import (
+    arrays,
+    journal,
+    masks,
+    models,
+    optimizer,
+    run,
+    sections,
+    settings,
+    steps,
+    volumes,
+)
 from saltjax.errors import InputError
 
 
@@ -25,6 +37,7 @@ class TrainedRun:
       network: the model and its resolution.
       variables: its weights, as numpy arrays.
       rule: what it marks as salt, chosen on the run's validation tiles.
+      tile: height and width in pixels of the tiles that it was trained on.
     """
 
     workdir: pathlib.Path
@@ -33,6 +46,49 @@ class TrainedRun:
     network: steps.Network
     variables: dict[str, Any]
     rule: masks.Rule
+    tile: tuple[int, int]
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which on a pixel is salt."""
+        return self.rule.threshold
+
+    def predictor(self, tta: bool | None = None) -> sections.Predictor:
+        """Returns what looks at sections; `tta` None is as the run's config says."""
+        pixels = self.config.train.batch_size * self.network.image_size**2
+        tta = self.config.eval.tta if tta is None else tta
+        return sections.Predictor(self.network, self.variables, self.tile, pixels, tta)
+
+    def predict(self, array: np.ndarray) -> np.ndarray:
+        """Returns the probabilities of salt, float32 of the array's shape, in [0, 1].
+
+        Args:
+          array: a section [samples, traces] or a volume [inline, crossline, sample] of amplitudes,
+            brought to the network's range as `config.predict.normalize` says; an array of uint8 is
+            an image, from 0 to 255. Traces that are all zero are dead: their probability is 0.
+
+        Raises:
+          InputError: a ValueError, if the array is not such, or not finite.
+        """
+        array = np.asarray(array)
+        prob = np.zeros(array.shape, np.float32)
+        volumes.mark(
+            arrays.ArrayTraces(lambda: array, "the array"),
+            arrays.ArrayTraces(lambda: prob, "the probabilities"),
+            [self.predictor()],
+            self.config.predict.normalize,
+            self.config.predict.direction,
+        )
+        return prob
+
+
+def common_rule(
+    runs: Sequence[TrainedRun], threshold: float | None = None
+) -> masks.Rule:
+    """Returns the rule for the mean of the runs: the means of their thresholds and least areas."""
+    if threshold is None:
+        threshold = float(np.mean([found.rule.threshold for found in runs]))
+    return masks.Rule(threshold, round(np.mean([r.rule.min_area for r in runs])))
 
 
 def load(workdir: str | os.PathLike) -> TrainedRun:
@@ -66,7 +122,12 @@ def load(workdir: str | os.PathLike) -> TrainedRun:
             f"that is left of epoch {best['epoch']}; delete result.json, and the command that "
             "trained the run tests what is left"
         )
-    return TrainedRun(workdir, config, result, network, variables, rule)
+    facts = run.read_json(workdir / "data.json")
+    try:
+        tile = int(facts["height"]), int(facts["width"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{workdir / 'data.json'}: damaged ({error!r})") from None
+    return TrainedRun(workdir, config, result, network, variables, rule, tile)
 
 
 def create_network(config: ConfigDict) -> steps.Network:

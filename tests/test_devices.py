@@ -3,6 +3,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from configs import default
@@ -55,5 +56,20 @@ def test_a_compile_cache_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     train = default.get_config().train
     train.compile_cache = str(tmp_path / "file/x")
-    with pytest.raises(InputError, match="file/x"):
+    with pytest.raises(InputError, match=r"config\.train\.compile_cache=.*file/x"):
         devices.configure(train)
+
+
+@pytest.mark.parametrize("platform", ["nonsense", "cuda"])
+def test_a_platform_that_is_not_there_is_told(platform):
+    if platform == "cuda" and jax.default_backend() != "cpu":
+        pytest.skip("there may be one")
+    command = [sys.executable, "-m", "saltjax.benchmark", "--config=configs/unet.py"]
+    env = os.environ | {"JAX_PLATFORMS": platform}
+    root = pathlib.Path(__file__).parents[1]
+    done = subprocess.run(
+        command, check=False, cwd=root, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert f"no device with JAX_PLATFORMS='{platform}'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -74,7 +74,7 @@ def test_a_submission_graded_by_others_scores_as_evaluated(
     found = read(tmp_path / "scores/evaluation.json")
     assert found["tta"] == tta
     output = tmp_path / "out"
-    predict.predict(run, str(tmp_path / "tiles/images"), str(output), None, tta)
+    predict.predict([run], str(tmp_path / "tiles/images"), str(output), None, tta)
     with open(output / "submission.csv", newline="") as file:
         codes = {row["id"]: row["rle_mask"] for row in csv.DictReader(file)}
     assert codes.keys() == labels.keys()

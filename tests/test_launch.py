@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -190,9 +191,14 @@ def test_check_describes_a_folder_and_trains_nothing(tile_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    ("signum", "status", "line"),
+    [
+        (signal.SIGTERM, 143, "epoch   1/"),
+        (signal.SIGINT, 130, "epoch   1/"),
+        (signal.SIGTERM, 143, "Compiling"),
+    ],
 )
-def test_a_signal_ends_the_program_with_its_status(tmp_path, signum, status):
+def test_a_signal_ends_the_program_with_its_status(tmp_path, signum, status, line):
     options = ("--config=configs/quickstart.py", f"--workdir={tmp_path}/run", *TINY)
     command = [
         sys.executable,
@@ -200,12 +206,14 @@ def test_a_signal_ends_the_program_with_its_status(tmp_path, signum, status):
         str(ROOT / "launch.py"),
         *options,
         "--config.train.epochs=5000",
+        "--config.model.dropout=0.3",  # compiled by no other test
     ]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
-    for line in process.stdout:
-        if line.startswith("epoch   1/"):
+    for found in process.stdout:
+        if found.startswith(line):
             break
+    time.sleep(1)  # into the compilation, or the next epochs
     process.send_signal(signum)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == status

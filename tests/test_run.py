@@ -116,6 +116,16 @@ def test_long_names_are_cut_and_stay_apart():
     assert name.startswith("runs/unet-section.setting0=")
 
 
+def test_settings_that_change_nothing_may_change(tmp_path):
+    config = {"seed": 0, "train": {"compile_cache": "", "cpu_devices": 0}}
+    run.write_json(tmp_path / "config.json", config)
+    other = {"compile_cache": "/cache", "cpu_devices": 2}
+    run.check_config(tmp_path, config | {"train": other})
+    with pytest.raises(InputError, match="seed: 0 there, 1 now") as caught:
+        run.check_config(tmp_path, config | {"train": other, "seed": 1})
+    assert "cpu_devices" not in str(caught.value)
+
+
 def test_changed_data_are_refused(tmp_path):
     splits = {"train": ["a"], "val": ["b"], "test": ["c"]}
     facts = {"tiles": 30, "content_sha256": "aaa", "splits": splits}

@@ -1,0 +1,93 @@
+"""Sections and volumes in memory and in .npy files, read and written trace by trace."""
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from saltjax.errors import InputError
+
+
+class ArrayTraces:
+    """A section [samples, traces] or a volume [inline, crossline, sample] as numbered traces.
+
+    Traces are numbered from 0, in a volume along the crosslines first.
+
+    Attributes:
+      name: what it is called in messages.
+      shape, dtype: of the array.
+      count: traces.
+      samples: samples of a trace.
+    """
+
+    def __init__(self, array: Callable[[], np.ndarray], name: str):
+        """Takes a function that returns the array, called for each access."""
+        self._array, self.name = array, name
+        found = array()
+        self.shape, self.dtype = found.shape, found.dtype
+        if found.ndim not in (2, 3) or 0 in self.shape:
+            raise InputError(
+                f"{name}: an array of shape {self.shape}; expected a section [samples, traces] or a "
+                "volume [inline, crossline, sample]"
+            )
+        if self.dtype.kind not in "fiu" or self.dtype.itemsize > 8:
+            raise InputError(f"{name}: an array of {self.dtype}; expected real numbers")
+        self.samples = self.shape[0] if found.ndim == 2 else self.shape[2]
+        self.count = found.size // self.samples
+
+    def lines(self, direction: str) -> list[np.ndarray]:
+        """Returns the trace numbers of each "inline" or "crossline"."""
+        if len(self.shape) == 2:
+            return [np.arange(self.count)]
+        numbers = np.arange(self.count).reshape(self.shape[:2])
+        return list(numbers if direction == "inline" else numbers.T)
+
+    def read(self, numbers: np.ndarray) -> np.ndarray:
+        """Returns the traces [n, samples] of those numbers."""
+        array = self._array()
+        if array.ndim == 2:
+            return np.array(array[:, numbers].T)
+        return np.array(array[np.unravel_index(numbers, self.shape[:2])])
+
+    def write(self, numbers: np.ndarray, traces: np.ndarray) -> None:
+        """Writes the traces [n, samples] of those numbers."""
+        array = self._array()
+        if array.ndim == 2:
+            array[:, numbers] = traces.T
+        else:
+            array[np.unravel_index(numbers, self.shape[:2])] = traces
+
+
+def read(path: pathlib.Path, mode: str = "r") -> ArrayTraces:
+    """Returns the traces of a .npy file, which is opened anew for each access.
+
+    So only what one access touches is mapped, and memory does not grow with the file.
+
+    Raises:
+      InputError: if it is no .npy file of real numbers in two or three dimensions.
+    """
+
+    def opened():
+        try:
+            array = np.load(path, mmap_mode=mode, allow_pickle=False)
+        except (
+            OSError,
+            ValueError,
+            EOFError,
+            OverflowError,
+            SyntaxError,
+            TypeError,
+        ) as error:
+            reason = getattr(error, "strerror", None) or str(error) or "it is empty"
+            raise InputError(f"{path}: cannot read it as .npy: {reason}") from None
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{path}: an archive of arrays; expected a single one")
+        return array
+
+    return ArrayTraces(opened, str(path))
+
+
+def create(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -> ArrayTraces:
+    """Returns the traces of a new .npy file of zeros, to be written."""
+    np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    return read(path, "r+")
