@@ -15,7 +15,6 @@ from saltjax.errors import InputError
 TEXT_BYTES, BINARY_BYTES, TRACE_HEADER_BYTES = 3200, 400, 240
 # Bytes a sample, by the format code, of those that segyio reads.
 SAMPLE_BYTES = {1: 4, 2: 4, 3: 2, 5: 4, 6: 8, 8: 1, 9: 8, 10: 4, 11: 2, 12: 8, 16: 1}
-FORMAT_NAMES = {1: "IBM float", 5: "IEEE float", 6: "IEEE float, 8 bytes"}
 # Those that hold probabilities; other files get IEEE floats.
 FLOAT_FORMATS = (1, 5, 6)
 IEEE_FLOAT = 5
@@ -145,8 +144,9 @@ class SegyTraces:
             or len(places) <= self.count // 2
         ):
             return [np.arange(self.count)]
+        step = int(np.gcd.reduce(np.diff(np.unique(positions))))
         return [
-            _in_place(np.flatnonzero(names == name), positions)
+            _in_place(np.flatnonzero(names == name), positions, step)
             for name in np.unique(names)
         ]
 
@@ -180,13 +180,11 @@ def _segyio() -> Any:
     return segyio
 
 
-def _in_place(members: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Returns a line's trace numbers by their positions, -1 where one is missing."""
+def _in_place(members: np.ndarray, positions: np.ndarray, step: int) -> np.ndarray:
+    """Returns a line's trace numbers by their positions, `step` apart, -1 where one is missing."""
     members = members[np.argsort(positions[members], kind="stable")]
-    steps = np.diff(positions[members])
-    if not len(steps) or (steps == 0).any():
+    if (np.diff(positions[members]) == 0).any():
         return members
-    step = int(np.gcd.reduce(steps))
     places = (positions[members] - positions[members[0]]) // step
     # Lines of few traces far apart would be more gap than trace.
     if places[-1] + 1 > 2 * len(members):
@@ -231,10 +229,3 @@ def copy_headers(path: pathlib.Path, new: pathlib.Path) -> Layout:
             copy[:, :TRACE_HEADER_BYTES] = traces.reshape(n, -1)[:, :TRACE_HEADER_BYTES]
             target.write(copy)
     return layout
-
-
-def looks_like_ibm(traces: np.ndarray) -> bool:
-    """Returns whether floats read as IEEE have magnitudes as only IBM floats so read have."""
-    size = np.abs(np.float64(traces[traces != 0]))
-    odd = (size > 1e25) | (size < 1e-25) | ~np.isfinite(size)
-    return bool(size.size) and bool(odd.mean() > 0.05)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from saltjax import amplitudes, arrays, console, models, sections, segy
-from saltjax.errors import InputError
 
 Traces = arrays.ArrayTraces | segy.SegyTraces
 
@@ -66,15 +65,6 @@ def estimate(source: Traces, normalize: str) -> amplitudes.Range:
     wanted = max(1, amplitudes.MAX_SAMPLES // source.samples)
     numbers = np.unique(np.linspace(0, source.count - 1, wanted).astype(int))
     traces = source.read(numbers)
-    if (
-        isinstance(source, segy.SegyTraces)
-        and source.layout.format == segy.IEEE_FLOAT
-        and segy.looks_like_ibm(traces)
-    ):
-        raise InputError(
-            f"{source.name}: its header says IEEE floats (format 5), its samples look like IBM floats "
-            "(format 1); put the code in bytes 3225-3226 right"
-        )
     amplitudes.check_finite(traces, numbers, source.name)
     return amplitudes.estimate(traces, normalize)
 
