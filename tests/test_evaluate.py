@@ -125,7 +125,11 @@ def test_tiles_of_another_size_are_scored_at_theirs(run, tmp_path):
             "{}",
             "best checkpoint that is left of epoch 1",
         ),
-        ("data.json", '{"content_sha256": "0"}', "the data have changed"),
+        (
+            "data.json",
+            '{"height": 101, "width": 101, "content_sha256": "0"}',
+            "the data have changed",
+        ),
     ],
 )
 def test_a_run_that_cannot_be_used_is_told(run, name, content, message):

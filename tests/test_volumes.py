@@ -184,3 +184,27 @@ def test_what_is_no_npy_file_is_told(tmp_path, content):
     (tmp_path / "b.npz").rename(tmp_path / "b.npy")
     with pytest.raises(InputError, match="archive"):
         arrays.read(tmp_path / "b.npy")
+
+
+def test_memory_does_not_hold_the_volume():
+    """Reading, marking and writing go line by line, whatever the number of lines."""
+    volume = noise(40, 30, 30)
+    source, sink = traces(volume), traces(np.zeros(volume.shape, np.float32))
+    read, write, held, most = source.read, sink.write, 0, 0
+
+    def count_read(numbers):
+        nonlocal held, most
+        held += 1
+        most = max(most, held)
+        return read(numbers)
+
+    def count_write(numbers, prob):
+        nonlocal held
+        write(numbers, prob)
+        held -= 1
+
+    source.read, sink.write = count_read, count_write
+    volumes.mark(source, sink, [make_predictor()], "clip", "inline")
+    # Besides the sample that gives the range: those read ahead, in the works and to be written.
+    assert held == 1
+    assert most <= 1 + 2 * (volumes.READ_AHEAD + 1) + 3

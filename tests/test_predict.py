@@ -1,0 +1,228 @@
+"""Salt marked in files, as the program does it and as the library does."""
+
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import segy_writer
+from PIL import Image
+from program import ROOT, TINY, assert_refused, launch
+
+import saltjax
+from saltjax import predict, sections, volumes
+from saltjax.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def plain(runs):
+    return runs[0] / "plain"
+
+
+def run_predict(plain, source, output, threshold=None, tta=None):
+    predict.predict([plain], str(source), str(output), threshold, tta)
+
+
+def amplitudes(*shape):
+    return np.random.default_rng(0).normal(0, 900, shape).astype(np.float32)
+
+
+def test_the_library_gives_what_the_program_writes(plain, tmp_path, capsys):
+    volume = amplitudes(3, 20, 30)
+    np.save(tmp_path / "cube.npy", volume)
+    run_predict(plain, tmp_path / "cube.npy", tmp_path / "out")
+    prob = np.load(tmp_path / "out/cube_prob.npy")
+    mask = np.load(tmp_path / "out/cube_mask.npy")
+    network = saltjax.load(plain)
+    expected = network.predict(volume)
+    assert prob.dtype == expected.dtype == np.float32
+    np.testing.assert_allclose(prob, expected, atol=1e-6)
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, prob >= np.float32(network.threshold))
+    assert network.config.model.features == (4, 8)
+    assert f"{mask.mean():.1%} of the samples" in capsys.readouterr().out
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "cube_prob.npy",
+        "cube_mask.npy",
+    }
+
+
+def test_a_section_keeps_its_shape_and_the_threshold_is_the_users(plain, tmp_path):
+    np.save(tmp_path / "line.npy", amplitudes(40, 70))
+    run_predict(plain, tmp_path / "line.npy", tmp_path, threshold=0.4)
+    prob, mask = (np.load(tmp_path / f"line_{n}.npy") for n in ("prob", "mask"))
+    assert prob.shape == mask.shape == (40, 70)
+    np.testing.assert_array_equal(mask, prob >= np.float32(0.4))
+
+
+def test_segy_comes_back_as_segy(plain, tmp_path, capsys):
+    inline, crossline = np.divmod(np.arange(60), 20)
+    values = amplitudes(60, 30)
+    values[7] = 0  # a dead trace
+    path = segy_writer.write(
+        tmp_path / "cube.segy", values, 3, inline=inline, crossline=crossline
+    )
+    run_predict(plain, path, tmp_path / "out")
+    _, headers, _ = segy_writer.read_parts(path, 30, 3)
+    _, kept, prob = segy_writer.read_parts(tmp_path / "out/cube_prob.segy", 30, 5)
+    np.testing.assert_array_equal(kept, headers)
+    # The samples were cut to whole numbers.
+    volume = np.trunc(values).reshape(3, 20, 30)
+    expected = saltjax.load(plain).predict(volume).reshape(60, 30)
+    np.testing.assert_allclose(prob, expected, atol=1e-6)
+    assert not prob[7].any()
+    printed = capsys.readouterr().out
+    assert "60 traces of 30 samples in 3 line(s)" in printed
+    assert "format 5 in bytes 3225-3226" in printed
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["cube_prob.segy"]
+
+
+def test_images_of_any_size_keep_theirs(plain, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shapes = {"a b": (101, 101), "é$x$": (40, 333), "wide": (7, 9)}
+    for i, (name, shape) in enumerate(shapes.items()):
+        grey = np.random.default_rng(i).integers(0, 256, shape, np.uint8)
+        Image.fromarray(grey).save(folder / f"{name}.png")
+    (folder / ".hidden").write_text("")
+    (folder / "notes.txt").write_text("")
+    run_predict(plain, folder, tmp_path / "out")
+    for name, shape in shapes.items():
+        for kind, dtype in (("probs", np.uint16), ("masks", np.uint8)):
+            found = np.asarray(Image.open(tmp_path / f"out/{kind}/{name}.png"))
+            assert found.shape == shape
+            assert found.dtype == dtype
+    lines = (tmp_path / "out/submission.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[0] for line in lines] == ["id", "a b", "wide", "é$x$"]
+    run_predict(plain, folder / "wide.png", tmp_path / "one")
+    one, all_of_them = (
+        np.asarray(Image.open(tmp_path / f"{name}/probs/wide.png"), int)
+        for name in ("one", "out")
+    )
+    np.testing.assert_allclose(one, all_of_them, atol=1)
+
+
+def test_several_runs_are_averaged(plain, tmp_path, runs):
+    done = launch(
+        "--config=configs/quickstart.py",
+        f"--workdir={tmp_path}/other",
+        *TINY,
+        "--config.data.resize=bilinear",
+        "--config.data.image_size=24",
+    )
+    assert done.returncode == 0, done.stderr
+    section = amplitudes(30, 50)
+    np.save(tmp_path / "s.npy", section)
+    workdirs = [plain, tmp_path / "other"]
+    predict.predict(workdirs, str(tmp_path / "s.npy"), str(tmp_path), None, None)
+    found = [saltjax.load(workdir) for workdir in workdirs]
+    expected = np.mean([network.predict(section) for network in found], axis=0)
+    prob, mask = (np.load(tmp_path / f"s_{n}.npy") for n in ("prob", "mask"))
+    np.testing.assert_allclose(prob, expected, atol=1e-6)
+    threshold = np.mean([network.threshold for network in found])
+    np.testing.assert_array_equal(mask, prob >= np.float32(threshold))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.sgy"])
+def test_an_error_half_way_leaves_nothing_that_looks_whole(
+    plain, tmp_path, monkeypatch, name
+):
+    values = amplitudes(40, 30)
+    values[33, 5] = np.nan  # beyond the sample of which the range is estimated
+    monkeypatch.setattr(volumes.amplitudes, "MAX_SAMPLES", 60)
+    if name.endswith("npy"):
+        np.save(tmp_path / name, values.T)
+    else:
+        segy_writer.write(tmp_path / name, values)
+    with pytest.raises(InputError, match="trace 34 has samples that are not finite"):
+        run_predict(plain, tmp_path / name, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_interrupted_prediction_leaves_nothing_that_looks_whole(plain, tmp_path):
+    np.save(tmp_path / "big.npy", np.ones((600, 300, 300), np.float32))
+    command = [sys.executable, "launch.py", "--mode=predict", f"--workdir={plain}"]
+    options = [f"--input={tmp_path}/big.npy", f"--output={tmp_path}/out"]
+    process = subprocess.Popen(
+        command + options, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    out = tmp_path / "out"
+    while not (out.exists() and any(out.iterdir())) and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert "the same command begins anew" in errors
+    assert "Traceback" not in errors
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p / "nowhere", "there is no such file"),
+        (lambda p: p, r"no \*\.png in"),
+        (lambda p: p / "a.txt", "expected a .png, a folder of them, a .npy"),
+        (lambda p: p / "a.png", "1 bad file"),
+        (lambda p: p / "a.npy", "cannot read it as .npy"),
+        (lambda p: p / "a.sgy", "7 bytes; a SEG-Y file begins with 3600"),
+    ],
+)
+def test_an_input_that_is_none_is_told(plain, tmp_path, make, message):
+    for name in ("a.txt", "a.npy", "a.sgy"):
+        (tmp_path / name).write_bytes(b"garbage")
+    source = make(tmp_path)
+    if source.suffix == ".png":
+        source.write_bytes(b"garbage")
+    with pytest.raises(InputError, match=message):
+        run_predict(plain, source, tmp_path / "out")
+
+
+def test_an_output_that_is_a_file_is_told(plain, tmp_path):
+    np.save(tmp_path / "a.npy", amplitudes(20, 20))
+    done = launch(
+        "--mode=predict",
+        f"--workdir={plain}",
+        f"--input={tmp_path}/a.npy",
+        f"--output={tmp_path}/a.npy",
+    )
+    assert_refused(done, "cannot write", "a.npy")
+
+
+def test_load_tells_what_is_no_run(tmp_path, plain):
+    with pytest.raises(ValueError, match=r"config\.json"):
+        saltjax.load(tmp_path)
+    shutil.copytree(plain, tmp_path / "run")
+    (tmp_path / "run/data.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"data\.json: damaged"):
+        saltjax.load(tmp_path / "run")
+
+
+def test_the_readmes_library_example_runs(plain, monkeypatch):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {"section": amplitudes(20, 30)}
+    exec(example.replace("runs/final", str(plain)), names)  # noqa: S102
+    assert names["prob"].shape == names["salt"].shape == (20, 30)
+
+
+def test_a_section_is_seen_as_training_sees_a_tile(plain):
+    """A tile through the windows of a section, and through the test's own function."""
+    from saltjax import devices, pipeline, scoring, synthetic
+
+    tiles = synthetic.make_tiles(5, seed=3)
+    network = saltjax.load(plain)
+    feed = pipeline.create(tiles, devices.data_mesh(), 5, resident=False)
+    outputs = scoring.predict_tiles(
+        feed, network.variables, np.arange(5), network.network, tta=False
+    )
+    images = (image[:, :, :1].astype(np.float32) / 255 for image in tiles.images)
+    found = list(sections.predict_sections(images, network.predictor()))
+    np.testing.assert_allclose(found, outputs.prob_native, atol=1e-5)
+    assert pathlib.Path(network.workdir) == plain
