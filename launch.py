@@ -18,6 +18,7 @@ MODES = {
     "evaluate": ("workdir", "input", "output", "tta"),
     "predict": ("workdir", "input", "output", "threshold", "tta"),
     "compare": ("workdir",),
+    "export": ("workdir", "output"),
 }
 
 FLAGS = flags.FLAGS
@@ -44,7 +45,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "output",
         "",
-        "evaluate: the folder to write to, by default the run's; predict: the same, not optional.",
+        "The folder to write to; evaluate: by default the run's.",
     )
     flags.DEFINE_float(
         "threshold",
@@ -93,6 +94,10 @@ def main() -> None:
             predict.predict(
                 workdirs, FLAGS.input, FLAGS.output, FLAGS.threshold, FLAGS.tta
             )
+        case "export":
+            from saltjax import export
+
+            export.export(workdir, FLAGS.output)
         case "compare":
             from saltjax import compare
 

@@ -46,6 +46,7 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
     """
     settings.check(config)
     devices.configure(config.train)
+    devices.keep_freed_memory()
     mesh = devices.data_mesh()
     model = models.create_model(**config.model, dtype=config.train.dtype)
     network = steps.Network(model, config.data.image_size, config.data.resize)

@@ -58,13 +58,12 @@ def split_cpu(cpu_devices: int, batch_size: int) -> None:
         )
         cpu_devices = max(1, min(2 * cores, batch_size // TILES_PER_CPU_DEVICE))
     jax.config.update("jax_num_cpu_devices", cpu_devices)
-    keep_freed_memory()
 
 
 def keep_freed_memory() -> None:
     """Tells the C library to keep memory that is freed, for the next step to take again.
 
-    XLA allocates hundreds of megabytes anew for each step. With glibc's defaults they come from the
+    For training: XLA allocates hundreds of megabytes anew for each step. With glibc's defaults they come from the
     kernel each time, page by page: a sixth of a step's CPU time.
     """
     try:

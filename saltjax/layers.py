@@ -14,6 +14,19 @@ from flax.linen.dtypes import promote_dtype
 he_normal = nn.initializers.he_normal()
 
 
+def mirror_to_multiple(x: jax.Array, axis: int, multiple: int) -> jax.Array:
+    """Returns x mirrored at the end of an axis up to the next multiple, as symmetric padding does.
+
+    Unlike `jnp.pad` it takes an axis whose length is known only when the program runs.
+    """
+    n = x.shape[axis]
+    padded = (n + multiple - 1) // multiple * multiple
+    if padded == n:
+        return x
+    place = jnp.arange(padded) % (2 * n)
+    return jnp.take(x, jnp.minimum(place, 2 * n - 1 - place), axis=axis)
+
+
 def max_pool_2x2(x: jax.Array) -> jax.Array:
     """Returns the maximum of each 2×2 window, [B, H, W, C] -> [B, H/2, W/2, C], for even H and W."""
     top = jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2])

@@ -43,8 +43,8 @@ class UNet(nn.Module):
         """
         height, width = image.shape[1:3]
         step = 2 ** (len(self.features) - 1)
-        padding = ((0, 0), (0, -height % step), (0, -width % step), (0, 0))
-        x = jnp.pad(image, padding, mode="symmetric")
+        x = layers.mirror_to_multiple(image, 1, step)
+        x = layers.mirror_to_multiple(x, 2, step)
 
         block = functools.partial(
             layers.ConvBlock, norm=self.norm, dropout=self.dropout, dtype=self.dtype

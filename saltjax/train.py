@@ -71,6 +71,7 @@ def run_to_end(
 ) -> None:
     """Prepares, restores, trains and finishes the run of a locked folder."""
     devices.configure(config.train)
+    devices.keep_freed_memory()
     setup = prepare(config, workdir, pause)
     if overwrite:
         run.delete(workdir)

@@ -1,0 +1,148 @@
+"""A finished run as a file that needs no model code: an artifact of `jax.export`, checked."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from saltjax import console, devices, models, run, sections, steps, trained
+from saltjax.errors import InputError, writing
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+# Of probabilities, between the artifact and the run.
+TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2}
+# What a user of the artifact does; it must not need saltjax.
+CALL = """
+import sys
+import jax
+import numpy as np
+exported = jax.export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
+images = np.load(sys.argv[2])
+np.savez(sys.argv[3], **{name: exported.call(images[name]) for name in images.files})
+print("saltjax" in sys.modules)
+"""
+
+
+def export(workdir: pathlib.Path, output: str) -> None:
+    """Writes <output>/model.jaxexport and model.json, and checks them against the run.
+
+    Raises:
+      InputError: for a mistake in run or output.
+      RuntimeError: if the artifact does not give what the run gives.
+    """
+    if not output:
+        raise InputError("--mode=export needs --output, a folder")
+    devices.configure(trained.read_config(workdir).train)
+    network = trained.load(workdir)
+    predictor = network.predictor()
+    artifact = serialize(predictor)
+    folder = pathlib.Path(output)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        # Under another name until it is checked.
+        part = folder / ".model.jaxexport.part"
+        part.write_bytes(artifact)
+    try:
+        difference = check(part, predictor)
+        if difference > TOLERANCE[network.config.train.dtype]:
+            raise RuntimeError(
+                f"the artifact's probabilities differ from the run's by {difference:.1e}"
+            )
+        run.write_json(folder / "model.json", describe(network))
+        part.replace(folder / "model.jaxexport")
+    finally:
+        part.unlink(missing_ok=True)
+    console.say(
+        f"Checked    against the run, without its code: differs by {difference:.1e}"
+    )
+    console.say(
+        f"Written    {folder / 'model.jaxexport'}, {len(artifact) / 1e6:.1f} MB; model.json says "
+        "what goes in and comes out"
+    )
+
+
+def serialize(predictor: sections.Predictor) -> bytes:
+    """Returns the artifact: weights and function of an image float32[B, H, W, 3], any B, H and W."""
+
+    def predict(image):
+        return steps.predict_step(
+            predictor.variables, image, model=predictor.network.model, tta=predictor.tta
+        )
+
+    shape = (*jax.export.symbolic_shape("b, h, w"), 3)
+    exported = jax.export.export(jax.jit(predict), platforms=PLATFORMS)(
+        jax.ShapeDtypeStruct(shape, jnp.float32)
+    )
+    try:
+        return bytes(exported.serialize())
+    except ImportError:
+        raise InputError(
+            "exporting needs flatbuffers, which is not installed: pip install 'saltjax[export]', or "
+            "pip install flatbuffers"
+        ) from None
+
+
+def check(artifact: pathlib.Path, predictor: sections.Predictor) -> float:
+    """Returns the greatest difference to the run, of the artifact called by a process of its own.
+
+    On a batch of the size of training, and on one image of a size that the network's depth does not
+    divide.
+    """
+    size, odd = (
+        predictor.network.image_size,
+        models.coarsest_pixel(predictor.network.model) + 1,
+    )
+    rng = np.random.default_rng(0)
+    images = {
+        "tiles": rng.random((2, size, size, 3), np.float32),
+        "odd": rng.random((1, size + odd, size - odd // 2, 3), np.float32),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = (os.path.join(folder, name) for name in ("in.npz", "out.npz"))
+        np.savez(given, **images)
+        command = [sys.executable, "-P", "-c", CALL, str(artifact), given, found]
+        done = subprocess.run(
+            command, check=False, cwd=folder, capture_output=True, text=True
+        )
+        if done.returncode or done.stdout.strip() != "False":
+            raise RuntimeError(f"the artifact cannot be called: {done.stderr}")
+        with np.load(found) as probs:
+            return max(
+                float(np.abs(probs[name] - _of_the_run(image, predictor)).max())
+                for name, image in images.items()
+            )
+
+
+def _of_the_run(image: np.ndarray, predictor: sections.Predictor) -> np.ndarray:
+    return steps.predict_step(
+        predictor.variables, image, model=predictor.network.model, tta=predictor.tta
+    )
+
+
+def describe(network: trained.TrainedRun) -> dict[str, Any]:
+    """Returns what model.json says of the artifact."""
+    size, (height, width) = network.network.image_size, network.tile
+    return {
+        "run": network.workdir.absolute().name,
+        "call": "jax.export.deserialize(bytearray(open('model.jaxexport', 'rb').read())).call(image)",
+        "image": "float32[B, H, W, 3] in [0, 1], any B, H and W; grey sections have three equal channels",
+        "output": "float32[B, H, W], probabilities of salt",
+        "scale": (
+            f"the network was trained on tiles of {height} rows and {width} columns, brought to "
+            f"{size}×{size} pixels by resize={network.network.resize}; bring sections to that scale"
+        ),
+        "platforms": list(PLATFORMS),
+        "threshold": network.rule.threshold,
+        "min_area": network.rule.min_area,
+        "tta": network.config.eval.tta,
+        "parameters": models.count_parameters(network.variables["params"]),
+        "jax": jax.__version__,
+        "config": json.loads(json.dumps(network.config.to_dict())),
+    }
