@@ -45,7 +45,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "output",
         "",
-        "The folder to write to; evaluate: by default the run's.",
+        "The folder to write to; evaluate: by default the run's; export: or a file *.onnx.",
     )
     flags.DEFINE_float(
         "threshold",

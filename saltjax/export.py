@@ -1,6 +1,9 @@
-"""A finished run as a file that needs no model code: an artifact of `jax.export`, checked."""
+"""A finished run as a file that needs no model code, of `jax.export` or ONNX, checked."""
 
+import contextlib
+import io
 import json
+import logging
 import os
 import pathlib
 import subprocess
@@ -13,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from saltjax import console, devices, models, run, sections, steps, trained
-from saltjax.errors import InputError, writing
+from saltjax.errors import InputError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 # Of probabilities, between the artifact and the run.
@@ -31,40 +34,52 @@ print("saltjax" in sys.modules)
 
 
 def export(workdir: pathlib.Path, output: str) -> None:
-    """Writes <output>/model.jaxexport and model.json, and checks them against the run.
+    """Writes model.jaxexport, or an ONNX model, and model.json, and checks them against the run.
+
+    Args:
+      workdir: the run's folder.
+      output: a folder for model.jaxexport; or a file that ends with .onnx.
 
     Raises:
       InputError: for a mistake in run or output.
       RuntimeError: if the artifact does not give what the run gives.
     """
     if not output:
-        raise InputError("--mode=export needs --output, a folder")
+        raise InputError("--mode=export needs --output, a folder or a file *.onnx")
     devices.configure(trained.read_config(workdir).train)
     network = trained.load(workdir)
-    predictor = network.predictor()
-    artifact = serialize(predictor)
-    folder = pathlib.Path(output)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        # Under another name until it is checked.
-        part = folder / ".model.jaxexport.part"
+    predictor, path = network.predictor(), pathlib.Path(output)
+    description = describe(network)
+    if path.suffix == ".onnx":
+        size = network.network.image_size
+        description |= {
+            "call": f"onnxruntime.InferenceSession({path.name!r}).run(None, {{'image': image}})[0]",
+            "image": f"float32[B, {size}, {size}, 3] in [0, 1], any B; grey as three equal channels",
+            "output": f"float32[B, {size}, {size}], probabilities of salt",
+        }
+        target, artifact, compare = path, to_onnx(predictor), check_onnx
+        tolerance = 10 * TOLERANCE[network.config.train.dtype]
+    else:
+        target, artifact, compare = (
+            path / "model.jaxexport",
+            serialize(predictor),
+            check,
+        )
+        tolerance = TOLERANCE[network.config.train.dtype]
+    with run.written_aside(target) as part:
         part.write_bytes(artifact)
-    try:
-        difference = check(part, predictor)
-        if difference > TOLERANCE[network.config.train.dtype]:
+        difference = compare(part, predictor)
+        if difference > tolerance:
             raise RuntimeError(
                 f"the artifact's probabilities differ from the run's by {difference:.1e}"
             )
-        run.write_json(folder / "model.json", describe(network))
-        part.replace(folder / "model.jaxexport")
-    finally:
-        part.unlink(missing_ok=True)
+        run.write_json(target.with_name(f"{target.stem}.json"), description)
     console.say(
-        f"Checked    against the run, without its code: differs by {difference:.1e}"
+        f"Checked    without the model's code: differs by {difference:.1e} from the run"
     )
     console.say(
-        f"Written    {folder / 'model.jaxexport'}, {len(artifact) / 1e6:.1f} MB; model.json says "
-        "what goes in and comes out"
+        f"Written    {target}, {len(artifact) / 1e6:.1f} MB; {target.stem}.json says what goes in "
+        "and comes out"
     )
 
 
@@ -124,6 +139,50 @@ def _of_the_run(image: np.ndarray, predictor: sections.Predictor) -> np.ndarray:
     return steps.predict_step(
         predictor.variables, image, model=predictor.network.model, tta=predictor.tta
     )
+
+
+def to_onnx(predictor: sections.Predictor) -> bytes:
+    """Returns an ONNX model of images float32[B, S, S, 3], S the size of training, any B."""
+    try:
+        import jax2onnx
+    except ImportError:
+        raise InputError(
+            "ONNX needs jax2onnx and onnxruntime, which are not installed: pip install "
+            "'saltjax[onnx]', or pip install jax2onnx onnxruntime"
+        ) from None
+    size = predictor.network.image_size
+    shape = ("B", size, size, 3)
+    # What they tell is for their developers.
+    for name in ("jax2onnx", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            model = jax2onnx.to_onnx(
+                lambda image: _of_the_run(image, predictor),
+                [shape],
+                input_names=["image"],
+            )
+        except Exception as error:  # noqa: BLE001 - whatever a converter may raise
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            raise InputError(
+                f"jax2onnx cannot convert this network: {type(error).__name__}: {reason}; export to a "
+                "folder instead, without ONNX"
+            ) from None
+    return model.SerializeToString()
+
+
+def check_onnx(artifact: pathlib.Path, predictor: sections.Predictor) -> float:
+    """Returns the greatest difference of an ONNX model, run by onnxruntime, to the run."""
+    import onnxruntime
+
+    size = predictor.network.image_size
+    session = onnxruntime.InferenceSession(str(artifact))
+    differences = []
+    for batch in (1, 3):
+        image = np.random.default_rng(batch).random((batch, size, size, 3), np.float32)
+        (prob,) = session.run(None, {"image": image})
+        differences.append(float(np.abs(prob - _of_the_run(image, predictor)).max()))
+    return max(differences)
 
 
 def describe(network: trained.TrainedRun) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import csv
 import io
 import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -78,23 +78,14 @@ def predict(
         raise
 
 
-@contextlib.contextmanager
-def written_aside(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a path beside `path`, which becomes `path` at the end and goes if there is an error."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with writing(path):
-            yield part
-            part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def predict_array(path, folder, runs, predictors, rule) -> None:
     """Writes <name>_prob.npy, float32, and <name>_mask.npy, uint8, of the input's shape."""
     source, settings = arrays.read(path), runs[0].config.predict
     prob_path, mask_path = (folder / f"{path.stem}_{n}.npy" for n in ("prob", "mask"))
-    with written_aside(prob_path) as prob_part, written_aside(mask_path) as mask_part:
+    with (
+        run.written_aside(prob_path) as prob_part,
+        run.written_aside(mask_path) as mask_part,
+    ):
         sink = arrays.create(prob_part, source.shape, "float32")
         volumes.mark(source, sink, predictors, settings.normalize, settings.direction)
         marked = arrays.create(mask_part, source.shape, "uint8")
@@ -112,7 +103,7 @@ def predict_segy(path, folder, runs, predictors) -> None:
     """Writes <name>_prob.sgy, every header and trace position as in the input."""
     source, settings = segy.SegyTraces(path), runs[0].config.predict
     new = folder / f"{path.stem}_prob{path.suffix}"
-    with contextlib.closing(source), written_aside(new) as part:
+    with contextlib.closing(source), run.written_aside(new) as part:
         layout = segy.copy_headers(path, part)
         with contextlib.closing(segy.SegyTraces(part, "r+")) as sink:
             lines = len(source.lines(settings.direction.replace("both", "inline")))

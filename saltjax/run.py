@@ -267,6 +267,20 @@ def read_json(path: pathlib.Path) -> dict:
     return value
 
 
+@contextlib.contextmanager
+def written_aside(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a path beside `path`, which becomes `path` at the end and goes if there is an error."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file beside and renames it, so that `path` is never half written."""
     new = path.with_name(path.name + ".new")

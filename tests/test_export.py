@@ -1,0 +1,109 @@
+"""What is exported, called without saltjax."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import saltjax
+from saltjax import export, run, sections
+from saltjax.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def plain(runs):
+    return runs[0] / "plain"
+
+
+def test_the_artifact_gives_what_the_run_gives(plain, tmp_path, capsys):
+    export.export(plain, str(tmp_path / "out"))
+    printed = capsys.readouterr().out
+    assert "Checked" in printed
+    description = json.loads((tmp_path / "out/model.json").read_text())
+    network = saltjax.load(plain)
+    assert description["threshold"] == network.threshold
+    assert description["platforms"] == ["cpu", "cuda", "tpu"]
+    assert "101 rows and 101 columns" in description["scale"]
+    # As model.json says, in a process that never sees saltjax.
+    code = (
+        "import jax, numpy as np, sys; image = np.load('image.npy');"
+        f"np.save('prob.npy', {description['call']}); assert 'saltjax' not in sys.modules"
+    )
+    grey = np.random.default_rng(5).random((3, 21, 34, 1), np.float32)
+    np.save(tmp_path / "out/image.npy", np.repeat(grey, 3, axis=3))
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, check=True, cwd=tmp_path / "out")
+    found = np.load(tmp_path / "out/prob.npy")
+    # At the network's own scale: tiles as large as it sees them.
+    same_scale = sections.Predictor(
+        network.network, network.variables, (16, 16), 16 * 16 * 8, tta=False
+    )
+    expected = list(sections.predict_sections(grey, same_scale))
+    assert found.shape == (3, 21, 34)
+    # Windows, for this network with group norm, differ at both edges; the tile does not.
+    assert network.config.model.norm == "group"
+    tile = np.random.default_rng(6).random((1, 16, 16, 1), np.float32)
+    (expected,) = sections.predict_sections(tile, same_scale)
+    artifact = (tmp_path / "out/model.jaxexport").read_bytes()
+    import jax
+
+    found = jax.export.deserialize(bytearray(artifact)).call(np.repeat(tile, 3, axis=3))
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+
+
+def test_an_artifact_that_differs_is_not_written(plain, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "check", lambda artifact, predictor: 2e-5)
+    with pytest.raises(RuntimeError, match="differ from the run's by 2.0e-05"):
+        export.export(plain, str(tmp_path / "out"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_check_notices_other_weights(plain, tmp_path):
+    predictor = saltjax.load(plain).predictor()
+    (tmp_path / "a").write_bytes(export.serialize(predictor))
+    assert export.check(tmp_path / "a", predictor) <= 1e-5
+    predictor.variables["params"]["head"]["bias"] = np.ones(1, np.float32)
+    assert export.check(tmp_path / "a", predictor) > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("module", "output", "message"),
+    [
+        ("flatbuffers", "out", r"saltjax\[export\]"),
+        ("jax2onnx", "a.onnx", r"saltjax\[onnx\]"),
+    ],
+)
+def test_a_missing_library_is_told(
+    plain, tmp_path, monkeypatch, module, output, message
+):
+    for name in [
+        n for n in sys.modules if n.startswith("jax._src.export.serialization")
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=message):
+        export.export(plain, str(tmp_path / output))
+
+
+def test_mistakes_are_told(plain, tmp_path):
+    with pytest.raises(InputError, match="needs --output"):
+        export.export(plain, "")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        export.export(plain, str(tmp_path / "file"))
+
+
+def test_onnx_gives_what_the_run_gives(plain, tmp_path):
+    pytest.importorskip("jax2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    export.export(plain, str(tmp_path / "model.onnx"))
+    network = saltjax.load(plain)
+    description = run.read_json(tmp_path / "model.json")
+    assert "float32[B, 16, 16, 3]" in description["image"]
+    image = np.random.default_rng(7).random((2, 16, 16, 3), np.float32)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    (prob,) = session.run(None, {"image": image})
+    expected = network.network.model.apply(network.variables, image)[..., 0]
+    np.testing.assert_allclose(prob, 1 / (1 + np.exp(-expected)), atol=1e-4)
