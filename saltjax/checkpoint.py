@@ -138,6 +138,11 @@ def _read(path: pathlib.Path, like: Any) -> tuple[Any, dict]:
             # Whole, as its manifest says, but with other leaves than those of `like`.
             reason = str(error).strip().splitlines()[0]
             raise DamagedError(f"it is of another model or kind: {reason}") from None
+    for there, here in zip(*map(jax.tree.leaves, (restored["state"], like))):
+        if np.shape(there) != np.shape(here):
+            raise DamagedError(
+                f"it is of another model: {np.shape(there)} where {np.shape(here)} is expected"
+            )
     _compare(checksums(restored["state"]), restored["meta"]["checksums"])
     return restored["state"], restored["meta"]["meta"]
 

@@ -70,7 +70,7 @@ def compare(folder: pathlib.Path) -> None:
         averages = {
             f"{row['runs']}, mean of {row['folds']} folds": row for row in means
         }
-        plots.comparison(results, averages).savefig(folder / "compare.png")
+        plots.save(plots.comparison(results, averages), folder / "compare.png")
     console.say(f"Written    {folder}: {', '.join(files)}, compare.png")
 
 
@@ -107,14 +107,15 @@ def average_folds(runs: dict[str, dict]) -> list[dict]:
 
 
 def common_name(names: list[str]) -> str:
-    """Returns what the names share, with a * for the rest.
+    """Returns what the names share, with a * for the rest; all of them if they share nothing.
 
     >>> common_name(["unet-data.fold=0-data.folds=5", "unet-data.fold=13-data.folds=5"])
     'unet-data.fold=*-data.folds=5'
     """
     start = os.path.commonprefix(names)
     ends = [name[len(start) :][::-1] for name in names]
-    return f"{start}*{os.path.commonprefix(ends)[::-1]}"
+    shared = f"{start}*{os.path.commonprefix(ends)[::-1]}"
+    return ", ".join(names) if shared == "*" else shared
 
 
 def _written_mean(row: dict) -> dict[str, str]:

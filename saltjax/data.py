@@ -150,9 +150,7 @@ def _match_ids(
             ) from None
         found.append({p.stem for p in paths if p.suffix == ".png"})
         problems += [(p, "not named *.png") for p in paths if p.suffix != ".png"]
-        problems += [
-            (p, "its name is not UTF-8") for p in paths if not _is_utf8(p.name)
-        ]
+        problems += [(p, "its name is not UTF-8") for p in paths if not is_utf8(p.name)]
     images, masks = found
     problems += [
         (root / "images" / f"{i}.png", "has no mask of that name")
@@ -170,7 +168,7 @@ def _match_ids(
     return sorted(images & masks), problems
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
     """Returns whether a file's name can be written into JSON and figures."""
     return name.encode(errors="replace").decode() == name
 

@@ -36,8 +36,8 @@ def writing(path: pathlib.Path) -> Iterator[None]:
     else:
         return
     raise InputError(
-        f"cannot write {path}: {reason} ({_free_space(path)}); mend that or choose another "
-        "--workdir. What was saved before stays, and the same command goes on from there"
+        f"cannot write {path}: {reason} ({_free_space(path)}); mend that, or choose another folder. "
+        "What was saved before stays"
     )
 
 

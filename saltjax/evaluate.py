@@ -14,12 +14,15 @@ from saltjax import (
     report,
     run,
     scoring,
+    signals,
     trained,
 )
-from saltjax.errors import writing
+from saltjax.errors import InputError, writing
 
 
-def evaluate(workdir: pathlib.Path, directory: str, output: str, tta: bool | None):
+def evaluate(
+    workdir: pathlib.Path, directory: str, output: str, tta: bool | None
+) -> None:
     """Scores a run's best checkpoint, prints and draws the scores and writes evaluation.json.
 
     Args:
@@ -31,13 +34,27 @@ def evaluate(workdir: pathlib.Path, directory: str, output: str, tta: bool | Non
     Raises:
       InputError: for a mistake in run, data or folder.
     """
+    try:
+        with signals.Pause(0):
+            _evaluate(workdir, directory, output, tta)
+    except signals.Stopped as stopped:
+        stopped.advice = "without an evaluation.json nothing is whole; begin anew"
+        raise
+
+
+def _evaluate(workdir, directory, output, tta) -> None:
     # Read twice: how the CPU is divided must be set before JAX is used to read the weights.
     config = trained.read_config(workdir)
     devices.configure(config.train)
     network = trained.load(workdir)
     tta = config.eval.tta if tta is None else tta
     tiles, indices, facts = read_tiles(network, directory)
-    console.say(f"Source     {tiles.description}: {len(indices)} tiles of {workdir}")
+    source = tiles.description
+    if facts["trained_on"]:
+        source += f", {facts['trained_on']} trained on"
+    averaged = ", averaged with their mirror images" if tta else ""
+    console.say(f"Run        {workdir}, best epoch {network.result['best_epoch']}")
+    console.say(f"Source     {source}: {len(indices)} tiles{averaged}")
     mesh = devices.data_mesh()
     feed = pipeline.create(tiles, mesh, config.train.batch_size, resident=False)
     outputs = scoring.predict_tiles(
@@ -60,10 +77,13 @@ def evaluate(workdir: pathlib.Path, directory: str, output: str, tta: bool | Non
     }
     folder = pathlib.Path(output or workdir)
     figures = folder / "evaluation"
-    with writing(figures):
+    curves = {"these tiles": test.curve}
+    with writing(folder):
         figures.mkdir(parents=True, exist_ok=True)
+        # The figures belong to it: it goes before they change, and comes when they have.
+        (folder / "evaluation.json").unlink(missing_ok=True)
         report.draw_scores(
-            {"test": test.curve}, test, network.rule, tiles, config.seed, figures
+            curves, test, network.rule, tiles, source, config.seed, figures
         )
     run.write_json(folder / "evaluation.json", evaluation)
     report.show_scores(evaluation)
@@ -83,8 +103,12 @@ def read_tiles(
         tiles = data.read_folder(directory)
         explore.check_shape(tiles.images.shape[1:3], network.config.data)
         indices = np.arange(len(tiles))
-        splits = run.read_json(network.workdir / "data.json")["splits"]
-        seen = len({*splits["train"], *splits["val"]} & set(tiles.ids))
+        path = network.workdir / "data.json"
+        try:
+            splits = run.read_json(path)["splits"]
+            seen = len({*splits["train"], *splits["val"]} & set(tiles.ids))
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: damaged ({error!r})") from None
         if seen:
             console.say(
                 f"{seen} of these {len(tiles)} tiles have the names of tiles that the run was "

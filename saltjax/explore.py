@@ -96,8 +96,8 @@ def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:
     coverage = plots.coverage(data.salt_coverage(tiles.labels), source)
     with writing(plots_dir):
         plots_dir.mkdir(parents=True, exist_ok=True)
-        examples.savefig(plots_dir / "examples.png")
-        coverage.savefig(plots_dir / "coverage.png")
+        plots.save(examples, plots_dir / "examples.png")
+        plots.save(coverage, plots_dir / "coverage.png")
 
 
 def split_text(settings: ConfigDict, split: dict[str, np.ndarray]) -> str:

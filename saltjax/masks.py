@@ -61,8 +61,8 @@ def choose_rule(
 ) -> tuple[Rule, dict[str, Any]]:
     """Returns the rule that does best on the validation tiles, and the `threshold` of result.json.
 
-    The threshold comes first, without a least area; then the area, of 0 and powers of two up to a
-    quarter of a tile, the least of equals.
+    The threshold comes first, with the score that it has without a least area; then the area, of 0
+    and powers of two up to a quarter of a tile, the least of equals.
 
     Args:
       curve: `metrics.precision_recall` of the validation pixels at the network's resolution.

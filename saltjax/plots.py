@@ -3,6 +3,7 @@
 Colours are Okabe & Ito's, which colour-blind readers can tell apart.
 """
 
+import pathlib
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,13 @@ def _figure(width: float, height: float, source: str) -> "Figure":
     # Names of folders and tiles are no formulas, whatever dollars they hold.
     figure.supxlabel(f"Data: {source}", parse_math=False, **style)
     return figure
+
+
+def save(figure: "Figure", path: pathlib.Path) -> None:
+    """Writes a PNG beside and renames it, so that `path` is never half a picture."""
+    new = path.with_name(path.name + ".new")
+    figure.savefig(new, format="png")
+    new.replace(path)
 
 
 def _tidy(axes) -> None:
@@ -119,7 +127,7 @@ def precision_recall(
         label=f"salt everywhere, {name}: precision {last['salt_share']:.2f}",
     )
     axes.set(xlabel="Recall", ylabel="Precision", xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.27))
+    axes.legend(framealpha=0.8, edgecolor="none", fontsize=8, loc="best")
     _tidy(axes)
     return figure
 
@@ -156,7 +164,10 @@ def thresholds(rows: list[dict], chosen: dict, curve: dict, source: str) -> "Fig
             chosen["value"], color=BLACK, linestyle=":", linewidth=1, label=label
         )
         _tidy(axes)
-    accuracy.legend(fontsize=8, framealpha=1, edgecolor="none")
+    handles, labels = accuracy.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", frameon=False, fontsize=8
+    )
     return figure
 
 
@@ -319,6 +330,7 @@ def reliability(calibration: dict, source: str) -> "Figure":
         color=BLUE,
         marker="o",
         markersize=5,
+        clip_on=False,
         label=f"pixels, in ten bins; expected calibration error {calibration['ece']:.3f}",
     )
     share.set(ylabel="Share of them that is salt", xlim=(0, 1), ylim=(0, 1))
@@ -328,6 +340,7 @@ def reliability(calibration: dict, source: str) -> "Figure":
         style = {"align": "edge", "color": BLUE, "edgecolor": "white"}
         number.bar(row["low"], row["pixels"], width, **style)
     number.set(xlabel="Predicted probability of salt", ylabel="Pixels", yscale="log")
+    number.set_ylim(bottom=1)
     for axes in (share, number):
         _tidy(axes)
     return figure

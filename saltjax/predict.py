@@ -53,6 +53,8 @@ def predict(
     if not source or not output:
         raise InputError(f"--mode=predict needs --input and --output; {EXPECTED}")
     path, folder = pathlib.Path(source), pathlib.Path(output)
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f"--threshold={threshold}; expected a probability, 0 to 1")
     if not path.exists():
         raise InputError(f"--input={path}: there is no such file or folder; {EXPECTED}")
     devices.configure(trained.read_config(workdirs[0]).train)
@@ -63,17 +65,18 @@ def predict(
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with signals.Pause(0):
-            if path.suffix == ".npy":
+            suffix = path.suffix.lower()
+            if suffix == ".npy":
                 predict_array(path, folder, runs, predictors, rule)
-            elif path.suffix in SEGY_SUFFIXES:
+            elif suffix in SEGY_SUFFIXES:
                 predict_segy(path, folder, runs, predictors)
-            elif path.is_dir() or path.suffix == ".png":
+            elif path.is_dir() or suffix == ".png":
                 predict_images(path, folder, predictors, rule)
             else:
                 raise InputError(f"--input={path}: {EXPECTED}")
     except signals.Stopped as stopped:
         stopped.advice = (
-            f"what is whole in {folder} is whole; the same command begins anew"
+            f"nothing in {folder} is half written; the same command begins anew"
         )
         raise
 
@@ -124,6 +127,7 @@ def predict_segy(path, folder, runs, predictors) -> None:
 
 def predict_images(path, folder, predictors, rule) -> None:
     """Writes probs/<id>.png, masks/<id>.png and, when all are done, submission.csv."""
+    refuse_clash(path, folder)
     paths = find_images(path)
     _, problems = data.read_files(paths, _check_image, "Checking")
     if problems:
@@ -153,6 +157,17 @@ def predict_images(path, folder, predictors, rule) -> None:
     console.say(f"Written    {folder}: probs, masks, submission.csv")
 
 
+def refuse_clash(source: pathlib.Path, folder: pathlib.Path) -> None:
+    """Raises InputError if what is written could take the place of tiles or their masks."""
+    source, folder = source.resolve(), folder.resolve()
+    inside = source.is_dir() and (source in folder.parents or folder in source.parents)
+    if inside or source == folder or (folder / "images").exists():
+        raise InputError(
+            f"--output={folder}: images lie there or beside it, and masks/ would take the place of "
+            "their masks; choose a folder of its own"
+        )
+
+
 def find_images(source: pathlib.Path) -> list[pathlib.Path]:
     """Returns the PNG, or the sorted PNGs of a folder or of its folder `images`."""
     if source.is_file():
@@ -165,13 +180,19 @@ def find_images(source: pathlib.Path) -> list[pathlib.Path]:
         raise InputError(
             f"--input={source}: cannot list {folder} ({error.strerror})"
         ) from None
-    found = [p for p in paths if p.suffix == ".png"]
+    found = [p for p in paths if p.suffix.lower() == ".png"]
+    if found and len(found) < len(paths):
+        console.say(
+            f"{len(paths) - len(found)} files in {folder} are no *.png: left out"
+        )
     if not found:
         raise InputError(f"--input={source}: no *.png in {folder}; {EXPECTED}")
     return found
 
 
 def _check_image(path: pathlib.Path) -> None:
+    if not data.is_utf8(path.name):
+        raise ValueError("its name is not UTF-8")
     png.read_image(path)
 
 

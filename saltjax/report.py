@@ -12,7 +12,7 @@ def draw_training(
     history: list[dict], best_epoch: int, source: str, folder: pathlib.Path
 ) -> None:
     """Draws curves.png for the rows of metrics.csv."""
-    plots.curves(history, best_epoch, source).savefig(folder / "curves.png")
+    plots.save(plots.curves(history, best_epoch, source), folder / "curves.png")
 
 
 def draw_thresholds(
@@ -20,7 +20,7 @@ def draw_thresholds(
 ) -> None:
     """Draws thresholds.png; `curve` is the `metrics.precision_recall` of the validation pixels."""
     figure = plots.thresholds(scores["thresholds"], scores["threshold"], curve, source)
-    figure.savefig(folder / "thresholds.png")
+    plots.save(figure, folder / "thresholds.png")
 
 
 def draw_scores(
@@ -28,14 +28,15 @@ def draw_scores(
     test: scoring.Test,
     rule: masks.Rule,
     tiles: data.Tiles,
+    source: str,
     seed: int,
     folder: pathlib.Path,
 ) -> None:
     """Draws the scores of a test: curves, classes of coverage, calibration, examples, worst tiles.
 
-    `curves` are the `metrics.precision_recall` to be drawn, by the name of the tiles.
+    `curves` are the `metrics.precision_recall` to be drawn, by the name of the tiles; `source` is
+    what the data are.
     """
-    source = tiles.description
     figures = {
         "precision_recall": plots.precision_recall(curves, rule.threshold, source),
         "by_coverage": plots.by_coverage(test.scores["by_coverage"], source),
@@ -46,12 +47,12 @@ def draw_scores(
         (
             "predictions",
             pick_examples(test.counts, seed),
-            f"Evenly spaced ranks by IoU of {len(test.counts)} test tiles, mean IoU {mean:.2f}",
+            f"Evenly spaced ranks by IoU of {len(test.counts)} tiles, mean IoU {mean:.2f}",
         ),
         (
             "worst",
             pick_worst(test.counts),
-            f"Least IoU of {len(test.counts)} test tiles, of equals those with most wrong pixels",
+            f"Least IoU of {len(test.counts)} tiles, of equals those with most wrong pixels",
         ),
     ):
         indices = test.outputs.indices[rows]
@@ -70,7 +71,7 @@ def draw_scores(
             source,
         )
     for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png")
+        plots.save(figure, folder / f"{name}.png")
 
 
 def pick_examples(counts: np.ndarray, seed: int) -> np.ndarray:
@@ -119,7 +120,7 @@ def show_scores(result: dict) -> None:
     """Prints the scores that result.json and evaluation.json hold."""
     test, native, chosen = result["test"], result["test_native"], result["threshold"]
     console.say(
-        f"Test       loss {test['loss']:.4f}  average precision {test['average_precision']:.4f}"
+        f"Test       at the network's resolution: loss {test['loss']:.4f}  average precision {test['average_precision']:.4f}"
     )
     console.say(
         f"           at 0.5: accuracy {test['accuracy']:.4f} (no salt anywhere: "

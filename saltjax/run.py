@@ -29,17 +29,27 @@ METRICS = (
     "seconds",
 )
 MAX_NAME_BYTES = 200
-# A run may go on with others of these: they change nothing, or only rounding.
+# A run may go on with others of these: they change nothing but rounding and, of "eval.", the test.
 FREE_SETTINGS = (
     "train.cpu_devices",
     "train.compile_cache",
     "checkpoint.every_minutes",
     "predict.normalize",
     "predict.direction",
+    "eval.threshold_metric",
+    "eval.min_area",
+    "eval.tta",
 )
 # config.json comes last: what is deleted without it would be taken for no run.
-RUN_FILES = ("env.json", "data.json", "metrics.csv", "result.json", "config.json")
-RUN_FOLDERS = ("checkpoints", "plots")
+RUN_FILES = (
+    "env.json",
+    "data.json",
+    "metrics.csv",
+    "result.json",
+    "evaluation.json",
+    "config.json",
+)
+RUN_FOLDERS = ("checkpoints", "plots", "evaluation")
 PACKAGES = (
     "saltjax",
     "jax",
@@ -197,6 +207,12 @@ def check_config(workdir: pathlib.Path, config: dict) -> None:
         )
 
 
+def tests_otherwise(workdir: pathlib.Path, config: dict) -> bool:
+    """Returns whether the folder's run was tested with other settings of "eval."."""
+    path = workdir / "config.json"
+    return path.exists() and read_json(path).get("eval") != config["eval"]
+
+
 def check_data(workdir: pathlib.Path, facts: dict) -> None:
     """Raises InputError if the folder's run began with other tiles than those of `facts`."""
     path = workdir / "data.json"
@@ -258,11 +274,11 @@ def read_json(path: pathlib.Path) -> dict:
         ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: damaged ({error}); start anew with --overwrite"
+            f"{path}: damaged ({error}); mend it, or train anew with --overwrite"
         ) from None
     if not isinstance(value, dict):
         raise InputError(
-            f"{path}: damaged (no JSON object); start anew with --overwrite"
+            f"{path}: damaged (no JSON object); mend it, or train anew with --overwrite"
         )
     return value
 

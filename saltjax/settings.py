@@ -33,6 +33,9 @@ RANGES = {
     "plateau.patience": (0, 1_000_000, True),
     "early_stopping.patience": (1, 1_000_000, True),
 }
+# Of RANGES, those that need not be whole.
+REAL = ("model.dropout", "optim.weight_decay", "checkpoint.every_minutes")
+SWITCHES = ("model.skip", "eval.tta")
 POSITIVE = {"optim.learning_rate": 1000.0, "plateau.factor": 1.0}
 UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
 
@@ -46,6 +49,12 @@ def check(config: ConfigDict) -> None:
             problems.append(
                 f"config.{key}={flat[key]!r}; expected one of {', '.join(choices)}"
             )
+    for key in SWITCHES:
+        if type(flat[key]) is not bool:
+            problems.append(f"config.{key}={flat[key]!r}; expected True or False")
+    for key in RANGES.keys() - set(REAL):
+        if type(flat[key]) is not int:
+            raise InputError(f"config.{key}={flat[key]!r}; expected a whole number")
     for key, (low, high, closed) in RANGES.items():
         if not (low <= flat[key] <= high) or (flat[key] == high and not closed):
             bound = f"at most {high}" if closed else f"less than {high}"
@@ -58,7 +67,7 @@ def check(config: ConfigDict) -> None:
                 f"config.{key}={flat[key]}; expected more than 0 and at most {high}"
             )
     problems += _check_split(config.data) + _check_model(config.model)
-    area = config.eval.min_area
+    area = str(config.eval.min_area)
     if area != "auto" and not (area.isascii() and area.isdecimal() and len(area) < 10):
         problems.append(
             f"config.eval.min_area={area!r}; expected auto, or a number of pixels"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from saltjax import data
+from saltjax import console, data
 from saltjax.errors import InputError
 
 
@@ -88,6 +88,8 @@ def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
         lists none of the tiles.
     """
     try:
+        if not path.is_file():  # to open a pipe would wait for ever
+            raise FileNotFoundError(0, "there is no such file")
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except (OSError, ValueError, csv.Error) as error:
@@ -95,12 +97,13 @@ def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
         raise InputError(
             f"config.data.groups={path}: cannot read it: {reason}"
         ) from None
+    rows = [[cell.strip() for cell in row] for row in rows]
     header = rows[0] if rows else []
     column = "group" if "group" in header else "mosaic_id"
-    if "id" not in header or column not in header:
+    if header.count("id") != 1 or header.count(column) != 1:
         raise InputError(
             f"config.data.groups={path}: its first line is {','.join(header)!r}; expected the "
-            "columns id and group, or id and mosaic_id"
+            "columns id and group, or id and mosaic_id, each once"
         )
     listed = {}
     for line, row in enumerate(rows[1:], start=2):
@@ -119,9 +122,14 @@ def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
             )
     if listed.keys().isdisjoint(ids):
         raise InputError(
-            f"config.data.groups={path} lists none of the {len(ids)} tiles; its ids are as "
-            f"{next(iter(listed), 'none')!r}, those of the tiles as {ids[0]!r}"
+            f"config.data.groups={path} lists none of the {len(ids)} tiles; it lists "
+            f"{next(iter(listed), '')!r}, the tiles are called as {ids[0]!r}"
         )
+    known = [listed[i] for i in ids if i in listed]
+    console.say(
+        f"Groups     {len(known)} of {len(ids)} tiles in {len(set(known))} groups of {path.name}, "
+        f"{len(ids) - len(known)} in none"
+    )
     names = [("group", listed[i]) if i in listed else ("alone", i) for i in ids]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names])

@@ -58,6 +58,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
     with run.lock(workdir), signals.Pause(config.checkpoint.every_minutes) as pause:
         if not overwrite:
             run.check_config(workdir, config.to_dict())
+            if run.tests_otherwise(workdir, config.to_dict()):
+                (workdir / "result.json").unlink(missing_ok=True)
         if (workdir / "result.json").exists() and not overwrite:
             run.write_json(workdir / "config.json", config.to_dict())
             console.say(f"{workdir} is complete.")
@@ -274,7 +276,9 @@ def finish(setup: Setup, state: steps.TrainState, progress: journal.Progress) ->
         )
         report.draw_thresholds(test.scores, val_curve, tiles.description, plots_dir)
         curves = {"validation": val_curve, "test": test.curve}
-        report.draw_scores(curves, test, rule, tiles, config.seed, plots_dir)
+        report.draw_scores(
+            curves, test, rule, tiles, tiles.description, config.seed, plots_dir
+        )
     run.write_json(setup.workdir / "result.json", result)
     report.show(result)
     console.say(f"Figures    {plots_dir}")

@@ -103,8 +103,13 @@ def load(workdir: str | os.PathLike) -> TrainedRun:
         raise InputError(f"{workdir} holds no finished run: train it to its end first")
     result = run.read_json(workdir / "result.json")
     try:
-        rule = masks.Rule(float(result["threshold"]["value"]), int(result["min_area"]))
-    except (KeyError, TypeError, ValueError) as error:
+        chosen, area = result["threshold"], result["min_area"]
+        rule = masks.Rule(float(chosen["value"]), int(area))
+        if not (0 <= rule.threshold <= 1 and rule.min_area == area >= 0):
+            raise ValueError(f"threshold {rule.threshold}, min_area {area}")
+        if chosen["metric"] not in settings.CHOICES["eval.threshold_metric"]:
+            raise ValueError(f"metric {chosen['metric']}")
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(
             f"{workdir / 'result.json'}: damaged ({error!r}); delete it, and the command that "
             "trained the run tests it again"
@@ -143,7 +148,12 @@ def read_config(workdir: pathlib.Path) -> ConfigDict:
     try:
         config = ConfigDict(_with_tuples(tree))
         settings.check(config)
-    except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
+        create_network(config)
+    except KeyError as error:
+        raise InputError(
+            f"{path} is damaged, or of another version: it lacks {error}"
+        ) from None
+    except (InputError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged, or of another version: {error}") from None
     return config
 

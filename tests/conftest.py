@@ -6,8 +6,9 @@ import random
 import tempfile
 
 # Tests compile the same small programs again and again, here and in the processes they start.
-_cache = tempfile.TemporaryDirectory(prefix="saltjax_test_cache_")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="saltjax_test_cache_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PLATFORMS"] = "cpu"
 

@@ -7,6 +7,10 @@ import pytest
 from saltjax import compare
 
 
+def test_names_that_share_nothing_are_all_given():
+    assert compare.common_name(["1", "2", "3"]) == "1, 2, 3"
+
+
 def test_settings_that_differ_or_are_lacking():
     configs = {
         "a": {"seed": 0, "model": {"skip": True, "norm": "none"}},

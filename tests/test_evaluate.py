@@ -11,7 +11,7 @@ import reference
 import sklearn.metrics
 from conftest import write_tiles
 from PIL import Image
-from program import assert_refused, launch
+from program import TINY, assert_refused, launch
 
 from saltjax import evaluate, predict, synthetic
 from saltjax.errors import InputError
@@ -119,6 +119,18 @@ def test_tiles_of_another_size_are_scored_at_theirs(run, tmp_path):
         ("config.json", '{"model": 3}', "config.json is damaged"),
         ("result.json", None, "holds no finished run"),
         ("result.json", '{"threshold": 0.5}', "result.json: damaged"),
+        ("result.json", {"min_area": float("inf")}, "result.json: damaged"),
+        ("result.json", {"min_area": -7}, "damaged .*min_area -7"),
+        ("result.json", {"threshold": {"value": 5, "metric": "f1"}}, "threshold 5.0"),
+        ("result.json", {"threshold": {"value": 0.5, "metric": "x"}}, "metric x"),
+        ("config.json", {"eval": {}}, "it lacks 'eval.threshold_metric'"),
+        (
+            "config.json",
+            {"train": {"batch_size": 8.5}},
+            "expected a whole number|lacks",
+        ),
+        ("config.json", {"model": {"name": "unet"}}, "config.json is damaged"),
+        ("data.json", None, "data.json: cannot read"),
         ("result.json", "{", "result.json: damaged"),
         (
             "checkpoints/best/sha256.json",
@@ -135,11 +147,41 @@ def test_tiles_of_another_size_are_scored_at_theirs(run, tmp_path):
 def test_a_run_that_cannot_be_used_is_told(run, name, content, message):
     if content is None:
         (run / name).unlink()
+    elif isinstance(content, dict):
+        (run / name).write_text(json.dumps(read(run / name) | content))
     else:
         (run / name).write_text(content)
     with pytest.raises(InputError, match=message):
         evaluate.evaluate(run, "", "", None)
     assert not (run / "evaluation.json").exists()
+
+
+def test_weights_of_other_widths_are_told(run):
+    config = read(run / "config.json")
+    config["model"]["features"] = [4, 16]
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="no good checkpoint is left"):
+        evaluate.evaluate(run, "", "", None)
+
+
+def test_a_finished_run_is_tested_anew_by_another_rule(run):
+    before = read(run / "result.json")
+    best = (run / "checkpoints/best/sha256.json").read_text()
+    options = ("--config=configs/quickstart.py", f"--workdir={run}", *TINY)
+    rule = ("--config.eval.threshold_metric=iou", "--config.eval.min_area=30")
+    done = launch(*options, *rule)
+    assert done.returncode == 0, done.stderr
+    after = read(run / "result.json")
+    assert (after["threshold"]["metric"], after["min_area"]) == ("iou", 30)
+    assert after["test"]["loss"] == before["test"]["loss"]
+    assert (run / "checkpoints/best/sha256.json").read_text() == best
+    assert read(run / "config.json")["eval"]["min_area"] == "30"
+    evaluate.evaluate(run, "", "", None)
+    done = launch(*options, *rule, "--overwrite", "--config.train.epochs=1")
+    assert done.returncode == 0, done.stderr
+    # What was said of the run before is gone with it.
+    assert not (run / "evaluation.json").exists()
+    assert not (run / "evaluation").exists()
 
 
 @pytest.mark.parametrize(
@@ -151,6 +193,16 @@ def test_a_run_that_cannot_be_used_is_told(run, name, content, message):
         (("--mode=evaluate", "--workdir=x", "--threshold=1"), ["takes no --threshold"]),
         (("--mode=predict", "--workdir=x"), ["needs --input"]),
         (("--mode=predict", "--workdir=x", "--threshold=2"), ["threshold"]),
+        (
+            (
+                "--mode=predict",
+                "--workdir=x",
+                "--threshold=nan",
+                "--input=x",
+                "--output=y",
+            ),
+            ["--threshold=nan; expected a probability"],
+        ),
         (("--config=configs/unet.py", "--tta"), ["--mode=train takes no --tta"]),
     ],
 )

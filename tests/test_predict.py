@@ -91,6 +91,7 @@ def test_images_of_any_size_keep_theirs(plain, tmp_path):
         Image.fromarray(grey).save(folder / f"{name}.png")
     (folder / ".hidden").write_text("")
     (folder / "notes.txt").write_text("")
+    Image.new("L", (9, 9)).save(folder / "UP.PNG")
     run_predict(plain, folder, tmp_path / "out")
     for name, shape in shapes.items():
         for kind, dtype in (("probs", np.uint16), ("masks", np.uint8)):
@@ -98,7 +99,13 @@ def test_images_of_any_size_keep_theirs(plain, tmp_path):
             assert found.shape == shape
             assert found.dtype == dtype
     lines = (tmp_path / "out/submission.csv").read_text(encoding="utf-8").splitlines()
-    assert [line.split(",")[0] for line in lines] == ["id", "a b", "wide", "é$x$"]
+    assert [line.split(",")[0] for line in lines] == [
+        "id",
+        "UP",
+        "a b",
+        "wide",
+        "é$x$",
+    ]
     run_predict(plain, folder / "wide.png", tmp_path / "one")
     one, all_of_them = (
         np.asarray(Image.open(tmp_path / f"{name}/probs/wide.png"), int)
@@ -167,7 +174,7 @@ def test_an_interrupted_prediction_leaves_nothing_that_looks_whole(plain, tmp_pa
     ("make", "message"),
     [
         (lambda p: p / "nowhere", "there is no such file"),
-        (lambda p: p, r"no \*\.png in"),
+        (lambda p: p / "empty", r"no \*\.png in"),
         (lambda p: p / "a.txt", "expected a .png, a folder of them, a .npy"),
         (lambda p: p / "a.png", "1 bad file"),
         (lambda p: p / "a.npy", "cannot read it as .npy"),
@@ -175,6 +182,7 @@ def test_an_interrupted_prediction_leaves_nothing_that_looks_whole(plain, tmp_pa
     ],
 )
 def test_an_input_that_is_none_is_told(plain, tmp_path, make, message):
+    (tmp_path / "empty").mkdir()
     for name in ("a.txt", "a.npy", "a.sgy"):
         (tmp_path / name).write_bytes(b"garbage")
     source = make(tmp_path)
@@ -182,6 +190,25 @@ def test_an_input_that_is_none_is_told(plain, tmp_path, make, message):
         source.write_bytes(b"garbage")
     with pytest.raises(InputError, match=message):
         run_predict(plain, source, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("tiles", "tiles"),
+        ("tiles/images", "tiles"),
+        ("flat", "flat/out"),
+        ("flat", "tiles"),
+    ],
+)
+def test_masks_of_tiles_are_never_overwritten(plain, tmp_path, source, output):
+    for folder in ("tiles/images", "tiles/masks", "flat"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("L", (9, 9), 255).save(tmp_path / folder / "a.png")
+    before = (tmp_path / "tiles/masks/a.png").read_bytes()
+    with pytest.raises(InputError, match="choose a folder of its own"):
+        run_predict(plain, tmp_path / source, tmp_path / output)
+    assert (tmp_path / "tiles/masks/a.png").read_bytes() == before
 
 
 def test_an_output_that_is_a_file_is_told(plain, tmp_path):

@@ -106,11 +106,16 @@ def test_sizes_follow_the_shares_as_nearly_as_groups_allow(tmp_path):
     assert [len(p) for p in parts.values()] == [280, 60, 60]
 
 
-def test_the_columns_of_the_challenges_mosaics_are_read(tmp_path):
+def test_the_columns_of_the_challenges_mosaics_are_read(tmp_path, capsys):
     path = tmp_path / "mosaics.csv"
     path.write_text("id,mosaic_id,x,y\nb,7,0,0\nd,7,1,0\nelsewhere,8,0,0\n\na,7,2,0\n")
     found = splits.read_groups(path, ["a", "b", "c", "d", "e"])
     assert found.tolist() == [0, 0, 1, 0, 2]
+    assert (
+        "3 of 5 tiles in 1 groups of mosaics.csv, 2 in none" in capsys.readouterr().out
+    )
+    path.write_text("id, group\na, 7\nb,7 \n")
+    assert splits.read_groups(path, ["a", "b"]).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -121,8 +126,9 @@ def test_the_columns_of_the_challenges_mosaics_are_read(tmp_path):
         ("id,group\na\n", "line 2: 'a' lacks an id or a group"),
         ("id,mosaic_id\na,\n", "line 2: 'a,' lacks an id or a mosaic_id"),
         ("id,group\na,1\na,1\na,2\n", "line 4: a is in group 1 and in 2"),
-        ("id,group\nx,1\n", "lists none of the 2 tiles; its ids are as 'x', .* 'a'"),
-        ("id,group\n", "its ids are as 'none'"),
+        ("id,group\nx,1\n", "lists none of the 2 tiles; it lists 'x', .* 'a'"),
+        ("id,group\n", "it lists ''"),
+        ("id,group,group\na,1,2\n", "each once"),
         ("id,group\na,\udcff\n", "cannot read it: .*utf-8"),
     ],
 )
@@ -134,5 +140,5 @@ def test_a_file_of_groups_that_is_not_one_is_told(tmp_path, text, message):
 
 
 def test_a_missing_file_of_groups_is_told(tmp_path):
-    with pytest.raises(InputError, match="cannot read it: No such file"):
+    with pytest.raises(InputError, match="cannot read it: there is no such file"):
         splits.read_groups(tmp_path / "nowhere.csv", ["a"])
