@@ -5,6 +5,8 @@ import json
 import logging
 import pathlib
 import shutil
+import sys
+import time
 from typing import Any
 
 import jax
@@ -51,6 +53,7 @@ def save(path: pathlib.Path, tree: Any, meta: dict) -> None:
             part.write_text(manifest, encoding="utf-8")
             part.rename(new / MANIFEST)
         except BaseException:
+            sys.excepthook = _ignore_late_writes
             _remove_unfinished(path)
             raise
         if path.exists():
@@ -163,8 +166,18 @@ def _beside(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
 
 def _remove_unfinished(path: pathlib.Path) -> None:
     """Removes what an interrupted save left."""
-    for leftover in path.parent.glob(f"{path.name}.new*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    for _ in range(20):
+        for leftover in path.parent.glob(f"{path.name}.new*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if not any(path.parent.glob(f"{path.name}.new*")):
+            return
+        time.sleep(0.1)  # what a failed save began may still be written
+
+
+def _ignore_late_writes(kind, error, trace) -> None:
+    """Shows an exception, but those of writes that end when the save that began them has failed."""
+    if str(error) != "Event loop is closed":
+        sys.__excepthook__(kind, error, trace)
 
 
 def _set_aside(candidate: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
