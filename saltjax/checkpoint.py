@@ -53,7 +53,6 @@ def save(path: pathlib.Path, tree: Any, meta: dict) -> None:
             part.write_text(manifest, encoding="utf-8")
             part.rename(new / MANIFEST)
         except BaseException:
-            sys.excepthook = _ignore_late_writes
             _remove_unfinished(path)
             raise
         if path.exists():
@@ -174,10 +173,14 @@ def _remove_unfinished(path: pathlib.Path) -> None:
         time.sleep(0.1)  # what a failed save began may still be written
 
 
-def _ignore_late_writes(kind, error, trace) -> None:
-    """Shows an exception, but those of writes that end when the save that began them has failed."""
+def _show_exception(kind, error, trace) -> None:
+    """Shows an exception, but not those of writes that end when their save has failed already."""
     if str(error) != "Event loop is closed":
         sys.__excepthook__(kind, error, trace)
+
+
+# Tensorstore, below orbax, hands it what its threads raise.
+sys.excepthook = _show_exception
 
 
 def _set_aside(candidate: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
