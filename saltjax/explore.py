@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from saltjax import console, data, plots, run, splits, synthetic
+from saltjax import console, data, pictures, plots, run, splits, synthetic
 from saltjax.errors import InputError, writing
 
 
@@ -86,8 +86,8 @@ def describe(tiles: data.Tiles, plots_dir: pathlib.Path, seed: int) -> None:
         bar = "█" * round(24 * count / widest)
         console.say(f"           {10 * i:3d}–{10 * (i + 1):3d} % {count:6d} {bar}")
     source = tiles.description
-    chosen = np.random.default_rng((seed, 0, 2)).permutation(n)[: plots.EXAMPLES]
-    examples = plots.examples(
+    chosen = np.random.default_rng((seed, 0, 2)).permutation(n)[: pictures.EXAMPLES]
+    examples = pictures.examples(
         tiles.images[chosen],
         tiles.labels[chosen, :, :, 0],
         [tiles.ids[i] for i in chosen],

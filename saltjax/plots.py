@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#E69F00", "#009E73", "#000000"
-EXAMPLES = 5
 SCORE_NAMES = {
     "f1": "F1",
     "iou": "IoU",
@@ -21,11 +20,9 @@ SCORE_NAMES = {
     "kaggle_map": "Kaggle mAP",
 }
 MAX_CURVE_POINTS = 2000
-EMPTY_TEXT = {"color": "white", "ha": "center", "va": "center", "fontsize": 8}
-PATCH = {"linestyle": "none", "marker": "s", "markersize": 8, "alpha": 0.5}
 
 
-def _figure(width: float, height: float, source: str) -> "Figure":
+def figure_of(width: float, height: float, source: str) -> "Figure":
     """Returns a figure of that size in inches, with the data's source in its lower right corner."""
     # Half a second that no run pays before it draws.
     from matplotlib.figure import Figure
@@ -53,7 +50,7 @@ def _tidy(axes) -> None:
 def curves(history: list[dict], best_epoch: int, source: str) -> "Figure":
     """Loss, accuracy and learning rate over the epochs; rows of metrics.csv."""
     epochs = [row["epoch"] for row in history]
-    figure = _figure(10, 3.2, source)
+    figure = figure_of(10, 3.2, source)
     loss, accuracy, rate = figure.subplots(1, 3)
     for axes, key, label in (
         (loss, "loss", "Loss (BCE)"),
@@ -97,7 +94,7 @@ def precision_recall(
       threshold: the chosen one.
       source: what the data are.
     """
-    figure = _figure(4.6, 4.2, source)
+    figure = figure_of(4.6, 4.2, source)
     axes = figure.subplots()
     for (name, curve), color in zip(curves.items(), (ORANGE, BLUE)):
         recall, precision = curve["recall"], curve["precision"]
@@ -141,7 +138,7 @@ def thresholds(rows: list[dict], chosen: dict, curve: dict, source: str) -> "Fig
       curve: `metrics.precision_recall` of the validation pixels.
       source: what the data are.
     """
-    figure = _figure(4.6, 5.2, source)
+    figure = figure_of(4.6, 5.2, source)
     f1, accuracy = figure.subplots(2, 1, sharex=True)
     thinned = np.unique(
         np.linspace(0, len(curve["f1"]) - 1, MAX_CURVE_POINTS).astype(int)
@@ -171,28 +168,9 @@ def thresholds(rows: list[dict], chosen: dict, curve: dict, source: str) -> "Fig
     return figure
 
 
-def examples(
-    images: np.ndarray, labels: np.ndarray, ids: list[str], source: str
-) -> "Figure":
-    """Tiles uint8[N, H, W, 3] under their ids, above their masks uint8[N, H, W]."""
-    n = len(images)
-    figure = _figure(1.7 * n, 3.6, source)
-    grid = figure.subplots(2, n, squeeze=False)
-    for column, (image, label, name) in enumerate(zip(images, labels, ids)):
-        _show(grid[0, column], image)
-        title = grid[0, column].set_title(shortened(name), fontsize=8)
-        title.set_parse_math(False)
-        _show(grid[1, column], label, cmap="gray", vmin=0, vmax=1)
-        text = f"{label.mean():.1%} salt" if label.any() else "no salt"
-        grid[1, column].set_xlabel(text, fontsize=8)
-    grid[0, 0].set_ylabel("Image")
-    grid[1, 0].set_ylabel("Mask (white: salt)")
-    return figure
-
-
 def coverage(values: np.ndarray, source: str) -> "Figure":
     """Histogram of the tiles' salt coverage float[N] in [0, 1]; empty tiles are a bar of their own."""
-    figure = _figure(4.6, 3.2, source)
+    figure = figure_of(4.6, 3.2, source)
     axes = figure.subplots()
     with_salt = values[values > 0]
     empty = len(values) - len(with_salt)
@@ -214,72 +192,12 @@ def coverage(values: np.ndarray, source: str) -> "Figure":
     return figure
 
 
-def predictions(
-    images: np.ndarray,
-    labels: np.ndarray,
-    probs: np.ndarray,
-    predicted: np.ndarray,
-    threshold: float,
-    captions: list[str],
-    heading: str,
-    source: str,
-) -> "Figure":
-    """A row a tile: image, mask, probability, and the prediction beside the mask, with outlines.
-
-    Args:
-      images: uint8[N, H, W, 3].
-      labels: uint8[N, H, W], 1 where salt.
-      probs: float32[N, H, W].
-      predicted: bool[N, H, W], what is marked as salt.
-      threshold: of the probability, for the title.
-      captions: N, shown beside each row.
-      heading: how the tiles were picked.
-      source: what the data are.
-    """
-    n = len(images)
-    figure = _figure(7.6, 1.72 * n + 0.5, source)
-    grid = figure.subplots(n, 4, squeeze=False)
-    columns = (grid, images, labels, probs, predicted, captions)
-    for row, image, label, prob, marked, caption in zip(*columns):
-        _show(row[0], image)
-        row[0].set_ylabel(caption, fontsize=7, parse_math=False)
-        _show(row[1], label, cmap="gray", vmin=0, vmax=1)
-        shown = _show(row[2], prob, cmap="viridis", vmin=0, vmax=1)
-        if not label.any():
-            row[1].text(*np.array(label.shape[::-1]) / 2, "no salt", **EMPTY_TEXT)
-        _show(row[3], image)
-        _show(row[3], _agreement(label > 0, marked))
-        _outline(row[3], marked, ORANGE, "-")
-        _outline(row[3], label, BLUE, (0, (3, 2)))
-    titles = ("Image", "Mask", "Probability of salt", f"Prediction (≥ {threshold:.2f})")
-    for axes, title in zip(grid[0], titles):
-        axes.set_title(title, fontsize=9)
-    bar = figure.colorbar(shown, ax=grid.ravel().tolist(), aspect=60, pad=0.01)
-    bar.set_label("Probability of salt", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    handles = [
-        grid[0, 3].plot([], [], color=color, label=label, **style)[0]
-        for color, label, style in (
-            (BLUE, "mask", {"linestyle": (0, (3, 2))}),
-            (ORANGE, "prediction", {}),
-            (GREEN, "found", PATCH),
-            (ORANGE, "false salt", PATCH),
-            (BLUE, "missed", PATCH),
-        )
-    ]
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=5, frameon=False, fontsize=8
-    )
-    figure.suptitle(heading, fontsize=9)
-    return figure
-
-
 def by_coverage(rows: list[dict], source: str) -> "Figure":
     """Mean scores of the tiles in each class of salt coverage, with their intervals.
 
     `rows` are `by_coverage` of result.json.
     """
-    figure = _figure(4.6, 3.6, source)
+    figure = figure_of(4.6, 3.6, source)
     axes = figure.subplots()
     x = np.arange(len(rows))
     for shift, key, color, marker in (
@@ -319,7 +237,7 @@ def reliability(calibration: dict, source: str) -> "Figure":
     `calibration` is what `metrics.calibration` returns.
     """
     rows = calibration["bins"]
-    figure = _figure(4.6, 5.2, source)
+    figure = figure_of(4.6, 5.2, source)
     share, number = figure.subplots(
         2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1)}
     )
@@ -346,34 +264,6 @@ def reliability(calibration: dict, source: str) -> "Figure":
     return figure
 
 
-def _agreement(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Returns float[H, W, 4], translucent: salt found green, false orange, missed blue."""
-    overlay = np.zeros((*actual.shape, 4))
-    for where, color in (
-        (actual & predicted, GREEN),
-        (~actual & predicted, ORANGE),
-        (actual & ~predicted, BLUE),
-    ):
-        overlay[where] = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [0.4]
-    return overlay
-
-
-def _show(axes, array, **kwargs):
-    """Shows an array with square pixels and no ticks."""
-    axes.set(xticks=[], yticks=[])
-    return axes.imshow(array, interpolation="nearest", **kwargs)
-
-
-def _outline(axes, mask, color, linestyle) -> None:
-    """Draws the border of a mask, also along the tile's edges."""
-    padded = np.pad(np.asarray(mask, float), 1)
-    if padded.any():
-        x, y = np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1)
-        style = {"colors": color, "linestyles": [linestyle], "linewidths": 1.3}
-        axes.contour(x, y, padded, levels=[0.5], **style)
-        axes.set(xlim=(-0.8, mask.shape[1] - 0.2), ylim=(mask.shape[0] - 0.2, -0.8))
-
-
 def comparison(results: dict[str, dict], averages: dict[str, dict]) -> "Figure":
     """Test scores of several runs, and below them the means over folds.
 
@@ -387,7 +277,7 @@ def comparison(results: dict[str, dict], averages: dict[str, dict]) -> "Figure":
     ]
     lines = sum(name.count("\n") + 1 for name in names)
     rows, below = np.split(np.arange(len(names)), [len(results)])
-    figure = _figure(11, 1.4 + 0.2 * lines + 0.2 * len(names), "beside each run")
+    figure = figure_of(11, 1.4 + 0.2 * lines + 0.2 * len(names), "beside each run")
     panels = figure.subplots(1, 4, sharey=True)
     for axes, key, title in zip(
         panels,
@@ -418,8 +308,3 @@ def comparison(results: dict[str, dict], averages: dict[str, dict]) -> "Figure":
     heading = "Test tiles" + "; ◆ mean over folds ± standard error" * bool(averages)
     figure.suptitle(heading, fontsize=10)
     return figure
-
-
-def shortened(name: str) -> str:
-    """Returns the name, its middle left out if it is too long to stand over a tile."""
-    return name if len(name) <= 18 else f"{name[:8]}…{name[-9:]}"

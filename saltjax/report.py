@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from saltjax import console, data, masks, metrics, plots, run, scoring
+from saltjax import console, data, masks, metrics, pictures, plots, run, scoring
 from saltjax.errors import InputError
 
 
@@ -57,14 +57,14 @@ def draw_scores(
     ):
         indices = test.outputs.indices[rows]
         iou = metrics.tile_scores(test.counts[rows])["iou"]
-        figures[name] = plots.predictions(
+        figures[name] = pictures.predictions(
             tiles.images[indices],
             tiles.labels[indices, :, :, 0],
             test.outputs.prob_native[rows],
             test.masks[rows],
             rule.threshold,
             [
-                f"{plots.shortened(tiles.ids[i])}\nIoU {score:.2f}"
+                f"{pictures.shortened(tiles.ids[i])}\nIoU {score:.2f}"
                 for i, score in zip(indices, iou)
             ],
             heading,
@@ -79,7 +79,7 @@ def pick_examples(counts: np.ndarray, seed: int) -> np.ndarray:
 
     Of tiles with the same IoU the seed chooses.
     """
-    n = min(len(counts), plots.EXAMPLES)
+    n = min(len(counts), pictures.EXAMPLES)
     order = np.random.default_rng((seed, 0, 2)).permutation(len(counts))
     ranked = order[np.argsort(metrics.tile_scores(counts)["iou"][order], kind="stable")]
     return ranked[(2 * np.arange(n) + 1) * len(counts) // (2 * n)]
@@ -88,7 +88,7 @@ def pick_examples(counts: np.ndarray, seed: int) -> np.ndarray:
 def pick_worst(counts: np.ndarray) -> np.ndarray:
     """Returns rows of `metrics.confusion` counts: least IoU first, of equals more wrong pixels."""
     wrong = counts[:, 1] + counts[:, 2]
-    return np.lexsort((-wrong, metrics.tile_scores(counts)["iou"]))[: plots.EXAMPLES]
+    return np.lexsort((-wrong, metrics.tile_scores(counts)["iou"]))[: pictures.EXAMPLES]
 
 
 def show_finished(workdir: pathlib.Path) -> None:

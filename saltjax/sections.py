@@ -139,7 +139,7 @@ def windows_of(n: int, network: steps.Network) -> Axis:
     margin = models.receptive_radius(network.model)
     if margin is None:
         # The whole window decides, as in training: windows of that size, half of each overlapped.
-        size = -(-network.image_size // multiple) * multiple
+        size = max(-(-network.image_size // multiple), 2) * multiple
         return divide(n, size, 0, size // 2, multiple)
     return divide(n, WINDOW, min(margin, MAX_MARGIN), RAMP, multiple)
 

@@ -140,6 +140,10 @@ def test_group_norm_sees_windows_of_the_size_of_training():
     assert np.diff(rows.starts).max() == 16
     (found,) = sections.predict_sections([noise(120, 90)], predictor)
     assert np.isfinite(found).all()
+    # Not smaller than what the depth needs for windows to overlap.
+    deep = models.UNet(features=(4,) * 6, norm="group")
+    rows = sections.windows_of(300, make_predictor(deep, size=20).network)
+    assert rows.weights.shape[1] == 64
 
 
 def test_color_is_seen():
