@@ -90,7 +90,10 @@ def main() -> None:
         case "predict":
             from saltjax import predict
 
-            workdirs = [pathlib.Path(name) for name in FLAGS.workdir.split(",")]
+            names = FLAGS.workdir.split(",")
+            if not all(names):
+                raise InputError(f"--workdir={FLAGS.workdir}: a run's folder is empty")
+            workdirs = [pathlib.Path(name) for name in names]
             predict.predict(
                 workdirs, FLAGS.input, FLAGS.output, FLAGS.threshold, FLAGS.tta
             )

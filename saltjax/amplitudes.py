@@ -39,7 +39,7 @@ def estimate(traces: np.ndarray, method: str) -> Range:
         # Fewer than one sample of a hundred is not 0.
         high = high or float(np.abs(values).max())
         low = -high
-    return Range(low, high if high > low else low + 1.0)
+    return Range(low, high if high > low else low + max(1.0, abs(low)))
 
 
 def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
@@ -57,7 +57,10 @@ def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
             f"amplitudes from {traces.min():g} to {traces.max():g}; config.predict.normalize=none "
             "expects them in [0, 1]: train with normalize=clip or minmax, or scale them"
         )
-    scaled = (np.float64(traces) - limits.low) / (limits.high - limits.low)
+    # In units of the larger bound: the range itself may be more than a float can hold.
+    unit = max(abs(limits.low), abs(limits.high))
+    low, high = limits.low / unit, limits.high / unit
+    scaled = (np.float64(traces) / unit - low) / (high - low)
     return np.clip(scaled, 0, 1).astype(np.float32)
 
 

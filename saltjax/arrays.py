@@ -1,5 +1,6 @@
 """Sections and volumes in memory and in .npy files, read and written trace by trace."""
 
+import os
 import pathlib
 from collections.abc import Callable
 
@@ -69,25 +70,23 @@ def read(path: pathlib.Path, mode: str = "r") -> ArrayTraces:
 
     def opened():
         try:
-            array = np.load(path, mmap_mode=mode, allow_pickle=False)
-        except (
-            OSError,
-            ValueError,
-            EOFError,
-            OverflowError,
-            SyntaxError,
-            TypeError,
-        ) as error:
+            return np.lib.format.open_memmap(path, mode=mode)
+        except Exception as error:  # noqa: BLE001 - numpy raises a dozen types
             reason = getattr(error, "strerror", None) or str(error) or "it is empty"
             raise InputError(f"{path}: cannot read it as .npy: {reason}") from None
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"{path}: an archive of arrays; expected a single one")
-        return array
 
     return ArrayTraces(opened, str(path))
 
 
 def create(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -> ArrayTraces:
-    """Returns the traces of a new .npy file of zeros, to be written."""
+    """Returns the traces of a new .npy file of zeros, to be written.
+
+    Raises:
+      OSError: if there is no room for all of it.
+    """
     np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        # A disk that is full later, under a mapped file, would kill the process.
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return read(path, "r+")

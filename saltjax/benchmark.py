@@ -45,8 +45,8 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
       timed_steps: steps timed one by one on a CPU; on an accelerator as many to a call.
     """
     settings.check(config)
-    devices.configure(config.train)
     devices.keep_freed_memory()
+    devices.configure(config.train)
     mesh = devices.data_mesh()
     model = models.create_model(**config.model, dtype=config.train.dtype)
     network = steps.Network(model, config.data.image_size, config.data.resize)

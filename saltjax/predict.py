@@ -57,6 +57,8 @@ def predict(
         raise InputError(f"--threshold={threshold}; expected a probability, 0 to 1")
     if not path.exists():
         raise InputError(f"--input={path}: there is no such file or folder; {EXPECTED}")
+    if not (path.is_dir() or path.is_file()):  # to open a pipe would wait for ever
+        raise InputError(f"--input={path}: neither a file nor a folder; {EXPECTED}")
     devices.configure(trained.read_config(workdirs[0]).train)
     runs = [trained.load(workdir) for workdir in workdirs]
     rule = trained.common_rule(runs, threshold)

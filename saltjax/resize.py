@@ -17,8 +17,8 @@ def network_length(n: int, tile: int, size: int, method: str) -> int:
     """
     if method == "pad":
         return n + size - tile
-    # As many as have their centres, tile / size apart, within the section.
-    return -(-(2 * size * n - tile) // (2 * tile))
+    # As many as have their centres, tile / size apart, within the section; but at least one.
+    return max(1, -(-(2 * size * n - tile) // (2 * tile)))
 
 
 def image_to_network(
@@ -61,28 +61,59 @@ def probability_to_native(
     if method == "pad":
         top, left = (_margins(t, size)[0] for t in tile)
         return prob[:, top : top + shape[0], left : left + shape[1]]
-    if method == "bilinear":
-        scale = jnp.array([t / size for t in tile], jnp.float32)
-        return _scale(prob, shape, scale)
     for axis, (n, t) in enumerate(zip(shape, tile), start=1):
-        prob = _average_copies(prob, axis, n, t, size)
+        if method == "bilinear":
+            prob = _interpolate_axis(prob, axis, n, t / size)
+        else:
+            prob = _average_copies(prob, axis, n, t, size)
     return prob
 
 
 def _interpolate(x, tile, size, method):
     shape = [network_length(n, t, size, method) for n, t in zip(x.shape[1:3], tile)]
-    if method == "bilinear":
-        return _scale(x, shape, jnp.array([size / t for t in tile], jnp.float32))
-    rows, cols = (_nearest(n, t, size) for n, t in zip(shape, tile))
-    return x[:, rows][:, :, cols]
+    for axis, (n, t) in enumerate(zip(shape, tile), start=1):
+        if method == "bilinear":
+            x = _interpolate_axis(x, axis, n, size / t)
+        else:
+            nearest = np.minimum(_nearest(n, t, size), x.shape[axis] - 1)
+            x = _take(x, nearest, axis)
+    return x
 
 
-def _scale(x, shape, scale):
-    """Returns x scaled by linear interpolation, smoothed first where it shrinks."""
-    shape = (x.shape[0], *shape, x.shape[3])
-    return jax.image.scale_and_translate(
-        x, shape, (1, 2), scale, jnp.zeros(2), "linear", antialias=True
+def _interpolate_axis(x, axis, n, scale):
+    """Returns x with that axis at n pixels, `scale` times as fine, by linear interpolation.
+
+    Where that is coarser, over as many pixels as become one, as Pillow and `jax.image.resize` do.
+    Few pixels enter each, so they are gathered: a matrix of weights would be as large as long axes
+    squared.
+    """
+    length, reach = x.shape[axis], max(1.0, 1 / scale)
+    centre = (np.arange(n) + 0.5) / scale - 0.5
+    first = np.ceil(centre - reach).astype(int)
+    places = first[:, None] + np.arange(int(np.ceil(2 * reach)) + 1)
+    weights = np.maximum(0, 1 - np.abs(places - centre[:, None]) / reach)
+    weights *= (places >= 0) & (places < length)
+    places = np.clip(places, 0, length - 1)
+    # A centre off the axis, which only axes of a few pixels have, takes the nearest pixel.
+    weights[weights.sum(axis=1) == 0] = 1
+    weights = np.float32(weights / weights.sum(axis=1, keepdims=True))
+    return _weigh(x, axis, places, weights)
+
+
+def _take(x, places, axis):
+    return x[:, places] if axis == 1 else x[:, :, places]
+
+
+def _weigh(x, axis, places, weights):
+    """Returns the sums over k of weights[:, k] times x taken at places[:, k] of that axis."""
+    shape = [1] * x.ndim
+    shape[axis] = len(places)
+    parts = (
+        _take(x, places[:, k], axis) * weights[:, k].reshape(shape)
+        for k in range(places.shape[1])
+        if weights[:, k].any()
     )
+    return sum(parts)
 
 
 def _nearest(n: int, old: int, new: int) -> np.ndarray:
@@ -99,11 +130,13 @@ def _average_copies(prob, axis, n, tile, size):
     if tile > size:
         # Pixels were left out: each takes the nearest of those that were not.
         nearest = np.minimum(_nearest(n, size, tile), length - 1)
-        return jnp.take(prob, nearest, axis=axis)
-    copies = np.float32(_nearest(length, tile, size) == np.arange(n)[:, None])
-    mean = copies / copies.sum(axis=1, keepdims=True)
-    product = "ny,bywc->bnwc" if axis == 1 else "nx,bhxc->bhnc"
-    return jnp.einsum(product, mean, prob, precision="highest")
+        return _take(prob, nearest, axis)
+    copies = np.bincount(_nearest(length, tile, size), minlength=n)
+    first = np.cumsum(copies) - copies
+    k = np.arange(copies.max())
+    places = np.minimum(first[:, None] + k, length - 1)
+    weights = np.float32((k < copies[:, None]) / copies[:, None])
+    return _weigh(prob, axis, places, weights)
 
 
 def _margins(tile: int, size: int) -> tuple[int, int]:

@@ -72,8 +72,8 @@ def run_to_end(
     config: ConfigDict, workdir: pathlib.Path, overwrite: bool, pause: signals.Pause
 ) -> None:
     """Prepares, restores, trains and finishes the run of a locked folder."""
-    devices.configure(config.train)
     devices.keep_freed_memory()
+    devices.configure(config.train)
     setup = prepare(config, workdir, pause)
     if overwrite:
         run.delete(workdir)

@@ -77,10 +77,10 @@ def test_back_to_native_keeps_places(method, shape):
 
 
 @pytest.mark.parametrize("method", settings.CHOICES["data.resize"])
-@pytest.mark.parametrize("tile_shape", [(101, 101), (40, 60), (130, 200)])
+@pytest.mark.parametrize("tile_shape", [(101, 101), (40, 60), (130, 200), (400, 300)])
 @pytest.mark.parametrize("shape", [(101, 101), (250, 333), (5, 700), (1, 1)])
 def test_sections_of_any_size_keep_the_scale_of_a_tile(method, tile_shape, shape):
-    size = 128 if method != "pad" else 200
+    size = 128 if method != "pad" else 400
     image = np.float32(tile(*shape)) / 255
     network = resize.image_to_network(image, tile_shape, size, method)
     expected = [
@@ -108,3 +108,24 @@ def test_a_stretch_that_begins_a_tile_further_on_is_the_same_stretch(method):
     np.testing.assert_allclose(
         later[:, :, edge:], whole[:, :, shift + edge :], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+def test_long_axes_take_no_more_memory_than_they_have_pixels(method):
+    # A matrix of weights for this axis would have 1e10 entries.
+    line = np.zeros((1, 100_000, 2, 1), np.float32)
+    network = resize.image_to_network(line, (101, 101), 128, method)
+    prob = resize.probability_to_native(network, (100_000, 2), (101, 101), 128, method)
+    assert prob.shape == line.shape
+
+
+@pytest.mark.parametrize(("old", "new"), [(101, 128), (128, 101), (30, 7), (7, 30)])
+def test_linear_interpolation_is_jaxs(old, new):
+    image = np.random.default_rng(0).random((2, old, old + 3, 2), np.float32)
+    shape = (2, new, new + 5, 2)
+    expected = jax.image.resize(image, shape, "bilinear")
+    found = image
+    for axis in (1, 2):
+        scale = shape[axis] / image.shape[axis]
+        found = resize._interpolate_axis(found, axis, shape[axis], scale)
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -1,7 +1,12 @@
+import contextlib
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from saltjax import amplitudes, arrays, models, sections, steps, volumes
 from saltjax.errors import InputError
@@ -182,8 +187,46 @@ def test_what_is_no_npy_file_is_told(tmp_path, content):
         arrays.read(tmp_path / "a.npy")
     np.savez(tmp_path / "b", x=np.zeros(3))
     (tmp_path / "b.npz").rename(tmp_path / "b.npy")
-    with pytest.raises(InputError, match="archive"):
+    with pytest.raises(InputError, match="cannot read it as"):
         arrays.read(tmp_path / "b.npy")
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_a_damaged_npy_file_is_read_or_told(tmp_path_factory, seed):
+    rng = np.random.default_rng(seed)
+    path = tmp_path_factory.getbasetemp() / "fuzzed.npy"
+    np.save(path, np.zeros((4, 5), np.float32))
+    content = bytearray(path.read_bytes())
+    for place in rng.integers(0, 128, rng.integers(1, 4)):
+        content[place] = rng.integers(256)
+    path.write_bytes(content[: rng.choice([len(content), rng.integers(len(content))])])
+    with contextlib.suppress(InputError), warnings.catch_warnings(action="ignore"):
+        source = arrays.read(path)
+        source.read(np.array([0]))
+
+
+@pytest.mark.parametrize("normalize", ["clip", "minmax"])
+@pytest.mark.parametrize("value", [1e20, 1.7e308, 1e-310])
+def test_amplitudes_of_any_size_give_probabilities(normalize, value):
+    for section in (
+        np.full((20, 30), value),
+        value * np.sign(noise(20, 30)).astype(np.float64),
+    ):
+        found = mark(section, normalize=normalize)
+        assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (1, 1, 9), (2, 2, 2)])
+def test_the_smallest_sections_are_marked(shape):
+    for method in ("nearest", "bilinear"):
+        for predictor in (
+            make_predictor(method=method),
+            make_predictor(method=method, tile=(101, 101)),
+        ):
+            found = mark(noise(*shape), predictor)
+            assert found.shape == shape
+            assert ((0 < found) & (found < 1)).all()
 
 
 def test_memory_does_not_hold_the_volume():
