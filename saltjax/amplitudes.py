@@ -39,7 +39,7 @@ def estimate(traces: np.ndarray, method: str) -> Range:
         # Fewer than one sample of a hundred is not 0.
         high = high or float(np.abs(values).max())
         low = -high
-    return Range(low, high if high > low else low + max(1.0, abs(low)))
+    return Range(low, high)
 
 
 def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
@@ -59,6 +59,8 @@ def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
         )
     # In units of the larger bound: the range itself may be more than a float can hold.
     unit = max(abs(limits.low), abs(limits.high))
+    if limits.low == limits.high:
+        return np.zeros(traces.shape, np.float32)  # no amplitude differs from another
     low, high = limits.low / unit, limits.high / unit
     scaled = (np.float64(traces) / unit - low) / (high - low)
     return np.clip(scaled, 0, 1).astype(np.float32)
