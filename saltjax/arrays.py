@@ -60,22 +60,26 @@ class ArrayTraces:
 
 
 def read(path: pathlib.Path, mode: str = "r") -> ArrayTraces:
-    """Returns the traces of a .npy file, which is opened anew for each access.
+    """Returns the traces of a .npy file, which is mapped anew for each access.
 
     So only what one access touches is mapped, and memory does not grow with the file.
 
     Raises:
       InputError: if it is no .npy file of real numbers in two or three dimensions.
     """
+    # The header is read only once: to parse it is not safe in several threads (CPython 3.11).
+    try:
+        whole = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # noqa: BLE001 - numpy raises a dozen types
+        reason = getattr(error, "strerror", None) or str(error) or "it is empty"
+        raise InputError(f"{path}: cannot read it as .npy: {reason}") from None
+    dtype, offset, shape = whole.dtype, whole.offset, whole.shape
+    order = "C" if whole.flags.c_contiguous else "F"
 
-    def opened():
-        try:
-            return np.lib.format.open_memmap(path, mode=mode)
-        except Exception as error:  # noqa: BLE001 - numpy raises a dozen types
-            reason = getattr(error, "strerror", None) or str(error) or "it is empty"
-            raise InputError(f"{path}: cannot read it as .npy: {reason}") from None
+    def mapped():
+        return np.memmap(path, dtype, mode, offset, shape, order)
 
-    return ArrayTraces(opened, str(path))
+    return ArrayTraces(mapped, str(path))
 
 
 def create(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -> ArrayTraces:

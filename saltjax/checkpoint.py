@@ -173,14 +173,14 @@ def _remove_unfinished(path: pathlib.Path) -> None:
         time.sleep(0.1)  # what a failed save began may still be written
 
 
-def _show_exception(kind, error, trace) -> None:
-    """Shows an exception, but not those of writes that end when their save has failed already."""
-    if str(error) != "Event loop is closed":
-        sys.__excepthook__(kind, error, trace)
+def _show_unraisable(unraisable) -> None:
+    """Shows it, unless it is of a write that ends when its save has failed already."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
-# Tensorstore, below orbax, hands it what its threads raise.
-sys.excepthook = _show_exception
+# Tensorstore's threads, below orbax, hand it what nobody waits for any more.
+sys.unraisablehook = _show_unraisable
 
 
 def _set_aside(candidate: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
