@@ -43,7 +43,7 @@ def estimate(traces: np.ndarray, method: str) -> Range:
 
 
 def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
-    """Returns float32 in [0, 1] of the same shape.
+    """Returns float32[n, samples] in [0, 1] for traces [n, samples].
 
     Raises:
       InputError: if the method is "none" and an amplitude lies outside.

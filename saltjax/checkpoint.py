@@ -176,9 +176,10 @@ def _remove_unfinished(path: pathlib.Path) -> None:
 def _show_unraisable(unraisable) -> None:
     """Shows it, unless it is of a write that ends when its save has failed already."""
     if str(unraisable.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(unraisable)
+        _show_others(unraisable)
 
 
+_show_others = sys.unraisablehook
 # Tensorstore's threads, below orbax, hand it what nobody waits for any more.
 sys.unraisablehook = _show_unraisable
 

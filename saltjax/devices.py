@@ -63,8 +63,8 @@ def split_cpu(cpu_devices: int, batch_size: int) -> None:
 def keep_freed_memory() -> None:
     """Tells the C library to keep memory that is freed; call before the first use of JAX.
 
-    For training: XLA allocates hundreds of megabytes anew for each step. With glibc's defaults they come from the
-    kernel each time, page by page: a sixth of a step's CPU time.
+    For training: XLA allocates hundreds of megabytes anew for each step. With glibc's defaults they
+    come from the kernel each time, page by page: a sixth of a step's CPU time.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

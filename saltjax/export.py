@@ -85,14 +85,9 @@ def export(workdir: pathlib.Path, output: str) -> None:
 
 def serialize(predictor: sections.Predictor) -> bytes:
     """Returns the artifact: weights and function of an image float32[B, H, W, 3], any B, H and W."""
-
-    def predict(image):
-        return steps.predict_step(
-            predictor.variables, image, model=predictor.network.model, tta=predictor.tta
-        )
-
     shape = (*jax.export.symbolic_shape("b, h, w"), 3)
-    exported = jax.export.export(jax.jit(predict), platforms=PLATFORMS)(
+    predict = jax.jit(lambda image: _of_the_run(image, predictor))
+    exported = jax.export.export(predict, platforms=PLATFORMS)(
         jax.ShapeDtypeStruct(shape, jnp.float32)
     )
     try:

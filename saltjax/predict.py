@@ -187,6 +187,10 @@ def find_images(source: pathlib.Path) -> list[pathlib.Path]:
         console.say(
             f"{len(paths) - len(found)} files in {folder} are no *.png: left out"
         )
+    ids = [p.stem for p in found]
+    if len(set(ids)) < len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise InputError(f"--input={source}: {folder} holds two images called {twice}")
     if not found:
         raise InputError(f"--input={source}: no *.png in {folder}; {EXPECTED}")
     return found

@@ -52,11 +52,10 @@ def check(config: ConfigDict) -> None:
     for key in SWITCHES:
         if type(flat[key]) is not bool:
             problems.append(f"config.{key}={flat[key]!r}; expected True or False")
-    for key in RANGES.keys() - set(REAL):
-        if type(flat[key]) is not int:
-            raise InputError(f"config.{key}={flat[key]!r}; expected a whole number")
     for key, (low, high, closed) in RANGES.items():
-        if not (low <= flat[key] <= high) or (flat[key] == high and not closed):
+        if key not in REAL and type(flat[key]) is not int:
+            problems.append(f"config.{key}={flat[key]!r}; expected a whole number")
+        elif not (low <= flat[key] <= high) or (flat[key] == high and not closed):
             bound = f"at most {high}" if closed else f"less than {high}"
             problems.append(
                 f"config.{key}={flat[key]}; expected at least {low} and {bound}"

@@ -58,9 +58,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
     with run.lock(workdir), signals.Pause(config.checkpoint.every_minutes) as pause:
         if not overwrite:
             run.check_config(workdir, config.to_dict())
-            if run.tests_otherwise(workdir, config.to_dict()):
-                (workdir / "result.json").unlink(missing_ok=True)
-        if (workdir / "result.json").exists() and not overwrite:
+        anew = overwrite or run.tests_otherwise(workdir, config.to_dict())
+        if (workdir / "result.json").exists() and not anew:
             run.write_json(workdir / "config.json", config.to_dict())
             console.say(f"{workdir} is complete.")
             report.show_finished(workdir)
@@ -132,6 +131,9 @@ def claim(setup: Setup) -> None:
     run.check_data(workdir, facts)
     environment = run.environment(list(setup.feed.mesh.devices.flat))
     run.tell_device_change(workdir, environment)
+    if run.tests_otherwise(workdir, setup.config.to_dict()):
+        # Only now: without its tiles a run cannot be tested anew, and keeps the result it has.
+        (workdir / "result.json").unlink(missing_ok=True)
     run.write_json(workdir / "config.json", setup.config.to_dict())
     run.write_json(workdir / "data.json", facts)
     run.write_json(workdir / "env.json", environment)

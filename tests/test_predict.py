@@ -114,6 +114,14 @@ def test_images_of_any_size_keep_theirs(plain, tmp_path):
     np.testing.assert_allclose(one, all_of_them, atol=1)
 
 
+def test_two_images_of_one_name_are_told(plain, tmp_path):
+    for name in ("a.png", "a.PNG"):
+        Image.new("L", (9, 9)).save(tmp_path / name)
+    if len(list(tmp_path.iterdir())) == 2:  # not where case makes no difference
+        with pytest.raises(InputError, match="two images called a"):
+            predict.find_images(tmp_path)
+
+
 def test_several_runs_are_averaged(plain, tmp_path, runs):
     done = launch(
         "--config=configs/quickstart.py",

@@ -289,3 +289,19 @@ def test_mixed_precision_learns_about_the_same():
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves((state.params, state.opt_state))}
     assert dtypes <= {np.dtype("float32"), np.dtype("int32")}
+
+
+def test_a_result_stays_until_it_can_be_tested_anew(
+    finished_run, tmp_path, monkeypatch
+):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished_run, workdir)
+    before = (workdir / "result.json").read_text()
+
+    def gone(config):
+        raise InputError("no tiles")
+
+    monkeypatch.setattr(train.explore, "load", gone)
+    with pytest.raises(InputError, match="no tiles"):
+        train.train(tiny_config(**{"eval.min_area": "9"}), workdir, overwrite=False)
+    assert (workdir / "result.json").read_text() == before
