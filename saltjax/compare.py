@@ -10,7 +10,7 @@ import pathlib
 
 import numpy as np
 
-from saltjax import console, data, plots, run
+from saltjax import console, data, files, plots, run
 from saltjax.errors import InputError, writing
 
 # Column: how its value is taken from result.json, and how it is written.
@@ -53,25 +53,25 @@ def compare(folder: pathlib.Path) -> None:
     _print(written, ["run", *COLUMNS])
     _print(written, ["run", "data", *settings])
     means = average_folds(runs)
-    files = {"compare.csv": _csv(exact), "compare.md": _markdown(written)}
+    tables = {"compare.csv": _csv(exact), "compare.md": _markdown(written)}
     if means:
         rows = [_written_mean(row) for row in means]
         console.say("Mean ± standard error over folds")
         _print(rows, list(rows[0]))
-        files["compare.md"] += (
+        tables["compare.md"] += (
             f"\nMean ± standard error over folds\n\n{_markdown(rows)}"
         )
-        files["folds.csv"] = _csv([_exact_mean(row) for row in means])
+        tables["folds.csv"] = _csv([_exact_mean(row) for row in means])
     labels = [f"{name}, {row['data']}" for name, row in runs.items()]
     results = dict(zip(labels, (row["result"] for row in runs.values())))
     with writing(folder):
-        for name, text in files.items():
-            run.write_text(folder / name, text)
+        for name, text in tables.items():
+            files.write_text(folder / name, text)
         averages = {
             f"{row['runs']}, mean of {row['folds']} folds": row for row in means
         }
         plots.save(plots.comparison(results, averages), folder / "compare.png")
-    console.say(f"Written    {folder}: {', '.join(files)}, compare.png")
+    console.say(f"Written    {folder}: {', '.join(tables)}, compare.png")
 
 
 def average_folds(runs: dict[str, dict]) -> list[dict]:
@@ -167,7 +167,7 @@ def _read_run(path: pathlib.Path) -> dict:
     Raises:
       InputError, KeyError, TypeError, ValueError: if they are not what a run writes.
     """
-    config, result = (run.read_json(path / f"{n}.json") for n in ("config", "result"))
+    config, result = (files.read_json(path / f"{n}.json") for n in ("config", "result"))
     for section in ("data", "model", "train", "optim"):
         run.flatten(config[section])
     scores = {title: get(result) for title, (get, _) in COLUMNS.items()}

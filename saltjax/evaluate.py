@@ -10,6 +10,7 @@ from saltjax import (
     data,
     devices,
     explore,
+    files,
     pipeline,
     report,
     run,
@@ -85,7 +86,7 @@ def _evaluate(workdir, directory, output, tta) -> None:
         report.draw_scores(
             curves, test, network.rule, tiles, source, config.seed, figures
         )
-    run.write_json(folder / "evaluation.json", evaluation)
+    files.write_json(folder / "evaluation.json", evaluation)
     report.show_scores(evaluation)
     console.say(f"Written    {folder / 'evaluation.json'}")
     console.say(f"Figures    {figures}")
@@ -105,7 +106,7 @@ def read_tiles(
         indices = np.arange(len(tiles))
         path = network.workdir / "data.json"
         try:
-            splits = run.read_json(path)["splits"]
+            splits = files.read_json(path)["splits"]
             seen = len({*splits["train"], *splits["val"]} & set(tiles.ids))
         except (KeyError, TypeError) as error:
             raise InputError(f"{path}: damaged ({error!r})") from None

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from saltjax import console, devices, models, run, sections, steps, trained
+from saltjax import console, devices, files, models, sections, steps, trained
 from saltjax.errors import InputError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -66,14 +66,14 @@ def export(workdir: pathlib.Path, output: str) -> None:
             check,
         )
         tolerance = TOLERANCE[network.config.train.dtype]
-    with run.written_aside(target) as part:
+    with files.written_aside(target) as part:
         part.write_bytes(artifact)
         difference = compare(part, predictor)
         if difference > tolerance:
             raise RuntimeError(
                 f"the artifact's probabilities differ from the run's by {difference:.1e}"
             )
-        run.write_json(target.with_name(f"{target.stem}.json"), description)
+        files.write_json(target.with_name(f"{target.stem}.json"), description)
     console.say(
         f"Checked    without the model's code: differs by {difference:.1e} from the run"
     )

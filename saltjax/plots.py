@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from saltjax import files
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -35,10 +37,9 @@ def figure_of(width: float, height: float, source: str) -> "Figure":
 
 
 def save(figure: "Figure", path: pathlib.Path) -> None:
-    """Writes a PNG beside and renames it, so that `path` is never half a picture."""
-    new = path.with_name(path.name + ".new")
-    figure.savefig(new, format="png")
-    new.replace(path)
+    """Writes a PNG, never half of it."""
+    with files.written_aside(path) as part:
+        figure.savefig(part, format="png")
 
 
 def _tidy(axes) -> None:

@@ -10,6 +10,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from saltjax import files
+
 # A tile of this many pixels is no tile: its header lies, or it is a whole section.
 MAX_PIXELS = 2**24
 MAX_BYTES = 8 * MAX_PIXELS
@@ -62,10 +64,9 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
 
 
 def write(path: pathlib.Path, pixels: np.ndarray) -> None:
-    """Writes grey pixels uint8[H, W] or uint16[H, W], beside and renamed: never half a file."""
-    new = path.with_name(path.name + ".new")
-    Image.fromarray(pixels).save(new, format="PNG")
-    new.replace(path)
+    """Writes grey pixels uint8[H, W] or uint16[H, W], never half a file."""
+    with files.written_aside(path) as part:
+        Image.fromarray(pixels).save(part, format="PNG")
 
 
 def _open(path: pathlib.Path) -> Image.Image:

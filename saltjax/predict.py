@@ -14,10 +14,10 @@ from saltjax import (
     console,
     data,
     devices,
+    files,
     masks,
     png,
     rle,
-    run,
     sections,
     segy,
     signals,
@@ -88,8 +88,8 @@ def predict_array(path, folder, runs, predictors, rule) -> None:
     source, settings = arrays.read(path), runs[0].config.predict
     prob_path, mask_path = (folder / f"{path.stem}_{n}.npy" for n in ("prob", "mask"))
     with (
-        run.written_aside(prob_path) as prob_part,
-        run.written_aside(mask_path) as mask_part,
+        files.written_aside(prob_path) as prob_part,
+        files.written_aside(mask_path) as mask_part,
     ):
         sink = arrays.create(prob_part, source.shape, "float32")
         volumes.mark(source, sink, predictors, settings.normalize, settings.direction)
@@ -108,7 +108,7 @@ def predict_segy(path, folder, runs, predictors) -> None:
     """Writes <name>_prob.sgy, every header and trace position as in the input."""
     source, settings = segy.SegyTraces(path), runs[0].config.predict
     new = folder / f"{path.stem}_prob{path.suffix}"
-    with contextlib.closing(source), run.written_aside(new) as part:
+    with contextlib.closing(source), files.written_aside(new) as part:
         layout = segy.copy_headers(path, part)
         with contextlib.closing(segy.SegyTraces(part, "r+")) as sink:
             lines = len(source.lines(settings.direction.replace("both", "inline")))
@@ -153,7 +153,7 @@ def predict_images(path, folder, predictors, rule) -> None:
             png.write(folder / f"masks/{image.stem}.png", np.uint8(mask) * 255)
             codes[image.stem] = rle.encode(mask)
             bar.advance(1)
-    run.write_text(submission, submission_text(codes))
+    files.write_text(submission, submission_text(codes))
     salt = sum(code != "" for code in codes.values())
     console.say(f"Salt       in {salt} of {len(codes)} images, at {rule.threshold:.3f}")
     console.say(f"Written    {folder}: probs, masks, submission.csv")

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from saltjax import console, data, masks, metrics, pictures, plots, run, scoring
+from saltjax import console, data, files, masks, metrics, pictures, plots, scoring
 from saltjax.errors import InputError
 
 
@@ -95,7 +95,7 @@ def show_finished(workdir: pathlib.Path) -> None:
     """Prints the result.json of a run's folder; raises InputError if it is damaged."""
     path = workdir / "result.json"
     try:
-        result = run.read_json(path)
+        result = files.read_json(path)
         show(result)
     except (InputError, KeyError, TypeError, ValueError) as error:
         raise InputError(

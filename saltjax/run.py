@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
-from saltjax import console
-from saltjax.errors import InputError, writing
+from saltjax import console, files
+from saltjax.errors import InputError
 
 METRICS = (
     "epoch",
@@ -161,7 +161,9 @@ def delete(workdir: pathlib.Path) -> None:
 def _is_run(workdir: pathlib.Path) -> bool:
     """Returns whether config.json, or metrics.csv where that is damaged, is one of ours."""
     try:
-        if {"model", "optim", "train"} <= read_json(workdir / "config.json").keys():
+        if {"model", "optim", "train"} <= files.read_json(
+            workdir / "config.json"
+        ).keys():
             return True
     except InputError:
         pass
@@ -186,7 +188,7 @@ def check_config(workdir: pathlib.Path, config: dict) -> None:
             )
         return
     # As it will be read back: tuples are lists.
-    before, now = read_json(path), json.loads(json.dumps(config))
+    before, now = files.read_json(path), json.loads(json.dumps(config))
     unknown = sorted(flatten(before).keys() - flatten(now).keys())
     if unknown:
         raise InputError(
@@ -210,7 +212,7 @@ def check_config(workdir: pathlib.Path, config: dict) -> None:
 def tests_otherwise(workdir: pathlib.Path, config: dict) -> bool:
     """Returns whether the folder's run was tested with other settings of "eval."."""
     path = workdir / "config.json"
-    return path.exists() and read_json(path).get("eval") != config["eval"]
+    return path.exists() and files.read_json(path).get("eval") != config["eval"]
 
 
 def check_data(workdir: pathlib.Path, facts: dict) -> None:
@@ -218,7 +220,7 @@ def check_data(workdir: pathlib.Path, facts: dict) -> None:
     path = workdir / "data.json"
     if not path.exists():
         return
-    before = read_json(path)
+    before = files.read_json(path)
     if before.get("content_sha256") != facts["content_sha256"]:
         raise InputError(
             f"the data have changed since the run in {workdir} began: {before.get('tiles')} tiles, "
@@ -236,7 +238,7 @@ def tell_device_change(workdir: pathlib.Path, environment: dict) -> None:
     """Says so if the folder's run was on other devices until now: no hindrance, but no secret."""
     path = workdir / "env.json"
     if path.exists():
-        before = read_json(path).get("devices")
+        before = files.read_json(path).get("devices")
         if before != environment["devices"]:
             console.say(
                 f"Devices    {len(before or [])} until now, {len(environment['devices'])} from "
@@ -264,59 +266,13 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def read_json(path: pathlib.Path) -> dict:
-    """Returns the object in a JSON file; raises InputError if it is unreadable or damaged."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot read it ({error.strerror}); is this a run?"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: damaged ({error}); mend it, or train anew with --overwrite"
-        ) from None
-    if not isinstance(value, dict):
-        raise InputError(
-            f"{path}: damaged (no JSON object); mend it, or train anew with --overwrite"
-        )
-    return value
-
-
-@contextlib.contextmanager
-def written_aside(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a path beside `path`, which becomes `path` at the end and goes if there is an error."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield part
-            part.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file beside and renames it, so that `path` is never half written."""
-    new = path.with_name(path.name + ".new")
-    with writing(path):
-        new.write_text(text, encoding="utf-8")
-        new.replace(path)
-
-
-def write_json(path: pathlib.Path, value: dict) -> None:
-    """Writes an object as indented JSON."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
-
-
 def write_metrics(workdir: pathlib.Path, history: Sequence[dict]) -> None:
     """Writes metrics.csv, a row for each epoch."""
     text = io.StringIO()
     writer = csv.DictWriter(text, METRICS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    write_text(workdir / "metrics.csv", text.getvalue())
+    files.write_text(workdir / "metrics.csv", text.getvalue())
 
 
 def environment(devices: list) -> dict:

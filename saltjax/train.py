@@ -16,6 +16,7 @@ from saltjax import (
     data,
     devices,
     explore,
+    files,
     journal,
     models,
     optimizer,
@@ -60,7 +61,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
             run.check_config(workdir, config.to_dict())
         anew = overwrite or run.tests_otherwise(workdir, config.to_dict())
         if (workdir / "result.json").exists() and not anew:
-            run.write_json(workdir / "config.json", config.to_dict())
+            files.write_json(workdir / "config.json", config.to_dict())
             console.say(f"{workdir} is complete.")
             report.show_finished(workdir)
         else:
@@ -134,9 +135,9 @@ def claim(setup: Setup) -> None:
     if run.tests_otherwise(workdir, setup.config.to_dict()):
         # Only now: without its tiles a run cannot be tested anew, and keeps the result it has.
         (workdir / "result.json").unlink(missing_ok=True)
-    run.write_json(workdir / "config.json", setup.config.to_dict())
-    run.write_json(workdir / "data.json", facts)
-    run.write_json(workdir / "env.json", environment)
+    files.write_json(workdir / "config.json", setup.config.to_dict())
+    files.write_json(workdir / "data.json", facts)
+    files.write_json(workdir / "env.json", environment)
 
 
 def finished(progress: journal.Progress, config: ConfigDict) -> bool:
@@ -281,7 +282,7 @@ def finish(setup: Setup, state: steps.TrainState, progress: journal.Progress) ->
         report.draw_scores(
             curves, test, rule, tiles, tiles.description, config.seed, plots_dir
         )
-    run.write_json(setup.workdir / "result.json", result)
+    files.write_json(setup.workdir / "result.json", result)
     report.show(result)
     console.say(f"Figures    {plots_dir}")
 

@@ -13,11 +13,11 @@ from ml_collections import ConfigDict
 
 from saltjax import (
     arrays,
+    files,
     journal,
     masks,
     models,
     optimizer,
-    run,
     sections,
     settings,
     steps,
@@ -101,7 +101,7 @@ def load(workdir: str | os.PathLike) -> TrainedRun:
     config = read_config(workdir)
     if not (workdir / "result.json").exists():
         raise InputError(f"{workdir} holds no finished run: train it to its end first")
-    result = run.read_json(workdir / "result.json")
+    result = files.read_json(workdir / "result.json")
     try:
         chosen, area = result["threshold"], result["min_area"]
         rule = masks.Rule(float(chosen["value"]), int(area))
@@ -127,7 +127,7 @@ def load(workdir: str | os.PathLike) -> TrainedRun:
             f"that is left of epoch {best['epoch']}; delete result.json, and the command that "
             "trained the run tests what is left"
         )
-    facts = run.read_json(workdir / "data.json")
+    facts = files.read_json(workdir / "data.json")
     try:
         tile = int(facts["height"]), int(facts["width"])
     except (KeyError, TypeError, ValueError) as error:
@@ -144,7 +144,7 @@ def create_network(config: ConfigDict) -> steps.Network:
 def read_config(workdir: pathlib.Path) -> ConfigDict:
     """Returns the checked config of a run; raises InputError if it has none that can be used."""
     path = workdir / "config.json"
-    tree = run.read_json(path)
+    tree = files.read_json(path)
     try:
         config = ConfigDict(_with_tuples(tree))
         settings.check(config)

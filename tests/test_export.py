@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import saltjax
-from saltjax import export, run
+from saltjax import export, files
 from saltjax.errors import InputError
 
 
@@ -88,7 +88,7 @@ def test_onnx_gives_what_the_run_gives(plain, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     export.export(plain, str(tmp_path / "model.onnx"))
     network = saltjax.load(plain)
-    description = run.read_json(tmp_path / "model.json")
+    description = files.read_json(tmp_path / "model.json")
     assert "float32[B, 16, 16, 3]" in description["image"]
     image = np.random.default_rng(7).random((2, 16, 16, 3), np.float32)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))

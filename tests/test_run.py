@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from saltjax import run
+from saltjax import files, run
 from saltjax.errors import InputError
 
 
@@ -33,7 +33,7 @@ def test_default_workdir_tells_the_overrides(overrides, expected):
 def test_a_folder_belongs_to_one_config(tmp_path):
     config = {"seed": 0, "model": {"skip": True, "features": (4, 8)}}
     run.check_config(tmp_path, config)
-    run.write_json(tmp_path / "config.json", config)
+    files.write_json(tmp_path / "config.json", config)
     run.check_config(tmp_path, config)
     other = {"seed": 0, "model": {"skip": False, "features": (4, 8)}}
     with pytest.raises(
@@ -45,7 +45,9 @@ def test_a_folder_belongs_to_one_config(tmp_path):
 
 
 def test_settings_of_a_newer_version_are_told(tmp_path):
-    run.write_json(tmp_path / "config.json", {"seed": 0, "model": {"attention": True}})
+    files.write_json(
+        tmp_path / "config.json", {"seed": 0, "model": {"attention": True}}
+    )
     with pytest.raises(
         InputError, match=r"does not know: model\.attention; a newer version"
     ):
@@ -54,7 +56,7 @@ def test_settings_of_a_newer_version_are_told(tmp_path):
 
 def test_another_device_count_is_said(tmp_path, capsys):
     run.tell_device_change(tmp_path, {"devices": ["a", "b"]})
-    run.write_json(tmp_path / "env.json", {"devices": ["a", "b"]})
+    files.write_json(tmp_path / "env.json", {"devices": ["a", "b"]})
     run.tell_device_change(tmp_path, {"devices": ["a", "b"]})
     assert capsys.readouterr().out == ""
     run.tell_device_change(tmp_path, {"devices": ["a"]})
@@ -63,7 +65,7 @@ def test_another_device_count_is_said(tmp_path, capsys):
 
 def test_delete_takes_the_run_and_nothing_else(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    run.write_json(tmp_path / "config.json", {"model": {}, "optim": {}, "train": {}})
+    files.write_json(tmp_path / "config.json", {"model": {}, "optim": {}, "train": {}})
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/weights").write_text("kept")
     (tmp_path / "checkpoints").symlink_to(tmp_path / "elsewhere")
@@ -98,7 +100,7 @@ def test_delete_refuses_what_is_no_run(tmp_path):
         InputError, match=r"holds plots, data\.json but no config\.json"
     ):
         run.delete(tmp_path)
-    run.write_json(tmp_path / "config.json", {"of": "another program"})
+    files.write_json(tmp_path / "config.json", {"of": "another program"})
     with pytest.raises(InputError, match="of a run"):
         run.delete(tmp_path)
     assert (tmp_path / "data.json").exists()
@@ -118,7 +120,7 @@ def test_long_names_are_cut_and_stay_apart():
 
 def test_settings_that_change_nothing_may_change(tmp_path):
     config = {"seed": 0, "train": {"compile_cache": "", "cpu_devices": 0}}
-    run.write_json(tmp_path / "config.json", config)
+    files.write_json(tmp_path / "config.json", config)
     other = {"compile_cache": "/cache", "cpu_devices": 2}
     run.check_config(tmp_path, config | {"train": other})
     with pytest.raises(InputError, match="seed: 0 there, 1 now") as caught:
@@ -130,7 +132,7 @@ def test_changed_data_are_refused(tmp_path):
     splits = {"train": ["a"], "val": ["b"], "test": ["c"]}
     facts = {"tiles": 30, "content_sha256": "aaa", "splits": splits}
     run.check_data(tmp_path, facts)
-    run.write_json(tmp_path / "data.json", facts)
+    files.write_json(tmp_path / "data.json", facts)
     run.check_data(tmp_path, facts)
     with pytest.raises(
         InputError, match="30 tiles, hash aaa then, 29 tiles, hash bbb now"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs import unet
-from saltjax import data, metrics, run, train
+from saltjax import data, files, metrics, train
 
 pytestmark = pytest.mark.tgs
 
@@ -45,7 +45,7 @@ def test_two_epochs_learn_something(tgs, tmp_path):
     config.train.epochs = 2
     config.train.cpu_devices = 4
     train.train(config, tmp_path, overwrite=False)
-    result = run.read_json(tmp_path / "result.json")
+    result = files.read_json(tmp_path / "result.json")
     assert result["data"]["source"] == "folder"
     # "No salt anywhere" has a mean precision of about the salt's share and finds none of it.
     assert result["test"]["average_precision"] > 0.5
