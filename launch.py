@@ -8,8 +8,10 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from saltjax import commandline, run, settings
-from saltjax.errors import InputError
+from saltjax import commandline
+from saltjax.runs import settings
+from saltjax.runs import workdir as run
+from saltjax.system.errors import InputError
 
 # The flags that each mode takes.
 MODES = {
@@ -80,7 +82,7 @@ def main() -> None:
 
             train.train(config, workdir, FLAGS.overwrite)
         case "check":
-            from saltjax import explore
+            from saltjax import check as explore
 
             explore.check(config, workdir)
         case "evaluate":

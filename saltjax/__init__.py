@@ -11,7 +11,7 @@ import os
 import typing
 
 if typing.TYPE_CHECKING:
-    from saltjax.trained import TrainedRun
+    from saltjax.inference.predictor import TrainedRun
 
 __all__ = ["load"]
 
@@ -23,6 +23,6 @@ def load(workdir: str | os.PathLike) -> TrainedRun:
       InputError: a ValueError, if the folder holds no finished run, or a damaged one.
     """
     # The program's other commands start faster without JAX.
-    from saltjax import trained
+    from saltjax.inference import predictor as trained
 
     return trained.load(workdir)

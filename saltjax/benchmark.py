@@ -20,17 +20,13 @@ from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from saltjax import (
-    commandline,
-    console,
-    data,
-    devices,
-    models,
-    optimizer,
-    pipeline,
-    settings,
-    steps,
-)
+from saltjax import commandline
+from saltjax.data import feed as pipeline
+from saltjax.data import tiles as data
+from saltjax.networks import unet as models
+from saltjax.runs import settings
+from saltjax.system import console, devices
+from saltjax.training import optimizer, steps
 
 TILE_SIZE = 101  # pixels, the challenge's
 WARM_UP_CALLS = 2

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from absl import flags
 from ml_collections import config_flags
 
-from saltjax import console, run, signals
-from saltjax.errors import InputError, OutputError
+from saltjax.runs import workdir as run
+from saltjax.system import console, signals
+from saltjax.system.errors import InputError, OutputError
 
 FLAGS = flags.FLAGS
 

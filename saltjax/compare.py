@@ -10,8 +10,11 @@ import pathlib
 
 import numpy as np
 
-from saltjax import console, data, files, plots, run
-from saltjax.errors import InputError, writing
+from saltjax.data import tiles as data
+from saltjax.reporting import figures as plots
+from saltjax.runs import workdir as run
+from saltjax.system import console, files
+from saltjax.system.errors import InputError, writing
 
 # Column: how its value is taken from result.json, and how it is written.
 COLUMNS = {

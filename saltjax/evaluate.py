@@ -5,20 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from saltjax import (
-    console,
-    data,
-    devices,
-    explore,
-    files,
-    pipeline,
-    report,
-    run,
-    scoring,
-    signals,
-    trained,
-)
-from saltjax.errors import InputError, writing
+from saltjax import check as explore
+from saltjax.data import feed as pipeline
+from saltjax.data import tiles as data
+from saltjax.inference import predictor as trained
+from saltjax.reporting import tables as report
+from saltjax.runs import workdir as run
+from saltjax.scoring import scores as scoring
+from saltjax.system import console, devices, files, signals
+from saltjax.system.errors import InputError, writing
 
 
 def evaluate(

@@ -15,8 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from saltjax import console, devices, files, models, sections, steps, trained
-from saltjax.errors import InputError
+from saltjax.inference import predictor as trained
+from saltjax.inference import windows as sections
+from saltjax.networks import unet as models
+from saltjax.system import console, devices, files
+from saltjax.system.errors import InputError
+from saltjax.training import steps
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 # Of probabilities, between the artifact and the run.

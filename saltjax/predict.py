@@ -9,23 +9,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from saltjax import (
-    arrays,
-    console,
-    data,
-    devices,
-    files,
-    masks,
-    png,
-    rle,
-    sections,
-    segy,
-    signals,
-    steps,
-    trained,
-    volumes,
-)
-from saltjax.errors import InputError, writing
+from saltjax.data import png, rle
+from saltjax.data import tiles as data
+from saltjax.inference import predictor as trained
+from saltjax.inference import volumes
+from saltjax.inference import windows as sections
+from saltjax.scoring import postprocess as masks
+from saltjax.seismic import npy as arrays
+from saltjax.seismic import segy
+from saltjax.system import console, devices, files, signals
+from saltjax.system.errors import InputError, writing
+from saltjax.training import steps
 
 SEGY_SUFFIXES = (".sgy", ".segy")
 EXPECTED = "expected a .png, a folder of them, a .npy, or a .sgy or .segy file"

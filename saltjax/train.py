@@ -11,24 +11,18 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from saltjax import (
-    console,
-    data,
-    devices,
-    explore,
-    files,
-    journal,
-    models,
-    optimizer,
-    pipeline,
-    report,
-    run,
-    scoring,
-    signals,
-    steps,
-    trained,
-)
-from saltjax.errors import InputError, writing
+from saltjax import check as explore
+from saltjax.data import feed as pipeline
+from saltjax.data import tiles as data
+from saltjax.inference import predictor as trained
+from saltjax.networks import unet as models
+from saltjax.reporting import tables as report
+from saltjax.runs import workdir as run
+from saltjax.scoring import scores as scoring
+from saltjax.system import console, devices, files, signals
+from saltjax.system.errors import InputError, writing
+from saltjax.training import optimizer, steps
+from saltjax.training import progress as journal
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from saltjax import benchmark, devices, models, optimizer, pipeline, steps
+from saltjax import benchmark
+from saltjax.data import feed as pipeline
+from saltjax.networks import unet as models
+from saltjax.system import devices
+from saltjax.training import optimizer, steps
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = (

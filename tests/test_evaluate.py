@@ -13,8 +13,9 @@ from conftest import write_tiles
 from PIL import Image
 from program import TINY, assert_refused, launch
 
-from saltjax import evaluate, predict, synthetic
-from saltjax.errors import InputError
+from saltjax import evaluate, predict
+from saltjax.data import synthetic
+from saltjax.system.errors import InputError
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import saltjax
-from saltjax import export, files
-from saltjax.errors import InputError
+from saltjax import export
+from saltjax.system import files
+from saltjax.system.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from configs import default
-from saltjax import png as png_files
-from saltjax import run
-from saltjax import settings as config_settings
-from saltjax.errors import InputError
+from saltjax.data import png as png_files
+from saltjax.runs import settings as config_settings
+from saltjax.runs import workdir as run
+from saltjax.system.errors import InputError
 
 EXAMPLES = settings(max_examples=300, deadline=2000, derandomize=True)
 

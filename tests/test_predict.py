@@ -15,8 +15,10 @@ from PIL import Image
 from program import ROOT, TINY, assert_refused, launch
 
 import saltjax
-from saltjax import predict, sections, volumes
-from saltjax.errors import InputError
+from saltjax import predict
+from saltjax.inference import volumes
+from saltjax.inference import windows as sections
+from saltjax.system.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +251,10 @@ def test_the_readmes_library_example_runs(plain, monkeypatch):
 
 def test_a_section_is_seen_as_training_sees_a_tile(plain):
     """A tile through the windows of a section, and through the test's own function."""
-    from saltjax import devices, pipeline, scoring, synthetic
+    from saltjax.data import feed as pipeline
+    from saltjax.data import synthetic
+    from saltjax.scoring import scores as scoring
+    from saltjax.system import devices
 
     tiles = synthetic.make_tiles(5, seed=3)
     network = saltjax.load(plain)

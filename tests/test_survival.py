@@ -17,8 +17,10 @@ import pytest
 from conftest import flip_a_bit, write_tiles
 
 from configs import quickstart
-from saltjax import checkpoint, journal, train
-from saltjax.errors import InputError
+from saltjax import train
+from saltjax.runs import checkpoint
+from saltjax.system.errors import InputError
+from saltjax.training import progress as journal
 
 # Children of this server start with everything imported and no device in use yet.
 SERVER = multiprocessing.get_context("forkserver")

@@ -11,20 +11,16 @@ import sklearn.metrics
 from jax.sharding import Mesh
 
 from configs import quickstart
-from saltjax import (
-    checkpoint,
-    devices,
-    journal,
-    models,
-    optimizer,
-    pipeline,
-    scoring,
-    signals,
-    steps,
-    synthetic,
-    train,
-)
-from saltjax.errors import InputError
+from saltjax import train
+from saltjax.data import feed as pipeline
+from saltjax.data import synthetic
+from saltjax.networks import unet as models
+from saltjax.runs import checkpoint
+from saltjax.scoring import scores as scoring
+from saltjax.system import devices, signals
+from saltjax.system.errors import InputError
+from saltjax.training import optimizer, steps
+from saltjax.training import progress as journal
 
 
 def tiny_config(**overrides):

@@ -1,0 +1,1 @@
+"""Tiles and masks: read, split, described and brought to the devices."""

@@ -1,0 +1,132 @@
+"""PNG files. Each is read with care: it is either right or refused with the reason."""
+
+import io
+import pathlib
+import stat
+import struct
+import warnings
+import zlib
+
+import numpy as np
+from PIL import Image
+
+from saltjax.system import files
+
+# A tile of this many pixels is no tile: its header lies, or it is a whole section.
+MAX_PIXELS = 2**24
+MAX_BYTES = 8 * MAX_PIXELS
+# Pillow's own limit is a warning first, in the midst of a progress bar; ours is an error.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+def read_image(path: pathlib.Path) -> np.ndarray:
+    """Returns uint8[H, W, 3] for a PNG of any mode; 16-bit values are scaled to 8 bits.
+
+    Raises:
+      ValueError: if the file is not a readable PNG of at most MAX_PIXELS.
+    """
+    with _open(path) as image:
+        if image.mode.startswith("I"):
+            grey = np.asarray(image, np.float32) / 257
+            return np.repeat(np.rint(grey).astype(np.uint8)[:, :, None], 3, axis=2)
+        return np.asarray(image.convert("RGB"))
+
+
+def read_mask(path: pathlib.Path) -> np.ndarray:
+    """Returns uint8[H, W, 1], 1 where salt, for a mask PNG of any bit depth.
+
+    A mask holds 0 for no salt and one other value for salt. A mask of salt alone holds 1 or the
+    largest value of its bit depth.
+
+    Raises:
+      ValueError: if the file is not a readable PNG of such values.
+    """
+    with _open(path) as image:
+        if image.mode.startswith("I"):
+            values, largest = np.asarray(image), 65535
+        else:
+            rgb, largest = np.asarray(image.convert("RGB")), 255
+            values = rgb[:, :, 0]
+            if (rgb != values[:, :, None]).any():
+                raise ValueError(
+                    "a mask in colour; expected grey, 0 and one value for salt"
+                )
+    found = np.unique(values)
+    if not (len(found) <= 2 and found[0] == 0) and found.tolist() not in (
+        [1],
+        [largest],
+    ):
+        listed = ", ".join(map(str, found[:5])) + (", …" if len(found) > 5 else "")
+        raise ValueError(
+            f"mask values {listed}; expected only 0 and one value for salt"
+        )
+    return (values > 0).astype(np.uint8)[:, :, None]
+
+
+def write(path: pathlib.Path, pixels: np.ndarray) -> None:
+    """Writes grey pixels uint8[H, W] or uint16[H, W], never half a file."""
+    with files.written_aside(path) as part:
+        Image.fromarray(pixels).save(part, format="PNG")
+
+
+def _open(path: pathlib.Path) -> Image.Image:
+    """Opens a PNG and decodes it, its size checked beforehand; only ValueError is raised."""
+    content = _read(path)
+    try:
+        image = Image.open(io.BytesIO(content), formats=["PNG"])
+        width, height = image.size
+        if width * height <= MAX_PIXELS:
+            image.load()
+            _check_chunks(content)
+    except Image.UnidentifiedImageError:
+        raise ValueError("not a PNG file, or its header is damaged") from None
+    except Exception as error:  # noqa: BLE001 - Pillow raises a dozen types
+        raise ValueError(f"damaged PNG: {error}") from None
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width}×{height} pixels; a tile has at most {MAX_PIXELS}")
+    if image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
+        if alpha.min() < 255:
+            raise ValueError("transparent pixels; expected none")
+    return image
+
+
+def _read(path: pathlib.Path) -> bytes:
+    """Returns the content of a file of at most MAX_BYTES."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+            raise ValueError("not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise ValueError(f"{status.st_size} bytes; a tile has at most {MAX_BYTES}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError("no such file (a broken link?)") from None
+    except OSError as error:
+        raise ValueError(f"cannot read it ({error.strerror})") from None
+
+
+def _check_chunks(png: bytes) -> None:
+    """Raises ValueError unless every chunk of a PNG is whole and the last one is its end.
+
+    Pillow reads on over damage in chunks it does not need, and fills up missing rows.
+    """
+    position, name, data = 8, b"", b""
+    while position < len(png) and name != b"IEND":
+        length, name = struct.unpack(">I4s", png[position : position + 8])
+        end = position + 12 + length
+        body = png[position + 4 : end - 4]
+        if png[end - 4 : end] != struct.pack(">I", zlib.crc32(body)):
+            raise ValueError(f"checksum of its {name!r} chunk is wrong")
+        if name == b"IDAT":
+            data += body[4:]
+        position = end
+    if name != b"IEND":
+        raise ValueError("it is cut off before its end")
+    width, height, depth, color, _, _, interlaced = struct.unpack(">2I5B", png[16:29])
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
+    expected = height * (1 + (width * samples * depth + 7) // 8)
+    # At most one byte more: a small file can claim gigabytes.
+    found = len(zlib.decompressobj().decompress(data, expected + 1))
+    if not interlaced and found != expected:
+        raise ValueError(f"{found} bytes of pixels, expected {expected}")

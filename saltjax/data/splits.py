@@ -1,0 +1,136 @@
+"""Which tiles train, validate and test: at random, by salt coverage or by group, once or in folds."""
+
+import csv
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from saltjax.data import tiles as data
+from saltjax.system import console
+from saltjax.system.errors import InputError
+
+
+def split(
+    tiles: data.Tiles,
+    method: str,
+    groups: str,
+    shares: Sequence[float],
+    folds: int,
+    fold: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Returns the sorted indices of the tiles of "train", "val" and "test".
+
+    Args:
+      tiles: N tiles.
+      method: "random"; "coverage" gives every part the same mix of `data.coverage_class`; "group"
+        never parts the tiles of a group, so the shares are met only as nearly as groups allow.
+      groups: the CSV file of the groups, see `read_groups`; only for "group".
+      shares: of training, validation and test, sum 1.
+      folds: K > 0 for cross-validation: every tile is tested in just one of the folds 0 to K - 1,
+        and what is left trains and validates in the proportion of their shares. 0 for none.
+      fold: which of the folds.
+      seed: of the order of tiles or groups. All folds must have the same.
+
+    Raises:
+      InputError: if the file of the groups is not as it must be.
+    """
+    rng, n = np.random.default_rng(seed), len(tiles)
+    units = np.arange(n)
+    if method == "group":
+        units = read_groups(pathlib.Path(groups), tiles.ids)
+        order = np.argsort(rng.permutation(units.max() + 1)[units], kind="stable")
+    else:
+        order = rng.permutation(n)
+    if method == "coverage":
+        classes = data.coverage_class(data.salt_coverage(tiles.labels))
+        order = _evenly_mixed(order, classes)
+    if folds:
+        start, end = _cut(units[order], [fold / folds, (fold + 1) / folds])
+        test = order[start:end]
+        order = np.concatenate([order[end:], order[:start]])
+        (cut,) = _cut(units[order], [shares[0] / (shares[0] + shares[1])])
+        parts = order[:cut], order[cut:], test
+    else:
+        parts = np.split(order, _cut(units[order], np.cumsum(shares)[:2]))
+    return {name: np.sort(p) for name, p in zip(("train", "val", "test"), parts)}
+
+
+def _evenly_mixed(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Returns the order changed such that any stretch of it has every class in its share."""
+    position = np.empty(len(order))
+    for c in np.unique(classes):
+        members = order[classes[order] == c]
+        position[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[np.argsort(position[order], kind="stable")]
+
+
+def _cut(units: np.ndarray, shares: Sequence[float]) -> list[int]:
+    """Returns where to cut a sequence of units, nearest to each share, without parting one."""
+    n = len(units)
+    borders = np.concatenate([[0], np.flatnonzero(np.diff(units)) + 1, [n]])
+    return [
+        int(borders[np.argmin(np.abs(borders - np.rint(share * n)))])
+        for share in shares
+    ]
+
+
+def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
+    """Returns int[N], the number of each tile's group; a tile that is not listed is one of its own.
+
+    Args:
+      path: a CSV file with a column `id` and a column `group` or `mosaic_id`. Others, and tiles
+        that are not among `ids`, do not matter.
+      ids: N names of tiles.
+
+    Raises:
+      InputError: if it cannot be read, lacks a column or a value, puts a tile into two groups, or
+        lists none of the tiles.
+    """
+    try:
+        if not path.is_file():  # to open a pipe would wait for ever
+            raise FileNotFoundError(0, "there is no such file")
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"config.data.groups={path}: cannot read it: {reason}"
+        ) from None
+    rows = [[cell.strip() for cell in row] for row in rows]
+    header = rows[0] if rows else []
+    column = "group" if "group" in header else "mosaic_id"
+    if header.count("id") != 1 or header.count(column) != 1:
+        raise InputError(
+            f"config.data.groups={path}: its first line is {','.join(header)!r}; expected the "
+            "columns id and group, or id and mosaic_id, each once"
+        )
+    listed = {}
+    for line, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        values = dict(zip(header, row))
+        tile, group = values["id"], values.get(column, "")
+        if not tile or not group:
+            raise InputError(
+                f"config.data.groups={path}, line {line}: {','.join(row)!r} lacks an id or a {column}"
+            )
+        if listed.setdefault(tile, group) != group:
+            raise InputError(
+                f"config.data.groups={path}, line {line}: {tile} is in {column} {listed[tile]} and "
+                f"in {group}"
+            )
+    if listed.keys().isdisjoint(ids):
+        raise InputError(
+            f"config.data.groups={path} lists none of the {len(ids)} tiles; it lists "
+            f"{next(iter(listed), '')!r}, the tiles are called as {ids[0]!r}"
+        )
+    known = [listed[i] for i in ids if i in listed]
+    console.say(
+        f"Groups     {len(known)} of {len(ids)} tiles in {len(set(known))} groups of {path.name}, "
+        f"{len(ids) - len(known)} in none"
+    )
+    names = [("group", listed[i]) if i in listed else ("alone", i) for i in ids]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])

@@ -1,0 +1,235 @@
+"""Built-in seismic sections with salt, for trying the program without data.
+
+Each tile is a window of a migrated section, made as interpreters' training models are: a random
+reflectivity, laid along folded and faulted layers, is broken by a salt body and convolved with a
+Ricker wavelet. What betrays the salt is what betrays it in the field: its strong top, layers that
+end against it, and its texture; neither brightness nor local energy alone.
+"""
+
+import numpy as np
+
+from saltjax.data import tiles as data
+
+SIZE = 101  # pixels, as in the TGS challenge
+MARGIN = 16  # rows above and below the tile that the wavelet reaches in from
+CHUNK = 250  # tiles computed at a time
+EMPTY_SHARE = 0.39
+COVERAGE_BETA = (
+    0.65,
+    0.95,
+)  # of tiles with salt: mean 0.41, many small, some almost full
+BODIES = ("dome", "pillow", "tongue")
+
+
+def make_tiles(count: int, seed: int) -> data.Tiles:
+    """Returns `count` tiles of 101×101; the first ones are the same for any count.
+
+    >>> make_tiles(2, seed=0).images.shape
+    (2, 101, 101, 3)
+    """
+    chunks = [_make_chunk((seed, i, 1)) for i in range(-(-count // CHUNK))]
+    images, labels = (np.concatenate(parts)[:count] for parts in zip(*chunks))
+    ids = tuple(f"synthetic_{i:05d}" for i in range(count))
+    return data.Tiles(
+        ids, np.repeat(images[..., None], 3, axis=3), labels[..., None], "synthetic"
+    )
+
+
+def _make_chunk(seed: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images and labels uint8[CHUNK, 101, 101]."""
+    rng = np.random.default_rng(seed)
+    z = np.arange(-MARGIN, SIZE + MARGIN, dtype=np.float32)[None, :, None]
+    x = np.arange(SIZE, dtype=np.float32)[None, None, :]
+    level = _salt_level(rng, z, x)
+    salt = level > 0
+
+    reflectivity = _layers(rng, _age(rng, z, x, level))
+    reflectivity *= np.exp(_uniform(rng, 0.1, 0.5) * _smooth_field(rng, z, x, 3))
+    reflectivity = np.where(salt, _salt_texture(rng, reflectivity, salt), reflectivity)
+    below = np.logical_or.accumulate(salt, axis=1) & ~salt
+    reflectivity *= np.where(below, _uniform(rng, 0.3, 0.8), 1)
+    reflectivity += _salt_boundary(rng, level)
+
+    section = _record(rng, reflectivity)[:, MARGIN:-MARGIN]
+    return _to_grey(rng, section), salt[:, MARGIN:-MARGIN].astype(np.uint8)
+
+
+def _uniform(rng, low, high, shape=(1, 1)):
+    """One value per tile (or more, along the given axes) between low and high."""
+    return rng.uniform(low, high, (CHUNK, *shape)).astype(np.float32)
+
+
+def _smooth_field(rng, z, x, waves):
+    """Returns a smooth random field [CHUNK, rows, columns], about zero mean and unit variance."""
+    field = 0
+    for _ in range(waves):
+        kz, kx = _uniform(rng, -2.5, 2.5), _uniform(rng, -2.5, 2.5)
+        phase = 2 * np.pi * ((kz * z + kx * x) / SIZE + _uniform(rng, 0, 1))
+        field = field + np.sin(phase)
+    return field * np.float32(np.sqrt(2 / waves))
+
+
+def _salt_level(rng, z, x):
+    """Returns a level function [CHUNK, rows, columns], positive inside the salt.
+
+    The body's shape comes first; the level is then shifted so that it covers a drawn share of the
+    tile, which makes the coverage what is asked for whatever the shape.
+    """
+    u = x / SIZE - _uniform(rng, -0.2, 1.2)
+    v = z / SIZE - _uniform(rng, 0.2, 0.9)
+    width = _uniform(rng, 0.15, 0.6)
+    flank = _uniform(rng, 1.2, 3.5)
+    dome = v + 1.2 * (1 - np.exp(-((np.abs(u) / width) ** flank)))
+    lean = u * _uniform(rng, -0.5, 0.5)
+    pillow = 0.8 * np.exp(-((u / (2 * width)) ** 2)) - np.abs(v - lean)
+    angle = _uniform(rng, -0.7, 0.7)
+    along, across = (
+        u * np.cos(angle) + v * np.sin(angle),
+        v * np.cos(angle) - u * np.sin(angle),
+    )
+    thinning = 0.15 + 0.3 / (1 + np.exp(-6 * along * np.sign(angle)))
+    tongue = -np.hypot(along / 1.5, across / thinning)
+    body = rng.integers(len(BODIES), size=(CHUNK, 1, 1))
+    level = np.choose(body, (dome, pillow, tongue))
+    # A rugose outline: broad bulges and finer ones.
+    level = level + _uniform(rng, 0.0, 0.08) * _smooth_field(rng, z, x, 4)
+    level = level + _uniform(rng, 0.0, 0.03) * _smooth_field(rng, 3 * z, 3 * x, 4)
+
+    coverage = np.clip(rng.beta(*COVERAGE_BETA, CHUNK), 0.003, 0.99)
+    inside = np.sort(level[:, MARGIN:-MARGIN].reshape(CHUNK, -1), axis=1)
+    rank = ((1 - coverage) * (inside.shape[1] - 1)).astype(int)
+    cut = np.take_along_axis(inside, rank[:, None], axis=1)
+    empty = rng.random((CHUNK, 1)) < EMPTY_SHARE
+    cut = np.where(empty, level.max(axis=(1, 2))[:, None] + 0.3, cut)
+    return (level - cut[:, :, None]).astype(np.float32)
+
+
+def _age(rng, z, x, level):
+    """Returns the age of the layer at each point, in samples: depth, folded, faulted, dragged up."""
+    bend = 1 - 0.4 * z / SIZE
+    age = z + _uniform(rng, -0.35, 0.35) * x
+    for wavelength in (2.0, 0.9, 0.4):
+        height = _uniform(rng, 0, 8) * wavelength
+        age = age + height * bend * np.sin(
+            2 * np.pi * (x / SIZE / wavelength + _uniform(rng, 0, 1))
+        )
+    for _ in range(3):
+        plane = x - SIZE * _uniform(rng, -0.3, 1.3) - _uniform(rng, -0.7, 0.7) * z
+        throw = _uniform(rng, -14, 14) * (rng.random((CHUNK, 1, 1)) < 0.4)
+        age = age + throw * (plane > 0)
+    drag = _uniform(rng, 0, 25) * np.exp(
+        np.minimum(level, 0) / _uniform(rng, 0.05, 0.3)
+    )
+    return age + drag
+
+
+def _layers(rng, age):
+    """Returns the reflectivity at each age: layers of random thickness in sequences of strength."""
+    samples, step, first = 640, 0.5, -100.0
+    spikes = rng.laplace(size=(CHUNK, samples)) * (
+        rng.random((CHUNK, samples)) < _uniform(rng, 0.08, 0.5, (1,))
+    )
+    # Sequences: from bedded to almost transparent, as in massive shale.
+    t = np.arange(samples) * step
+    strength = 0
+    for _ in range(4):
+        cycles = _uniform(rng, 0.004, 0.04, (1,))
+        strength = strength + np.sin(
+            2 * np.pi * (cycles * t + _uniform(rng, 0, 1, (1,)))
+        )
+    spikes = (spikes * np.exp(_uniform(rng, 0.2, 0.9, (1,)) * strength)).astype(
+        np.float32
+    )
+    # A spike must reach two samples far, or dipping layers fall between the samples.
+    padded = np.pad(spikes, ((0, 0), (3, 3)))
+    spikes = sum(
+        w * padded[:, i : i + samples] for i, w in enumerate((1, 2, 3, 4, 3, 2, 1))
+    )
+    spikes /= np.sqrt((spikes**2).mean(axis=1, keepdims=True) + 1e-6)
+    position = np.clip((age - first) / step, 0, samples - 2)
+    left = position.astype(np.int32)
+    flat = left.reshape(CHUNK, -1)
+    a = np.take_along_axis(spikes, flat, axis=1).reshape(age.shape)
+    b = np.take_along_axis(spikes, flat + 1, axis=1).reshape(age.shape)
+    return a + (b - a) * (position - left)
+
+
+def _salt_texture(rng, reflectivity, salt):
+    """Returns what is inside: chaotic, from transparent to as strong as the layers outside."""
+    outside = np.sqrt(
+        (reflectivity**2 * ~salt).sum((1, 2)) / np.maximum((~salt).sum((1, 2)), 1)
+    )
+    # Scatterers of a few traces' width, without the continuity of layers.
+    noise = _noise(rng, reflectivity.shape)
+    strength = np.exp(rng.uniform(np.log(0.03), np.log(0.6), CHUNK))
+    return noise * (np.maximum(outside, 0.3) * strength)[:, None, None].astype(
+        np.float32
+    )
+
+
+def _noise(rng, shape):
+    """Returns Gaussian noise of unit variance that neighbouring traces share in part."""
+    noise = _smooth_traces(_smooth_traces(rng.standard_normal(shape, np.float32)))
+    return noise / noise.std(axis=(1, 2), keepdims=True)
+
+
+def _smooth_traces(section):
+    """Returns the running mean over traces with weights 1, 2, 1."""
+    padded = np.pad(section, ((0, 0), (0, 0), (1, 1)), "edge")
+    return (padded[:, :, :-2] + 2 * section + padded[:, :, 2:]) / 4
+
+
+def _salt_boundary(rng, level):
+    """Returns the reflectivity of top (positive) and base (negative), weaker where steep."""
+    salt = (level > 0).astype(np.float32)
+    step = np.diff(salt, axis=1, prepend=salt[:, :1])
+    dz, dx = np.gradient(level, axis=(1, 2))
+    flatness = np.abs(dz) / (np.hypot(dz, dx) + 1e-6)
+    top = _uniform(rng, 4, 12) * (step > 0)
+    base = _uniform(rng, 1, 5) * (step < 0)
+    return (top - base) * flatness**2
+
+
+def _record(rng, reflectivity):
+    """Returns the seismic: Ricker wavelets, deeper ones of lower frequency, and noise in the band."""
+    rows = reflectivity.shape[1]
+    n = 2 * rows
+    frequency = np.fft.rfftfreq(n).astype(np.float32)[
+        None, :, None
+    ]  # cycles per sample
+    peak = _uniform(rng, 0.05, 0.13)
+    spectrum = np.fft.rfft(_smooth_traces(reflectivity), n, axis=1)
+    shallow = np.fft.irfft(spectrum * _ricker(frequency, peak), n, axis=1)[:, :rows]
+    deep = np.fft.irfft(spectrum * _ricker(frequency, 0.7 * peak), n, axis=1)[:, :rows]
+    depth = np.linspace(0, 1, rows, dtype=np.float32)[None, :, None]
+    section = shallow * (1 - depth) + deep * depth
+
+    noise = _noise(rng, reflectivity.shape)
+    noise = np.fft.irfft(
+        np.fft.rfft(noise, n, axis=1) * _ricker(frequency, 1.2 * peak), n, axis=1
+    )
+    noise = noise[:, :rows] / noise[:, :rows].std(axis=(1, 2), keepdims=True)
+    return (
+        section
+        + _uniform(rng, 0.05, 0.35) * section.std(axis=(1, 2), keepdims=True) * noise
+    )
+
+
+def _ricker(frequency, peak):
+    """Returns the amplitude spectrum of a Ricker wavelet, 1 at the peak (Ricker 1953)."""
+    square = (frequency / peak) ** 2
+    return square * np.exp(1 - square)
+
+
+def _to_grey(rng, section):
+    """Returns uint8: automatic gain control of some strength, then contrast and brightness."""
+    window = 31
+    energy = np.cumsum(
+        np.pad(section**2, ((0, 0), (window // 2 + 1, window // 2), (0, 0)), "edge"), 1
+    )
+    local = np.sqrt((energy[:, window:] - energy[:, :-window]) / window)
+    local += 0.1 * local.mean(axis=(1, 2), keepdims=True) + 1e-6
+    section = section / local ** _uniform(rng, 0.2, 0.9)
+    section /= section.std(axis=(1, 2), keepdims=True) + 1e-6
+    grey = _uniform(rng, 100, 150) + _uniform(rng, 22, 50) * section
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""A trained network applied to sections and volumes of any size."""

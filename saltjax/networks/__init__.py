@@ -1,0 +1,1 @@
+"""The networks, and the resolution at which they see tiles."""

@@ -1,0 +1,311 @@
+"""The figures of a run. Every function returns a matplotlib Figure, ready to be saved.
+
+Colours are Okabe & Ito's, which colour-blind readers can tell apart.
+"""
+
+import pathlib
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from saltjax.system import files
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#E69F00", "#009E73", "#000000"
+SCORE_NAMES = {
+    "f1": "F1",
+    "iou": "IoU",
+    "dice": "Dice",
+    "kaggle_map": "Kaggle mAP",
+}
+MAX_CURVE_POINTS = 2000
+
+
+def figure_of(width: float, height: float, source: str) -> "Figure":
+    """Returns a figure of that size in inches, with the data's source in its lower right corner."""
+    # Half a second that no run pays before it draws.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    style = {"fontsize": 7, "color": "0.35", "x": 0.99, "ha": "right"}
+    # Names of folders and tiles are no formulas, whatever dollars they hold.
+    figure.supxlabel(f"Data: {source}", parse_math=False, **style)
+    return figure
+
+
+def save(figure: "Figure", path: pathlib.Path) -> None:
+    """Writes a PNG, never half of it."""
+    with files.written_aside(path) as part:
+        figure.savefig(part, format="png")
+
+
+def _tidy(axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def curves(history: list[dict], best_epoch: int, source: str) -> "Figure":
+    """Loss, accuracy and learning rate over the epochs; rows of metrics.csv."""
+    epochs = [row["epoch"] for row in history]
+    figure = figure_of(10, 3.2, source)
+    loss, accuracy, rate = figure.subplots(1, 3)
+    for axes, key, label in (
+        (loss, "loss", "Loss (BCE)"),
+        (accuracy, "accuracy", "Pixel accuracy"),
+    ):
+        for part, color, name in (
+            ("train", BLUE, "training"),
+            ("val", ORANGE, "validation"),
+        ):
+            values = [row[f"{part}_{key}"] for row in history]
+            axes.plot(
+                epochs, values, color=color, label=name, marker="o", markersize=2.5
+            )
+        axes.axvline(
+            best_epoch,
+            color=BLACK,
+            linestyle=":",
+            linewidth=1,
+            label=f"best, epoch {best_epoch}",
+        )
+        axes.set(xlabel="Epoch", ylabel=label)
+    loss.legend(frameon=False, fontsize=8)
+    rates = [row["learning_rate"] for row in history]
+    rate.step(epochs, rates, where="mid", color=GREEN, marker="o", markersize=2.5)
+    rate.set(xlabel="Epoch", ylabel="Learning rate", yscale="log")
+    rate.margins(y=0.3)
+    for axes in (loss, accuracy, rate):
+        _tidy(axes)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    return figure
+
+
+def precision_recall(
+    curves: dict[str, dict], threshold: float, source: str
+) -> "Figure":
+    """The precision-recall curves of all pixels, with the chosen threshold on the first.
+
+    Args:
+      curves: what `metrics.precision_recall` returns, by the name of the tiles; the last are those
+        that are tested.
+      threshold: the chosen one.
+      source: what the data are.
+    """
+    figure = figure_of(4.6, 4.2, source)
+    axes = figure.subplots()
+    for (name, curve), color in zip(curves.items(), (ORANGE, BLUE)):
+        recall, precision = curve["recall"], curve["precision"]
+        # Even steps of recall: even steps of index would crowd where thresholds crowd.
+        wanted = np.linspace(recall[0], recall[-1], MAX_CURVE_POINTS)
+        thinned = np.unique(len(recall) - 1 - np.searchsorted(recall[::-1], wanted))
+        thinned = np.clip(thinned, 0, len(recall) - 1)
+        label = f"{name}, average precision {curve['average_precision']:.3f}"
+        axes.plot(recall[thinned], precision[thinned], color=color, label=label)
+    name, first = next(iter(curves.items()))
+    i = np.searchsorted(first["thresholds"], np.float32(threshold))
+    i = min(i, len(first["f1"]) - 1)
+    axes.plot(
+        first["recall"][i],
+        first["precision"][i],
+        "o",
+        color=ORANGE,
+        markeredgecolor=BLACK,
+        label=f"threshold {threshold:.2f}, F1 {first['f1'][i]:.3f} on {name}",
+    )
+    name, last = list(curves.items())[-1]
+    axes.axhline(
+        last["salt_share"],
+        color=BLACK,
+        linestyle=":",
+        linewidth=1,
+        label=f"salt everywhere, {name}: precision {last['salt_share']:.2f}",
+    )
+    axes.set(xlabel="Recall", ylabel="Precision", xlim=(0, 1.01), ylim=(0, 1.02))
+    axes.legend(framealpha=0.8, edgecolor="none", fontsize=8, loc="best")
+    _tidy(axes)
+    return figure
+
+
+def thresholds(rows: list[dict], chosen: dict, curve: dict, source: str) -> "Figure":
+    """F1 and accuracy over thresholds.
+
+    Args:
+      rows: `thresholds` of result.json.
+      chosen: its `threshold`.
+      curve: `metrics.precision_recall` of the validation pixels.
+      source: what the data are.
+    """
+    figure = figure_of(4.6, 5.2, source)
+    f1, accuracy = figure.subplots(2, 1, sharex=True)
+    thinned = np.unique(
+        np.linspace(0, len(curve["f1"]) - 1, MAX_CURVE_POINTS).astype(int)
+    )
+    f1.plot(curve["thresholds"][thinned], curve["f1"][thinned], color=ORANGE)
+    f1.set_ylabel("F1, validation")
+    x = [row["threshold"] for row in rows]
+    for part, color, name in (("val", ORANGE, "validation"), ("test", BLUE, "test")):
+        values = [row[f"{part}_accuracy"] for row in rows]
+        accuracy.plot(x, values, color=color, marker="o", markersize=4, label=name)
+    accuracy.set(
+        xlabel="Threshold on the probability of salt",
+        ylabel="Pixel accuracy",
+        xlim=(0, 1),
+    )
+    metric = SCORE_NAMES[chosen["metric"]]
+    for axes in (f1, accuracy):
+        label = f"best {metric} on validation, at {chosen['value']:.2f}"
+        axes.axvline(
+            chosen["value"], color=BLACK, linestyle=":", linewidth=1, label=label
+        )
+        _tidy(axes)
+    handles, labels = accuracy.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", frameon=False, fontsize=8
+    )
+    return figure
+
+
+def coverage(values: np.ndarray, source: str) -> "Figure":
+    """Histogram of the tiles' salt coverage float[N] in [0, 1]; empty tiles are a bar of their own."""
+    figure = figure_of(4.6, 3.2, source)
+    axes = figure.subplots()
+    with_salt = values[values > 0]
+    empty = len(values) - len(with_salt)
+    axes.bar(-0.05, empty, width=0.06, color="0.6")
+    axes.text(-0.05, empty, f"{empty}", ha="center", va="bottom", fontsize=7)
+    axes.hist(with_salt, bins=10, range=(0, 1), color=BLUE, edgecolor="white")
+    axes.axvline(
+        values.mean(),
+        color=BLACK,
+        linestyle=":",
+        linewidth=1,
+        label=f"mean of all tiles {values.mean():.1%}",
+    )
+    axes.set(xlabel="Share of a tile's pixels that are salt, in tenths", ylabel="Tiles")
+    shares = np.arange(0, 1.01, 0.2)
+    axes.set_xticks([-0.05, *shares[1:]], ["none", *(f"{s:.0%}" for s in shares[1:])])
+    axes.legend(frameon=False, fontsize=8)
+    _tidy(axes)
+    return figure
+
+
+def by_coverage(rows: list[dict], source: str) -> "Figure":
+    """Mean scores of the tiles in each class of salt coverage, with their intervals.
+
+    `rows` are `by_coverage` of result.json.
+    """
+    figure = figure_of(4.6, 3.6, source)
+    axes = figure.subplots()
+    x = np.arange(len(rows))
+    for shift, key, color, marker in (
+        (-0.12, "iou", BLUE, "o"),
+        (0.12, "kaggle_map", ORANGE, "s"),
+    ):
+        value, low, high = (
+            np.array([row[key][part] for row in rows])
+            for part in ("value", "low", "high")
+        )
+        errors = np.maximum([value - low, high - value], 0)
+        style = {"fmt": marker, "markersize": 5, "capsize": 3, "color": color}
+        label = f"{SCORE_NAMES[key]}, 95 % interval"
+        axes.errorbar(x + shift, value, yerr=errors, label=label, **style)
+    names = [f"{_percent_range(r['coverage'])}\n{r['tiles']} tiles" for r in rows]
+    axes.set_xticks(x, names, fontsize=8)
+    axes.set(
+        xlabel="Salt coverage of the tile",
+        ylabel="Mean over tiles",
+        ylim=(-0.03, 1.03),
+        xlim=(-0.5, len(rows) - 0.5),
+    )
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    _tidy(axes)
+    return figure
+
+
+def _percent_range(coverage: str) -> str:
+    """Returns "10–40 %" for "0.1-0.4", "none" for "0"."""
+    bounds = [f"{float(bound):.0%}"[:-1] for bound in coverage.split("-")]
+    return "none" if bounds == ["0"] else f"{'–'.join(bounds)} %"
+
+
+def reliability(calibration: dict, source: str) -> "Figure":
+    """How often pixels of a predicted probability are salt, and how many pixels that is.
+
+    `calibration` is what `metrics.calibration` returns.
+    """
+    rows = calibration["bins"]
+    figure = figure_of(4.6, 5.2, source)
+    share, number = figure.subplots(
+        2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1)}
+    )
+    share.plot((0, 1), (0, 1), color=BLACK, linestyle=":", linewidth=1, label="ideal")
+    share.plot(
+        [row["mean_probability"] for row in rows],
+        [row["salt_share"] for row in rows],
+        color=BLUE,
+        marker="o",
+        markersize=5,
+        clip_on=False,
+        label=f"pixels, in ten bins; expected calibration error {calibration['ece']:.3f}",
+    )
+    share.set(ylabel="Share of them that is salt", xlim=(0, 1), ylim=(0, 1))
+    share.legend(frameon=False, fontsize=8, loc="upper left")
+    for row in rows:
+        width = row["high"] - row["low"]
+        style = {"align": "edge", "color": BLUE, "edgecolor": "white"}
+        number.bar(row["low"], row["pixels"], width, **style)
+    number.set(xlabel="Predicted probability of salt", ylabel="Pixels", yscale="log")
+    number.set_ylim(bottom=1)
+    for axes in (share, number):
+        _tidy(axes)
+    return figure
+
+
+def comparison(results: dict[str, dict], averages: dict[str, dict]) -> "Figure":
+    """Test scores of several runs, and below them the means over folds.
+
+    Args:
+      results: the contents of result.json by the label of the run.
+      averages: what `compare.average_folds` returns, by their labels.
+    """
+    names = [
+        textwrap.fill(name, 42, max_lines=4, placeholder="…")
+        for name in (*results, *averages)
+    ]
+    lines = sum(name.count("\n") + 1 for name in names)
+    rows, below = np.split(np.arange(len(names)), [len(results)])
+    figure = figure_of(11, 1.4 + 0.2 * lines + 0.2 * len(names), "beside each run")
+    panels = figure.subplots(1, 4, sharey=True)
+    for axes, key, title in zip(
+        panels,
+        ("loss", "accuracy", "f1"),
+        ("Loss (BCE)", "Accuracy at 0.5", "F1 at the\nchosen threshold"),
+    ):
+        values = [r["test"][key] for r in results.values()]
+        axes.plot(values, rows, "o", color=BLUE)
+        axes.set_xlabel(title, fontsize=9)
+    native = [r["test_native"]["iou"] for r in results.values()]
+    value = np.array([s["value"] for s in native])
+    errors = [value - [s["low"] for s in native], [s["high"] for s in native] - value]
+    errors = np.maximum(errors, 0)  # rounding can put a value beside its interval
+    panels[3].errorbar(value, rows, xerr=errors, fmt="o", color=BLUE, capsize=3)
+    panels[3].set_xlabel("Mean IoU,\n95 % interval", fontsize=9)
+    for axes, title in zip(panels, ("test loss", "accuracy at 0.5", "F1", "IoU")):
+        pairs = [row["scores"][title] for row in averages.values()]
+        if pairs:
+            value, error = zip(*pairs)
+            axes.errorbar(value, below, xerr=error, fmt="D", color=ORANGE, capsize=3)
+    panels[0].set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    panels[0].set_ylim(len(names) - 0.4, -0.6)
+    for axes in panels:
+        axes.margins(x=0.15)
+        axes.locator_params(axis="x", nbins=4)
+        axes.tick_params(axis="x", labelsize=8)
+        _tidy(axes)
+    heading = "Test tiles" + "; ◆ mean over folds ± standard error" * bool(averages)
+    figure.suptitle(heading, fontsize=10)
+    return figure

@@ -1,0 +1,129 @@
+"""Figures of tiles: examples with their masks, and predictions beside them.
+
+Every function returns a matplotlib Figure, ready to be saved.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from saltjax.reporting import figures as plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXAMPLES = 5
+EMPTY_TEXT = {"color": "white", "ha": "center", "va": "center", "fontsize": 8}
+PATCH = {"linestyle": "none", "marker": "s", "markersize": 8, "alpha": 0.5}
+
+
+def examples(
+    images: np.ndarray, labels: np.ndarray, ids: list[str], source: str
+) -> "Figure":
+    """Tiles uint8[N, H, W, 3] under their ids, above their masks uint8[N, H, W]."""
+    n = len(images)
+    figure = plots.figure_of(1.7 * n, 3.6, source)
+    grid = figure.subplots(2, n, squeeze=False)
+    for column, (image, label, name) in enumerate(zip(images, labels, ids)):
+        _show(grid[0, column], image)
+        title = grid[0, column].set_title(shortened(name), fontsize=8)
+        title.set_parse_math(False)
+        _show(grid[1, column], label, cmap="gray", vmin=0, vmax=1)
+        text = f"{label.mean():.1%} salt" if label.any() else "no salt"
+        grid[1, column].set_xlabel(text, fontsize=8)
+    grid[0, 0].set_ylabel("Image")
+    grid[1, 0].set_ylabel("Mask (white: salt)")
+    return figure
+
+
+def predictions(
+    images: np.ndarray,
+    labels: np.ndarray,
+    probs: np.ndarray,
+    predicted: np.ndarray,
+    threshold: float,
+    captions: list[str],
+    heading: str,
+    source: str,
+) -> "Figure":
+    """A row a tile: image, mask, probability, and the prediction beside the mask, with outlines.
+
+    Args:
+      images: uint8[N, H, W, 3].
+      labels: uint8[N, H, W], 1 where salt.
+      probs: float32[N, H, W].
+      predicted: bool[N, H, W], what is marked as salt.
+      threshold: of the probability, for the title.
+      captions: N, shown beside each row.
+      heading: how the tiles were picked.
+      source: what the data are.
+    """
+    n = len(images)
+    figure = plots.figure_of(7.6, 1.72 * n + 0.5, source)
+    grid = figure.subplots(n, 4, squeeze=False)
+    columns = (grid, images, labels, probs, predicted, captions)
+    for row, image, label, prob, marked, caption in zip(*columns):
+        _show(row[0], image)
+        row[0].set_ylabel(caption, fontsize=7, parse_math=False)
+        _show(row[1], label, cmap="gray", vmin=0, vmax=1)
+        shown = _show(row[2], prob, cmap="viridis", vmin=0, vmax=1)
+        if not label.any():
+            row[1].text(*np.array(label.shape[::-1]) / 2, "no salt", **EMPTY_TEXT)
+        _show(row[3], image)
+        _show(row[3], _agreement(label > 0, marked))
+        _outline(row[3], marked, plots.ORANGE, "-")
+        _outline(row[3], label, plots.BLUE, (0, (3, 2)))
+    titles = ("Image", "Mask", "Probability of salt", f"Prediction (≥ {threshold:.2f})")
+    for axes, title in zip(grid[0], titles):
+        axes.set_title(title, fontsize=9)
+    bar = figure.colorbar(shown, ax=grid.ravel().tolist(), aspect=60, pad=0.01)
+    bar.set_label("Probability of salt", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    handles = [
+        grid[0, 3].plot([], [], color=color, label=label, **style)[0]
+        for color, label, style in (
+            (plots.BLUE, "mask", {"linestyle": (0, (3, 2))}),
+            (plots.ORANGE, "prediction", {}),
+            (plots.GREEN, "found", PATCH),
+            (plots.ORANGE, "false salt", PATCH),
+            (plots.BLUE, "missed", PATCH),
+        )
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=5, frameon=False, fontsize=8
+    )
+    figure.suptitle(heading, fontsize=9)
+    return figure
+
+
+def _agreement(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns float[H, W, 4], translucent: salt found green, false orange, missed blue."""
+    overlay = np.zeros((*actual.shape, 4))
+    for where, color in (
+        (actual & predicted, plots.GREEN),
+        (~actual & predicted, plots.ORANGE),
+        (actual & ~predicted, plots.BLUE),
+    ):
+        overlay[where] = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [0.4]
+    return overlay
+
+
+def _show(axes, array, **kwargs):
+    """Shows an array with square pixels and no ticks."""
+    axes.set(xticks=[], yticks=[])
+    return axes.imshow(array, interpolation="nearest", **kwargs)
+
+
+def _outline(axes, mask, color, linestyle) -> None:
+    """Draws the border of a mask, also along the tile's edges."""
+    padded = np.pad(np.asarray(mask, float), 1)
+    if padded.any():
+        x, y = np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1)
+        style = {"colors": color, "linestyles": [linestyle], "linewidths": 1.3}
+        axes.contour(x, y, padded, levels=[0.5], **style)
+        axes.set(xlim=(-0.8, mask.shape[1] - 0.2), ylim=(mask.shape[0] - 0.2, -0.8))
+
+
+def shortened(name: str) -> str:
+    """Returns the name, its middle left out if it is too long to stand over a tile."""
+    return name if len(name) <= 18 else f"{name[:8]}…{name[-9:]}"

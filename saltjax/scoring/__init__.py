@@ -1,0 +1,1 @@
+"""Scores of probabilities and masks against labels."""

@@ -1,0 +1,1 @@
+"""Amplitudes in arrays and SEG-Y files."""

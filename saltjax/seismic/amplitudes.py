@@ -1,0 +1,83 @@
+"""Seismic amplitudes, and the range from 0 to 1 that a network sees."""
+
+import dataclasses
+
+import numpy as np
+
+from saltjax.system.errors import InputError
+
+PERCENTILE = 99.0
+# Of a file, to estimate its range from: some megabytes, whatever the file's size.
+MAX_SAMPLES = 2_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The amplitudes that become 0 and 1; those beyond are clipped."""
+
+    low: float
+    high: float
+
+
+def estimate(traces: np.ndarray, method: str) -> Range:
+    """Returns the range of traces [n, samples], those that are dead left aside.
+
+    Args:
+      traces: a sample of the file's traces.
+      method: "clip", symmetric about 0, up to the 99th percentile of absolute amplitudes; "minmax",
+        from the least to the greatest of the sample; "none", from 0 to 1, where all must lie.
+    """
+    if method == "none":
+        return Range(0.0, 1.0)
+    values = np.float64(traces[live(traces)])
+    if not values.size:
+        return Range(0.0, 1.0)  # every trace is dead, and none will be looked at
+    if method == "minmax":
+        low, high = float(values.min()), float(values.max())
+    else:
+        high = float(np.percentile(np.abs(values), PERCENTILE))
+        # Fewer than one sample of a hundred is not 0.
+        high = high or float(np.abs(values).max())
+        low = -high
+    return Range(low, high)
+
+
+def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
+    """Returns float32[n, samples] in [0, 1] for traces [n, samples].
+
+    Raises:
+      InputError: if the method is "none" and an amplitude lies outside.
+    """
+    if (
+        method == "none"
+        and traces.size
+        and not (0 <= traces.min() <= traces.max() <= 1)
+    ):
+        raise InputError(
+            f"amplitudes from {traces.min():g} to {traces.max():g}; config.predict.normalize=none "
+            "expects them in [0, 1]: train with normalize=clip or minmax, or scale them"
+        )
+    # In units of the larger bound: the range itself may be more than a float can hold.
+    unit = max(abs(limits.low), abs(limits.high))
+    if limits.low == limits.high:
+        return np.zeros(traces.shape, np.float32)  # no amplitude differs from another
+    low, high = limits.low / unit, limits.high / unit
+    scaled = (np.float64(traces) / unit - low) / (high - low)
+    return np.clip(scaled, 0, 1).astype(np.float32)
+
+
+def live(traces: np.ndarray) -> np.ndarray:
+    """Returns bool[n], which of the traces [n, samples] are not all 0."""
+    return traces.any(axis=1)
+
+
+def check_finite(traces: np.ndarray, numbers: np.ndarray, path) -> None:
+    """Raises InputError naming the first of the traces [n, samples] that is not finite."""
+    bad = ~np.isfinite(traces).all(axis=1)
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise InputError(
+            f"{path}: trace {numbers[first] + 1} has samples that are not finite, such as "
+            f"{traces[first][~np.isfinite(traces[first])][0]}; mend them, or is its sample format not "
+            "what its header says?"
+        )

@@ -1,0 +1,96 @@
+"""Sections and volumes in memory and in .npy files, read and written trace by trace."""
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from saltjax.system.errors import InputError
+
+
+class ArrayTraces:
+    """A section [samples, traces] or a volume [inline, crossline, sample] as numbered traces.
+
+    Traces are numbered from 0, in a volume along the crosslines first.
+
+    Attributes:
+      name: what it is called in messages.
+      shape, dtype: of the array.
+      count: traces.
+      samples: samples of a trace.
+    """
+
+    def __init__(self, array: Callable[[], np.ndarray], name: str):
+        """Takes a function that returns the array, called for each access."""
+        self._array, self.name = array, name
+        found = array()
+        self.shape, self.dtype = found.shape, found.dtype
+        if found.ndim not in (2, 3) or 0 in self.shape:
+            raise InputError(
+                f"{name}: an array of shape {self.shape}; expected a section [samples, traces] or a "
+                "volume [inline, crossline, sample]"
+            )
+        if self.dtype.kind not in "fiu" or self.dtype.itemsize > 8:
+            raise InputError(f"{name}: an array of {self.dtype}; expected real numbers")
+        self.samples = self.shape[0] if found.ndim == 2 else self.shape[2]
+        self.count = found.size // self.samples
+
+    def lines(self, direction: str) -> list[np.ndarray]:
+        """Returns the trace numbers of each "inline" or "crossline"."""
+        if len(self.shape) == 2:
+            return [np.arange(self.count)]
+        numbers = np.arange(self.count).reshape(self.shape[:2])
+        return list(numbers if direction == "inline" else numbers.T)
+
+    def read(self, numbers: np.ndarray) -> np.ndarray:
+        """Returns the traces [n, samples] of those numbers."""
+        array = self._array()
+        if array.ndim == 2:
+            return np.array(array[:, numbers].T)
+        return np.array(array[np.unravel_index(numbers, self.shape[:2])])
+
+    def write(self, numbers: np.ndarray, traces: np.ndarray) -> None:
+        """Writes the traces [n, samples] of those numbers."""
+        array = self._array()
+        if array.ndim == 2:
+            array[:, numbers] = traces.T
+        else:
+            array[np.unravel_index(numbers, self.shape[:2])] = traces
+
+
+def read(path: pathlib.Path, mode: str = "r") -> ArrayTraces:
+    """Returns the traces of a .npy file, which is mapped anew for each access.
+
+    So only what one access touches is mapped, and memory does not grow with the file.
+
+    Raises:
+      InputError: if it is no .npy file of real numbers in two or three dimensions.
+    """
+    # The header is read only once: to parse it is not safe in several threads (CPython 3.11).
+    try:
+        whole = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # noqa: BLE001 - numpy raises a dozen types
+        reason = getattr(error, "strerror", None) or str(error) or "it is empty"
+        raise InputError(f"{path}: cannot read it as .npy: {reason}") from None
+    dtype, offset, shape = whole.dtype, whole.offset, whole.shape
+    order = "C" if whole.flags.c_contiguous else "F"
+
+    def mapped():
+        return np.memmap(path, dtype, mode, offset, shape, order)
+
+    return ArrayTraces(mapped, str(path))
+
+
+def create(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -> ArrayTraces:
+    """Returns the traces of a new .npy file of zeros, to be written.
+
+    Raises:
+      OSError: if there is no room for all of it.
+    """
+    np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        # A disk that is full later, under a mapped file, would kill the process.
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return read(path, "r+")

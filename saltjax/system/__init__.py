@@ -1,0 +1,1 @@
+"""The screen, devices, files, errors and signals: what every command needs."""

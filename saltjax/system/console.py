@@ -1,0 +1,64 @@
+"""What the user sees: plain lines, and progress bars on a terminal."""
+
+import time
+from typing import Self
+
+import rich.console
+import rich.progress
+
+from saltjax.system.errors import OutputError
+
+out = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
+# Where output is a file, a line of progress at most this often.
+SECONDS_BETWEEN_LINES = 30.0
+
+
+def say(text: str = "") -> None:
+    """Prints a line; raises OutputError if it cannot."""
+    try:
+        out.print(text)
+        out.file.flush()
+    except OSError as error:
+        raise OutputError(f"cannot write to standard output: {error}") from None
+
+
+class Bar:
+    """Progress of `total` steps: a bar with rate and time left, or now and then a plain line.
+
+    Use as a context manager; `advance(n, note)` counts n more and shows the note.
+    """
+
+    def __init__(self, title: str, total: int, unit: str):
+        self.title, self.total, self.unit = title, total, unit
+        self.done, self.note = 0, ""
+
+    def __enter__(self) -> Self:
+        self.start = self.last_line = time.monotonic()
+        self.live = out.is_terminal and not out.is_dumb_terminal
+        columns = (
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(bar_width=24),
+            rich.progress.TextColumn("{task.fields[status]}"),
+            rich.progress.TimeRemainingColumn(),
+            rich.progress.TextColumn("left"),
+        )
+        self.progress = rich.progress.Progress(
+            *columns, console=out, transient=True, disable=not self.live
+        )
+        self.task = self.progress.add_task(self.title, total=self.total, status="")
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.progress.stop()
+
+    def advance(self, n: int, note: str = "") -> None:
+        """Counts n more of the unit as done."""
+        self.done += n
+        now = time.monotonic()
+        rate = self.done / max(now - self.start, 1e-9)
+        status = f"{self.done}/{self.total} {self.unit} {rate:6.1f}/s {note}"
+        self.progress.update(self.task, completed=self.done, status=status)
+        if not self.live and now - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            say(f"{self.title} {status} {(self.total - self.done) / rate:.0f} s left")

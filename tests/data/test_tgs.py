@@ -1,0 +1,56 @@
+"""The challenge's own tiles, where SALTJAX_TGS names their folder."""
+
+import numpy as np
+import pytest
+
+from configs import unet
+from saltjax import train
+from saltjax.data import tiles as data
+from saltjax.scoring import metrics
+from saltjax.system import files
+
+pytestmark = pytest.mark.tgs
+
+
+@pytest.fixture(scope="module")
+def tiles(tgs):
+    return data.read_folder(tgs)
+
+
+def test_tiles_are_read_whole(tiles):
+    stats = data.statistics(tiles)
+    assert (stats["height"], stats["width"]) == (101, 101)
+    # Shares known of the challenge; a decoder that misreads one bit depth misses them.
+    assert 0.38 < stats["empty_masks"] / stats["tiles"] < 0.39
+    assert stats["full_masks"] == 0
+    assert stats["salt_coverage"] == pytest.approx(0.25, abs=0.005)
+    assert 0.01 < stats["constant_images"] / stats["tiles"] < 0.03
+    # Grey tiles: three equal channels.
+    assert (tiles.images == tiles.images[..., :1]).all()
+
+
+def test_nothing_predicted_scores_exactly_the_share_of_empty_masks(tiles):
+    labels = tiles.labels[..., 0]
+    counts = metrics.confusion(np.zeros(labels.shape, bool), labels)
+    scores = metrics.native_scores(counts, seed=0)
+    empty = sum(not label.any() for label in labels)
+    for name in ("kaggle_map", "iou", "dice"):
+        assert scores[name]["value"] == empty / len(labels)
+    assert scores["accuracy"]["value"] == pytest.approx(1 - labels.mean(), abs=1e-12)
+
+
+def test_two_epochs_learn_something(tgs, tmp_path):
+    config = unet.get_config()
+    config.data.dir = tgs
+    config.data.image_size = 32
+    config.model.features = (8, 16, 32)
+    config.model.norm = "group"
+    config.train.epochs = 2
+    config.train.cpu_devices = 4
+    train.train(config, tmp_path, overwrite=False)
+    result = files.read_json(tmp_path / "result.json")
+    assert result["data"]["source"] == "folder"
+    # "No salt anywhere" has a mean precision of about the salt's share and finds none of it.
+    assert result["test"]["average_precision"] > 0.5
+    assert result["test"]["recall"] > 0.5
+    assert np.isfinite(result["test"]["loss"])

@@ -1,0 +1,229 @@
+import importlib
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from configs import default, unet_strided
+from saltjax.networks import unet as models
+
+# The parameters of every config that is shipped, and of the ablation without skip connections.
+PARAMETERS = {
+    "default": 1_941_105,
+    "unet": 1_941_105,
+    "unet_strided": 2_137_185,
+    "fcn": 1_179_025,
+    "final": 2_137_185,
+    "quickstart": 133_681,
+}
+
+
+def initialise(model, shape=(2, 16, 16, 3), seed=0):
+    """Returns random variables: without compiling `init`, and with biases that a test can see."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+
+    def draw(leaf):
+        fan_in = np.prod(leaf.shape[:-1]) if leaf.ndim > 1 else 100
+        return np.float32(rng.normal(0, np.sqrt(2 / fan_in), leaf.shape))
+
+    variables = {"params": jax.tree.map(draw, shapes["params"])}
+    if "batch_stats" in shapes:
+        variables["batch_stats"] = jax.tree.map(
+            lambda leaf: np.float32(rng.uniform(0.5, 1, leaf.shape)),
+            shapes["batch_stats"],
+        )
+    return variables
+
+
+def apply(model, variables, image):
+    """Returns the logits, from one compiled program."""
+    return jax.jit(model.apply)(variables, image)
+
+
+def parameters_of(config):
+    model = models.create_model(**config.model)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    return models.count_parameters(shapes["params"])
+
+
+def test_parameter_counts_of_every_config():
+    files = {path.stem for path in pathlib.Path(default.__file__).parent.glob("*.py")}
+    assert files - {"__init__"} == set(PARAMETERS)
+    for name, expected in PARAMETERS.items():
+        config = importlib.import_module(f"configs.{name}").get_config()
+        assert parameters_of(config) == expected, name
+
+
+def test_parameter_count_without_skip_connections():
+    config = unet_strided.get_config()
+    config.model.skip = False
+    assert parameters_of(config) == 1_941_345
+
+
+@pytest.mark.parametrize(
+    ("strided", "skip"), [(False, True), (True, True), (True, False)]
+)
+def test_unet_equals_numpy(strided, skip):
+    kind = "strided" if strided else "max_pool"
+    model = models.UNet(features=(4, 6, 10), downsample=kind, skip=skip)
+    variables = initialise(model)
+    image = np.random.default_rng(1).random((2, 16, 16, 3), np.float32)
+    expected = reference.unet(image, variables["params"], 3, strided, skip)
+    logits = apply(model, variables, image)
+    assert logits.dtype == jnp.float32
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_fcn_equals_numpy():
+    model = models.FCN(features=(4, 6))
+    variables = initialise(model)
+    image = np.random.default_rng(1).random((2, 9, 7, 3), np.float32)
+    expected = reference.fcn(image, variables["params"], 2)
+    np.testing.assert_allclose(apply(model, variables, image), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (8, 8), (101, 101)])
+def test_any_height_and_width_is_padded_inside_and_cropped_back(shape):
+    model = models.UNet(features=(2, 3, 4), downsample="strided")
+    variables = initialise(model)
+    image = np.random.default_rng(2).random((1, *shape, 3), np.float32)
+    logits = apply(model, variables, image)
+    assert logits.shape == (1, *shape, 1)
+    # The same as the mirrored image at a size that the depth divides.
+    extra = [(0, -n % 4) for n in shape]
+    mirrored = np.pad(image, ((0, 0), *extra, (0, 0)), mode="symmetric")
+    whole = reference.unet(mirrored, variables["params"], 3, True, True)
+    np.testing.assert_allclose(logits, whole[:, : shape[0], : shape[1]], atol=1e-5)
+
+
+def test_kernels_start_he_normal_and_biases_at_zero():
+    model = models.UNet(features=(16, 64, 128), downsample="strided")
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    for block, conv, fan_in in (
+        ("encoder2", "conv1", 9 * 64),
+        ("decoder1", "conv1", 9 * 128),
+        ("down2", "conv", 9 * 64),
+        ("up1", "conv", 4 * 128),
+    ):
+        layer = params[block][conv]
+        assert float(layer["kernel"].std()) == pytest.approx(
+            np.sqrt(2 / fan_in), rel=0.02
+        )
+        assert not layer["bias"].any()
+    assert (
+        0.15 < float(params["head"]["kernel"].std()) < 0.6
+    )  # sixteen numbers of √(2/16)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "has"),
+    [
+        ("norm", "batch", ("encoder0", "norm2", "scale")),
+        ("norm", "group", ("decoder0", "norm1", "bias")),
+        ("upsample", "bilinear", ("up0", "conv", "kernel")),
+    ],
+)
+def test_each_field_changes_the_network(field, value, has):
+    plain = models.UNet(features=(4, 6))
+    changed = plain.clone(**{field: value})
+    image = np.random.default_rng(3).random((2, 8, 8, 3), np.float32)
+    variables = initialise(changed, (2, 8, 8, 3))
+    leaf = variables["params"]
+    for key in has:
+        leaf = leaf[key]
+    assert apply(changed, variables, image).shape == (2, 8, 8, 1)
+    plain_shapes = jax.eval_shape(plain.init, jax.random.key(0), image)["params"]
+    assert jax.tree.map(np.shape, variables["params"]) != jax.tree.map(
+        np.shape, plain_shapes
+    )
+
+
+def test_bilinear_upsampling_interpolates():
+    model = models.UNet(features=(3, 4), upsample="bilinear", skip=False)
+    variables = initialise(model, (1, 8, 8, 3))
+    params = variables["params"]
+    image = np.random.default_rng(4).random((1, 8, 8, 3), np.float32)
+    x = reference.block(
+        reference.max_pool(reference.block(image, params["encoder0"])),
+        params["encoder1"],
+    )
+    x = (
+        x @ np.asarray(params["up0"]["conv"]["kernel"][0, 0], float)
+        + params["up0"]["conv"]["bias"]
+    )
+    # Pixel centres: output row r lies at (r + 0.5) / 2 - 0.5 of the input, held at the edges.
+    position = np.clip((np.arange(8) + 0.5) / 2 - 0.5, 0, 3)
+    low = np.minimum(position.astype(int), 2)
+    share = position - low
+    x = x[:, low] * (1 - share)[:, None, None] + x[:, low + 1] * share[:, None, None]
+    x = x[:, :, low] * (1 - share)[:, None] + x[:, :, low + 1] * share[:, None]
+    x = reference.block(x, params["decoder0"])
+    expected = (
+        x @ np.asarray(params["head"]["kernel"][0, 0], float) + params["head"]["bias"]
+    )
+    np.testing.assert_allclose(apply(model, variables, image), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "model", [models.UNet(features=(4, 6)), models.FCN(features=(4, 6))]
+)
+def test_dropout_only_when_training(model):
+    dropping = model.clone(dropout=0.5)
+    variables = initialise(model, (1, 8, 8, 3))
+    image = np.ones((1, 8, 8, 3), np.float32)
+    np.testing.assert_array_equal(
+        apply(dropping, variables, image), apply(model, variables, image)
+    )
+    outputs = [
+        dropping.apply(
+            variables, image, train=True, rngs={"dropout": jax.random.key(i)}
+        )
+        for i in range(2)
+    ]
+    assert not np.allclose(*outputs)
+
+
+def test_batch_norm_leaves_out_invalid_examples():
+    model = models.UNet(features=(4, 6), norm="batch")
+    image = np.random.default_rng(5).random((3, 8, 8, 3), np.float32)
+    variables = initialise(model, (3, 8, 8, 3))
+    valid = jnp.array([True, True, False])
+    spoiled = image.copy()
+    spoiled[2] = 100
+    (a, stats_a), (b, stats_b) = (
+        model.apply(variables, x, train=True, valid=valid, mutable=["batch_stats"])
+        for x in (image, spoiled)
+    )
+    np.testing.assert_allclose(a[:2], b[:2], atol=1e-5)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), stats_a, stats_b
+    )
+    alone, _ = model.apply(variables, image[:2], train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(a[:2], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"downsample": "strided", "upsample": "bilinear"}],
+    ids=["max_pool", "strided"],
+)
+def test_bfloat16_has_float32_weights_and_logits_and_about_the_same_values(
+    norm, fields
+):
+    plain = models.UNet(features=(4, 6), norm=norm, **fields)
+    mixed = plain.clone(dtype="bfloat16")
+    variables = initialise(mixed, (2, 8, 8, 3))
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    image = np.random.default_rng(6).random((2, 8, 8, 3), np.float32)
+    logits, expected = (apply(model, variables, image) for model in (mixed, plain))
+    assert logits.dtype == jnp.float32
+    # Eight bits of mantissa, a dozen layers.
+    np.testing.assert_allclose(logits, expected, atol=0.05 * np.abs(expected).max())
+    intermediate = mixed.apply(variables, image, capture_intermediates=True)[1]
+    blocks = intermediate["intermediates"]["encoder1"]["__call__"]
+    assert blocks[0].dtype == jnp.bfloat16

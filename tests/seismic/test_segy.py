@@ -1,0 +1,154 @@
+import random
+import struct
+
+import numpy as np
+import pytest
+import segy_writer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saltjax.seismic import segy
+from saltjax.system.errors import InputError
+
+
+@pytest.mark.parametrize("endian", ["big", "little"])
+@pytest.mark.parametrize("code", segy_writer.FORMATS)
+def test_every_format_and_byte_order_is_read_and_kept(tmp_path, code, endian):
+    rng = np.random.default_rng(code)
+    amplitudes = rng.integers(0, 100, (6, 11))
+    path = tmp_path / "in.sgy"
+    segy_writer.write(path, amplitudes, code, endian, extended=code % 3)
+    source = segy.SegyTraces(path)
+    assert (source.count, source.samples) == (6, 11)
+    np.testing.assert_array_equal(
+        source.read(np.array([4, -1, 2, 3])),
+        [
+            amplitudes[4],
+            np.zeros(11),
+            amplitudes[2],
+            amplitudes[3],
+        ],
+    )
+    new = tmp_path / "out.sgy"
+    layout = segy.copy_headers(path, new)
+    prob = rng.random((6, 11))
+    sink = segy.SegyTraces(new, "r+")
+    sink.write(np.array([3, -1, 0, 1]), prob[[3, 5, 0, 1]])
+    sink.write(np.array([2, 4, 5]), prob[[2, 4, 5]])
+    sink.close()
+    assert layout.format == (code if code in (1, 5, 6) else 5)
+    head, headers, _ = segy_writer.read_parts(path, 11, code, endian, code % 3)
+    found = segy_writer.read_parts(new, 11, layout.format, endian, code % 3)
+    differing = [i for i, (a, b) in enumerate(zip(head, found[0])) if a != b]
+    assert len(found[0]) == len(head)
+    assert set(differing) <= {3224, 3225}
+    assert bool(differing) == (layout.format != code)
+    np.testing.assert_array_equal(found[1], headers)
+    np.testing.assert_allclose(found[2], prob, atol=1e-6)
+
+
+def test_lines_are_found_by_inline_and_crossline(tmp_path):
+    # Inlines 10, 12; crosslines 5, 7, 9, in no order; one trace is missing.
+    places = [(12, 9), (10, 5), (10, 9), (12, 7), (12, 5)]
+    inline, crossline = zip(*places)
+    path = segy_writer.write(
+        tmp_path / "a.sgy", np.ones((5, 4)), inline=inline, crossline=crossline
+    )
+    source = segy.SegyTraces(path)
+    assert [line.tolist() for line in source.lines("inline")] == [[1, -1, 2], [4, 3, 0]]
+    found = [line.tolist() for line in source.lines("crossline")]
+    assert found == [[1, 4], [3], [2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("inline", "crossline"),
+    [
+        ([0] * 6, [0] * 6),  # not numbered
+        ([7] * 6, range(6)),  # a single inline
+        (range(6), range(6)),  # a diagonal line
+        ([1, 1, 1, 2, 2, 2], [5] * 6),  # crosslines not numbered
+        ([1, 1, 1, 2, 2, 2], [5, 5, 5, 6, 6, 6]),  # gathers: many traces at a place
+    ],
+)
+def test_what_is_no_volume_is_one_line_in_the_order_of_traces(
+    tmp_path, inline, crossline
+):
+    path = segy_writer.write(
+        tmp_path / "a.sgy", np.ones((6, 4)), inline=inline, crossline=crossline
+    )
+    for direction in ("inline", "crossline"):
+        (line,) = segy.SegyTraces(path).lines(direction)
+        assert line.tolist() == list(range(6))
+
+
+def test_traces_far_apart_are_not_filled_up(tmp_path):
+    path = segy_writer.write(
+        tmp_path / "a.sgy",
+        np.ones((5, 4)),
+        inline=[1, 1, 1, 2, 2],
+        crossline=[0, 1, 2_000_000_000, 0, 1],
+    )
+    assert [len(x) for x in segy.SegyTraces(path).lines("inline")] == [3, 2]
+
+
+def put(offset, form, value):
+    def change(content):
+        struct.pack_into(form, content, offset, value)
+        return content
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c[:3000], "3000 bytes; a SEG-Y file begins with 3600"),
+        (lambda c: c[:3600], "are not 3600 of headers and whole traces"),
+        (lambda c: c[:-1], "cut off"),
+        (lambda c: c + b"x", "cut off"),
+        (put(3224, ">h", 4), "format code 4 in bytes 3225-3226"),
+        (put(3224, ">h", 99), "format code 99"),
+        (put(3224, ">h", 0), "is this SEG-Y"),
+        (put(3224, ">h", 6), "whole traces of 328 bytes"),
+        (put(3220, ">H", 0), "0 samples a trace"),
+        (put(3220, ">H", 12), "whole traces of 288 bytes"),
+        (put(3504, ">h", 1), "are not 6800 of headers"),
+        (put(3504, ">h", -1), "-1 extended headers"),
+        (put(3504, ">h", 30000), "header is damaged"),
+    ],
+)
+def test_a_damaged_file_is_told_before_it_is_opened(tmp_path, change, message):
+    path = segy_writer.write(tmp_path / "a.sgy", np.ones((6, 11)))
+    path.write_bytes(change(bytearray(path.read_bytes())))
+    with pytest.raises(InputError, match=message):
+        segy.SegyTraces(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_random_headers_give_an_error_or_the_traces(tmp_path_factory, seed):
+    rng = random.Random(seed)
+    path = tmp_path_factory.getbasetemp() / "fuzzed.sgy"
+    content = bytearray(segy_writer.write(path, np.ones((6, 11))).read_bytes())
+    for _ in range(rng.randrange(1, 6)):
+        # The binary header, or the header of the first trace.
+        place = rng.choice([rng.randrange(3200, 3600), rng.randrange(3600, 3840)])
+        content[place] = rng.randrange(256)
+    path.write_bytes(content[: rng.choice([None, None, rng.randrange(len(content))])])
+    try:
+        source = segy.SegyTraces(path)
+        for direction in ("inline", "crossline"):
+            lines = source.lines(direction)
+            assert sum(len(line) for line in lines) <= 4 * source.count
+            for line in lines:
+                assert source.read(line).shape == (len(line), source.samples)
+        source.close()
+    except InputError:
+        pass
+
+
+def test_a_missing_segyio_is_told(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "segyio", None)
+    path = segy_writer.write(tmp_path / "a.sgy", np.ones((2, 3)))
+    with pytest.raises(InputError, match=r"pip install 'saltjax\[segy\]'"):
+        segy.SegyTraces(path)
