@@ -12,26 +12,28 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of the split, the initial weights, the order of tiles and dropout
 
     config.data = data = ConfigDict()
-    # Folder with images/<id>.png and masks/<id>.png; "" for built-in sections.
+    # Directory with images/<id>.png and masks/<id>.png; "" for built-in synthetic sections.
     data.dir = ""
-    data.image_size = 128  # pixels, side of the square that the network sees
-    # "nearest" | "bilinear" | "pad" (mirrored), from tile to image_size.
+    data.image_size = 128  # pixels, side of the square that a tile is resized to
+    # From tile to image_size: "nearest" | "bilinear" | "pad" (by mirroring).
     data.resize = "nearest"
     # Shares of training, validation and test tiles, sum 1.
     data.split = (0.7, 0.15, 0.15)
-    # "random" | "coverage" (parts alike in salt) | "group" (groups are never parted).
+    # "random" | "coverage" (the same mix of salt coverage) | "group" (groups stay together).
     data.split_by = "random"
     # CSV file with columns id and group (or mosaic_id), only for split_by "group".
     data.groups = ""
-    data.folds = 0  # K for cross-validation: each fold tests another Kth; 0 for none
-    data.fold = 0  # which of the folds, 0 to K - 1
-    data.synthetic_count = 4000  # built-in tiles, when dir is ""
+    data.folds = 0  # K of K-fold cross-validation; 0 for none
+    data.fold = 0  # the test fold, 0 to K - 1
+    data.synthetic_count = 4000  # synthetic tiles, when dir is ""
 
     config.model = model = ConfigDict()
     model.name = "unet"  # "unet" | "fcn"
     model.features = (16, 32, 64, 128, 256)  # channels of each level
     model.downsample = "max_pool"  # "max_pool" | "strided"; unet only
-    model.skip = True  # concatenate the encoder's maps in the decoder; unet only
+    model.skip = (
+        True  # concatenate the encoder's feature maps in the decoder; unet only
+    )
     model.upsample = "transposed"  # "transposed" | "bilinear"; unet only
     model.norm = "none"  # "none" | "batch" | "group", after each 3×3 convolution
     model.dropout = 0.0  # rate after each block, in [0, 1)
@@ -40,8 +42,8 @@ def get_config() -> ConfigDict:
     train.epochs = 100  # at most
     train.batch_size = 32  # tiles per step
     train.dtype = "float32"  # "float32" | "bfloat16", of the network's arithmetic
-    train.cpu_devices = 0  # virtual devices that share the CPU's cores; 0 chooses
-    # Folder that keeps compiled programs between runs; "" for none.
+    train.cpu_devices = 0  # virtual devices that the CPU is split into; 0 chooses
+    # Directory that keeps compiled programs between runs; "" for none.
     train.compile_cache = ""
 
     config.optim = optim = ConfigDict()
@@ -49,28 +51,32 @@ def get_config() -> ConfigDict:
     optim.weight_decay = 0.0  # decoupled, times the learning rate, on kernels only
 
     config.plateau = plateau = ConfigDict()
-    plateau.factor = 0.1  # of the learning rate at a plateau of the validation loss
-    plateau.patience = 5  # epochs without improvement that are borne; the next one cuts
+    plateau.factor = (
+        0.1  # times the learning rate, when the validation loss reaches a plateau
+    )
+    plateau.patience = (
+        5  # epochs without improvement; one more reduces the learning rate
+    )
 
     config.early_stopping = early_stopping = ConfigDict()
-    # Epochs in a row above the best validation loss, then it ends.
+    # Epochs in a row with a validation loss above the best, after which training stops.
     early_stopping.patience = 10
 
     config.checkpoint = checkpoint = ConfigDict()
-    checkpoint.every_minutes = 10.0  # at most this long between saves within an epoch
+    checkpoint.every_minutes = 10.0  # longest interval between saves within an epoch
 
     config.eval = evaluation = ConfigDict()
-    # "f1" (pixels, as the study) | "kaggle_map" | "iou" (means over tiles): what the threshold and
-    # the least area make best on the validation tiles.
+    # What threshold and minimum component size maximize on the validation tiles: "f1" (over pixels,
+    # as in the study) | "kaggle_map" | "iou" (means over tiles).
     evaluation.threshold_metric = "f1"
-    # Pixels: smaller bodies of salt are left out of a mask; "auto" chooses.
-    evaluation.min_area = "0"
+    # Minimum component size, pixels: smaller components are removed from a mask; -1 chooses.
+    evaluation.min_area = 0
     evaluation.tta = False  # average the probabilities of a tile and its mirror image
 
     config.predict = predict = ConfigDict()
-    # From amplitudes to the network's range: "clip" (symmetric, at the 99th percentile of their
-    # size) | "minmax" | "none" (they lie in [0, 1]). PNGs are taken as in training.
+    # Scaling of amplitudes: "clip" (symmetric, at the 99th percentile of their absolute value) |
+    # "minmax" | "none" (they lie in [0, 1]). PNGs are scaled as in training.
     predict.normalize = "clip"
-    # Of a volume's sections: "inline" | "crossline" | "both", the mean of the two.
+    # Of the sections of a volume: "inline" | "crossline" | "both" (the mean of the two).
     predict.direction = "inline"
     return config.lock()  # a misspelt key in a variant raises

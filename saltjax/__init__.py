@@ -1,4 +1,4 @@
-"""U-Nets in JAX that mark salt in seismic images.
+"""U-Nets in JAX that segment salt in seismic images.
 
 network = saltjax.load("runs/final")
 prob = network.predict(section)  # float32, of the section's shape
@@ -11,18 +11,18 @@ import os
 import typing
 
 if typing.TYPE_CHECKING:
-    from saltjax.inference.predictor import TrainedRun
+    from saltjax.inference.predictor import Predictor
 
 __all__ = ["load"]
 
 
-def load(workdir: str | os.PathLike) -> TrainedRun:
-    """Returns the best network of a finished run, see `saltjax.trained.TrainedRun`.
+def load(workdir: str | os.PathLike) -> Predictor:
+    """Returns the best network of a finished run, see `saltjax.inference.predictor.Predictor`.
 
     Raises:
-      InputError: a ValueError, if the folder holds no finished run, or a damaged one.
+      InputError: a ValueError, if the directory holds no finished run, or a damaged one.
     """
-    # The program's other commands start faster without JAX.
-    from saltjax.inference import predictor as trained
+    # Imported here since the command line starts faster without JAX.
+    from saltjax.inference import predictor
 
-    return trained.load(workdir)
+    return predictor.load(workdir)

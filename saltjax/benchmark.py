@@ -1,4 +1,4 @@
-"""How fast a config trains and evaluates on this machine.
+"""Speed of training and evaluation of a config on this machine.
 
 python -m saltjax.benchmark --config=configs/unet.py
 
@@ -15,18 +15,20 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from saltjax import commandline
-from saltjax.data import feed as pipeline
-from saltjax.data import tiles as data
-from saltjax.networks import unet as models
+from saltjax.data import feed as feeds
+from saltjax.data.feed import Feed
+from saltjax.data.tiles import Tiles
+from saltjax.networks import network as networks
 from saltjax.runs import settings
+from saltjax.scoring.steps import score_call
 from saltjax.system import console, devices
-from saltjax.training import optimizer, steps
+from saltjax.training import optimizer, progress, steps
+from saltjax.training.steps import Recipe, TrainState
 
 TILE_SIZE = 101  # pixels, the challenge's
 WARM_UP_CALLS = 2
@@ -41,36 +43,36 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
       timed_steps: steps timed one by one on a CPU; on an accelerator as many to a call.
     """
     settings.check(config)
-    devices.keep_freed_memory()
-    devices.configure(config.train)
+    train = config.train
+    devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
     mesh = devices.data_mesh()
-    model = models.create_model(**config.model, dtype=config.train.dtype)
-    network = steps.Network(model, config.data.image_size, config.data.resize)
-    tx = optimizer.adamw(config.optim.weight_decay)
-    batch_size = config.train.batch_size
-    feed = pipeline.create(
+    network = networks.create_network(
+        config.model, train.dtype, config.data.image_size, config.data.resize
+    )
+    recipe = Recipe(network, optimizer.adamw(config.optim.weight_decay), np.int32(0))
+    batch_size = train.batch_size
+    feed = feeds.create(
         random_tiles(batch_size * timed_steps),
         mesh,
         batch_size,
         resident=not devices.is_cpu(mesh),
     )
-    state = devices.replicate(steps.create_state(network, tx, config.seed), mesh)
-    parameters = models.count_parameters(state.params)
-    flops = train_flops(feed, state, network, tx)
+    state = progress.with_rate(steps.create_state(recipe, config.seed), 1e-3)
+    state = devices.replicate(state, mesh)
+    parameters = networks.count_parameters(state.params)
+    flops = train_flops(feed, state, recipe)
     order = np.arange(len(feed.tiles))
 
-    def train_call(rows, valid):
+    def train_step(rows, valid):
         nonlocal state
-        state, means = pipeline.train_call(
-            feed, state, rows, valid, 1e-3, 0, network=network, tx=tx
-        )
+        state, means = steps.train_call(feed, state, rows, valid, recipe)
         return means
 
-    def score_call(rows, valid):
-        return pipeline.score_call(feed, state.variables, rows, network)
+    def eval_step(rows, valid):
+        return score_call(feed, state.variables, rows, network)
 
-    compile_seconds, train_seconds = time_calls(feed, order, train_call)
-    _, eval_seconds = time_calls(feed, order, score_call)
+    compile_seconds, train_seconds = time_calls(feed, order, train_step)
+    _, eval_seconds = time_calls(feed, order, eval_step)
     rate = batch_size / train_seconds
     gflops = flops / train_seconds / 1e9
     return {
@@ -88,19 +90,19 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
     }
 
 
-def random_tiles(count: int) -> data.Tiles:
+def random_tiles(count: int) -> Tiles:
     """Returns tiles of random brightness, half of their pixels salt."""
     rng = np.random.default_rng(0)
     shape = (count, TILE_SIZE, TILE_SIZE)
     images = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
     labels = rng.integers(0, 2, (*shape, 1), dtype=np.uint8)
     ids = tuple(str(i) for i in range(count))
-    return data.Tiles(ids, images, labels, "synthetic")
+    return Tiles(ids, images, labels, "synthetic")
 
 
-def time_calls(feed: pipeline.Feed, order: np.ndarray, call) -> tuple[float, float]:
+def time_calls(feed: Feed, order: np.ndarray, call) -> tuple[float, float]:
     """Returns the seconds of the first call, compilation included, and the median of a step."""
-    calls = list(pipeline.calls(feed, order))
+    calls = list(feeds.calls(feed, order))
     if feed.resident:
         calls *= RESIDENT_CALLS
     calls = calls[:1] * WARM_UP_CALLS + calls
@@ -113,23 +115,15 @@ def time_calls(feed: pipeline.Feed, order: np.ndarray, call) -> tuple[float, flo
     return seconds[0][0], statistics.median(per_step)
 
 
-def train_flops(
-    feed: pipeline.Feed,
-    state: steps.TrainState,
-    network: steps.Network,
-    tx: optax.GradientTransformation,
-) -> float:
+def train_flops(feed: Feed, state: TrainState, recipe: Recipe) -> float:
     """Returns the floating-point operations of a training step, as XLA counts them."""
-    rows, valid = next(pipeline.calls(feed, np.arange(feed.batch_size)))
-    batch = pipeline.host_batch(feed, rows[0]) | {"weight": np.float32(valid[0])}
-    lowered = steps.train_step.lower(
-        state, batch, np.float32(1e-3), np.int32(0), network=network, tx=tx
-    )
-    return lowered.cost_analysis()["flops"]
+    rows, valid = next(feeds.calls(feed, np.arange(feed.batch_size)))
+    batch = feeds.host_batch(feed, rows[0]) | {"weight": np.float32(valid[0])}
+    return steps.train_step.lower(state, batch, recipe).cost_analysis()["flops"]
 
 
 def peak_gflops(mesh: Mesh, dtype: str, size: int = 2048) -> float:
-    """Returns the GFLOP/s of a large matrix product, its rows divided among the devices."""
+    """Returns the GFLOP/s of a large matrix product, its rows sharded over the devices."""
     a = devices.shard(jnp.ones((size, size), dtype), mesh)
     b = devices.replicate(jnp.ones((size, size), dtype), mesh)
     product = jax.jit(jnp.matmul)
@@ -162,6 +156,7 @@ def define_flags() -> None:
 
 def main() -> None:
     """Prints the figures of the config."""
+    devices.keep_freed_memory()
     config = commandline.required_config()
     config.train.batch_size = flags.FLAGS.batch or config.train.batch_size
     console.say(json.dumps(benchmark(config, flags.FLAGS.steps)))

@@ -1,39 +1,38 @@
-"""The command line: flags into settings, and mistakes into messages and exit statuses."""
+"""The command line: flags into settings, and errors into messages and exit statuses."""
 
 import ast
 import contextlib
+import importlib.util
+import logging
 import os
+import pathlib
 import sys
 from collections.abc import Callable
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from saltjax.runs import workdir as run
+from saltjax.runs import settings
 from saltjax.system import console, signals
 from saltjax.system.errors import InputError, OutputError
 
 FLAGS = flags.FLAGS
-
-
-def define_flags() -> None:
-    """Defines the flags that every command has."""
-    flags.DEFINE_boolean("help", False, "Show this help.", short_name="h")
-    config_flags.DEFINE_config_file(
-        "config", None, "A file of configs/; --config.KEY=VALUE overrides a setting."
-    )
+# Where the defaults of missing settings and the examples of messages are.
+DEFAULT = "configs/default.py"
 
 
 def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> None:
-    """Runs `main` under the flags of `define`; ends the process with the status that fits.
+    """Runs `main` under the flags of `define`; ends the process with its exit status.
 
-    A mistake of the user's ends with 2, SIGTERM with 143, Ctrl-C with 130, without a traceback.
+    A user's mistake ends with 2, SIGTERM with 143, Ctrl-C with 130, without a traceback.
     """
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by who started us
+        if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end
-        # A terminal without × and – is no reason to fail.
+        # A terminal that cannot show × and – is no reason to fail.
         getattr(sys, name).reconfigure(errors="replace")
+    console.show()
+    silence_libraries()
     try:
         parse(sys.argv, define)
         if FLAGS.help:
@@ -49,10 +48,7 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
     except signals.Stopped as stopped:
-        print(
-            f"Stopped by {stopped}; {stopped.advice}.",
-            file=sys.stderr,
-        )
+        print(f"Stopped by {stopped}; {stopped.advice}.", file=sys.stderr)
         _exit_at_once(128 + stopped.signum)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
@@ -60,22 +56,47 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
 
 
 def _exit_at_once(status: int) -> None:
-    """Ends the process without taking JAX down: that crashes while a thread still compiles."""
+    """Ends the process without shutting JAX down, which crashes while a thread compiles."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)
 
 
+def silence_libraries() -> None:
+    """Silences tracebacks of failures that are reported as errors of ours.
+
+    Orbax logs each failure with a traceback before it raises. Threads of tensorstore, below orbax,
+    pass on what fails after the save that it belongs to has failed already.
+    """
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    show = sys.unraisablehook
+
+    def show_others(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            show(unraisable)
+
+    sys.unraisablehook = show_others
+
+
 def parse(argv: list[str], define: Callable[[], None]) -> None:
     """Parses the command line; raises InputError for anything that is not a known flag."""
+    import_configs()
+    argv = config_first(argv)
     try:
-        define_flags()
+        before = set(FLAGS)
+        flags.DEFINE_boolean("help", False, "Show this help.", short_name="h")
+        config_flags.DEFINE_config_file(
+            "config",
+            None,
+            "A config file, or the name of one in configs/; --config.KEY=VALUE sets a setting.",
+        )
         define()
-        FLAGS.register_key_flag_for_module(argv[0], FLAGS["config"])
+        for name in set(FLAGS) - before:
+            FLAGS.register_key_flag_for_module(argv[0], FLAGS[name])
         stray = FLAGS(argv)[1:]
         if FLAGS["config"].present:
-            check_config_file(FLAGS.config.to_dict())
+            settings.check(FLAGS.config)
             check_repeated(argv)
     except (flags.Error, InputError) as error:
         raise InputError(f"{_place(argv)}{_message(error)}\nSee --help") from error
@@ -83,23 +104,80 @@ def parse(argv: list[str], define: Callable[[], None]) -> None:
         cause = error.__cause__ or error
         raise InputError(
             f"{_place(argv)}{type(cause).__name__}: {_message(cause)}\n"
-            "configs/default.py has all settings"
+            f"{DEFAULT} has all settings"
         ) from error
     if stray:
         raise InputError(f"unexpected: {' '.join(stray)}; every option starts with --")
 
 
+def import_configs() -> None:
+    """Makes the directory of configs importable as `configs`, for the files that build on others."""
+    folder = settings.configs_folder()
+    spec = importlib.util.spec_from_file_location(
+        "configs", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["configs"] = module
+    spec.loader.exec_module(module)
+
+
+def config_first(argv: list[str]) -> list[str]:
+    """Returns the arguments with --config=FILE before the overrides of its settings.
+
+    The name of a config of configs/ becomes its path.
+
+    Raises:
+      InputError: if settings are overridden without --config, or the config does not exist.
+    """
+    rest, config = [], []
+    words = iter(argv[1:])
+    for word in words:
+        if word in ("--config", "-config"):
+            config.append(next(words, ""))
+        elif word.startswith(("--config=", "-config=")):
+            config.append(word.partition("=")[2])
+        else:
+            rest.append(word)
+    overrides = [word for word in rest if word.startswith(("--config.", "-config."))]
+    if overrides and not config and not any(w.startswith("--flagfile") for w in rest):
+        raise InputError(
+            f"{overrides[0]} overrides a setting of a config, and no --config is given; expected "
+            f"for example --config=configs/unet.py {overrides[0]}"
+        )
+    return [argv[0], *(f"--config={find_config(name)}" for name in config), *rest]
+
+
+def find_config(name: str) -> str:
+    """Returns the path of a config file that is given by its path or by its name in configs/.
+
+    Raises:
+      InputError: if there is no such file.
+    """
+    if pathlib.Path(name).is_file():
+        return name
+    folder = settings.configs_folder()
+    stem = pathlib.PurePath(name).name.removesuffix(".py")
+    known = sorted(p.stem for p in folder.glob("*.py") if p.stem != "__init__")
+    if name in (stem, f"{stem}.py", f"configs/{stem}.py") and stem in known:
+        return str(folder / f"{stem}.py")
+    raise InputError(
+        f"--config={name}: no such file; expected the path of a config file, or one of "
+        f"{', '.join(known)}"
+    )
+
+
 def _place(argv: list[str]) -> str:
-    """Returns the files that flags were read from, to stand before a message."""
+    """Returns the files that flags were read from, as the start of a message."""
     files = [a for a in argv if a.startswith(("--config=", "--flagfile="))]
     return "".join(f"{file}: " for file in files)
 
 
 def _message(error: BaseException) -> str:
-    """Returns an error's message; of a traceback that a library put into it, the last line."""
+    """Returns an error's message; if a library put a traceback into it, its last line."""
     text = str(error).strip()
     if isinstance(error, KeyError | AttributeError) and error.args:
-        text = str(error.args[0])  # not quoted once more
+        text = str(error.args[0])  # without another pair of quotes
         with contextlib.suppress(ValueError, SyntaxError):
             text = str(ast.literal_eval(text))  # ml_collections quotes it itself
     return text.splitlines()[-1] if "Traceback" in text else text
@@ -116,37 +194,7 @@ def check_repeated(argv: list[str]) -> None:
             raise InputError(f"{name} is given twice")
 
 
-def check_config_file(config: dict) -> None:
-    """Raises InputError if a config has not just the keys and types of configs/default.py."""
-    from configs import default
-
-    known = run.flatten(default.get_config().to_dict())
-    found = run.flatten(config)
-    if found.keys() != known.keys():
-        lacking = ", ".join(sorted(known.keys() - found.keys())) or "nothing"
-        unknown = ", ".join(sorted(found.keys() - known.keys())) or "nothing"
-        raise InputError(
-            f"lacks {lacking}, has unknown {unknown}; start it from configs/default.py"
-        )
-    problems = [
-        f"config.{key}={found[key]!r}; expected {type(value).__name__}, as {value!r}"
-        for key, value in known.items()
-        if not _same_type(found[key], value)
-    ]
-    if problems:
-        raise InputError("\n".join(problems))
-
-
-def _same_type(value, like) -> bool:
-    """Returns whether a setting is of a default's type; an int will do for a float."""
-    if isinstance(like, float):
-        return type(value) in (int, float)
-    if isinstance(like, tuple):
-        return isinstance(value, (tuple, list))
-    return type(value) is type(like)
-
-
-def required_config():
+def required_config() -> ConfigDict:
     """Returns the config of --config; raises InputError without one."""
     if FLAGS.config is None:
         raise InputError(

@@ -1,115 +1,151 @@
-"""All runs of a folder side by side: a table on the screen and in files, and a figure."""
+"""--mode=compare: all runs of a directory side by side, as a table and a figure."""
 
 import collections
-import csv
-import io
+import dataclasses
 import json
 import math
 import os
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from saltjax.data import tiles as data
-from saltjax.reporting import figures as plots
-from saltjax.runs import workdir as run
+from saltjax.reporting import figures, tables
+from saltjax.runs import result, settings
+from saltjax.runs import workdir as run_directory
+from saltjax.runs.result import Result
+from saltjax.runs.workdir import Status
 from saltjax.system import console, files
 from saltjax.system.errors import InputError, writing
 
-# Column: how its value is taken from result.json, and how it is written.
-COLUMNS = {
-    "parameters": (lambda r: r["parameters"], "{:,}"),
-    "epochs": (lambda r: r["epochs"], "{}"),
-    "seconds": (lambda r: r["train_seconds"], "{:.0f}"),
-    "test loss": (lambda r: r["test"]["loss"], "{:.4f}"),
-    "accuracy at 0.5": (lambda r: r["test"]["accuracy"], "{:.4f}"),
-    "threshold": (lambda r: r["threshold"]["value"], "{:.2f}"),
-    "F1": (lambda r: r["test"]["f1"], "{:.4f}"),
-    "AP": (lambda r: r["test"]["average_precision"], "{:.4f}"),
-    "IoU": (lambda r: r["test_native"]["iou"]["value"], "{:.4f}"),
-    "Kaggle mAP": (lambda r: r["test_native"]["kaggle_map"]["value"], "{:.4f}"),
+# Title: how its value is taken from a result, and how it is formatted.
+COLUMNS: dict[str, tuple[Callable[[Result], Any], str]] = {
+    "parameters": (lambda r: r.parameters, "{:,}"),
+    "epochs": (lambda r: r.epochs, "{}"),
+    "seconds": (lambda r: r.train_seconds, "{:.0f}"),
+    "test loss": (lambda r: r.test.loss, "{:.4f}"),
+    "accuracy at 0.5": (lambda r: r.test.accuracy, "{:.4f}"),
+    "threshold": (lambda r: r.threshold.value, "{:.2f}"),
+    "F1": (lambda r: r.test.f1, "{:.4f}"),
+    "AP": (lambda r: r.test.average_precision, "{:.4f}"),
+    "IoU": (lambda r: r.test_native.iou.value, "{:.4f}"),
+    "Kaggle mAP": (lambda r: r.test_native.kaggle_map.value, "{:.4f}"),
 }
-# Those whose means over folds are shown.
+# Columns whose means over folds are shown.
 AVERAGED = ("test loss", "accuracy at 0.5", "F1", "AP", "IoU", "Kaggle mAP")
 
 
-def compare(folder: pathlib.Path) -> None:
-    """Prints the completed runs of a folder, by data and test loss, with what sets them apart.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A completed run.
 
-    Folds of the same config are averaged too. Writes compare.csv, compare.md, compare.png and, of
-    the averages, folds.csv into the folder.
+    Attributes:
+      name: of its directory.
+      config: every setting by its dotted key.
+      result: its result.
+    """
+
+    name: str
+    config: dict[str, Any]
+    result: Result
+
+    def score(self, title: str) -> Any:
+        """Returns the value of a column of COLUMNS."""
+        return COLUMNS[title][0](self.result)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """Mean scores over the folds of one config.
+
+    Attributes:
+      runs: the common name of the runs.
+      folds: "4 of 5".
+      scores: (mean, standard error) by title, the standard error being the standard deviation
+        (n - 1) over √n.
+    """
+
+    runs: str
+    folds: str
+    scores: dict[str, tuple[float, float]]
+
+
+def compare(folder: pathlib.Path) -> None:
+    """Prints the completed runs of a directory, by data and test loss, with differing settings.
+
+    Folds of the same config are averaged too. Writes compare.csv, compare.md, compare.png and, for
+    the averages, folds.csv into the directory.
 
     Raises:
-      InputError: if the folder holds no completed run.
+      InputError: if the directory holds no completed run.
     """
-    runs = _read_runs(folder)
-    settings = differing_settings({name: row["config"] for name, row in runs.items()})
+    runs = read_runs(folder)
+    keys = differing_settings([run.config for run in runs])
     exact, written = [], []
-    for name, row in runs.items():
-        flat = run.flatten(row["config"])
-        first = {"run": name, "data": row["data"]}
-        first |= {key: run.value_text(flat.get(key, "")) for key in settings}
-        exact.append(first | row["scores"])
+    for run in runs:
+        first = {"run": run.name, "data": run.result.data.label}
+        first |= {key: settings.value_text(run.config.get(key, "")) for key in keys}
+        exact.append(first | {title: run.score(title) for title in COLUMNS})
         written.append(
-            first | {key: COLUMNS[key][1].format(x) for key, x in row["scores"].items()}
+            first | {t: form.format(run.score(t)) for t, (_, form) in COLUMNS.items()}
         )
-    _print(written, ["run", *COLUMNS])
-    _print(written, ["run", "data", *settings])
+    tables.show_rows(written, ["run", *COLUMNS], COLUMNS)
+    tables.show_rows(written, ["run", "data", *keys], ())
     means = average_folds(runs)
-    tables = {"compare.csv": _csv(exact), "compare.md": _markdown(written)}
-    if means:
-        rows = [_written_mean(row) for row in means]
-        console.say("Mean ± standard error over folds")
-        _print(rows, list(rows[0]))
-        tables["compare.md"] += (
-            f"\nMean ± standard error over folds\n\n{_markdown(rows)}"
-        )
-        tables["folds.csv"] = _csv([_exact_mean(row) for row in means])
-    labels = [f"{name}, {row['data']}" for name, row in runs.items()]
-    results = dict(zip(labels, (row["result"] for row in runs.values())))
+    markdown = tables.markdown(written, COLUMNS)
+    names = ["compare.csv", "compare.md"]
     with writing(folder):
-        for name, text in tables.items():
-            files.write_text(folder / name, text)
-        averages = {
-            f"{row['runs']}, mean of {row['folds']} folds": row for row in means
-        }
-        plots.save(plots.comparison(results, averages), folder / "compare.png")
-    console.say(f"Written    {folder}: {', '.join(tables)}, compare.png")
+        if means:
+            rows = [_written_mean(mean) for mean in means]
+            console.say("Mean ± standard error over folds")
+            tables.show_rows(rows, list(rows[0]), COLUMNS)
+            markdown += "\nMean ± standard error over folds\n\n"
+            markdown += tables.markdown(rows, COLUMNS)
+            folds = [_exact_mean(mean) for mean in means]
+            files.write_csv(folder / "folds.csv", list(folds[0]), folds)
+            names.append("folds.csv")
+        files.write_csv(folder / "compare.csv", list(exact[0]), exact)
+        files.write_text(folder / "compare.md", markdown)
+        figure = figures.comparison(
+            {f"{run.name}, {run.result.data.label}": run.result for run in runs},
+            {f"{mean.runs}, mean of {mean.folds} folds": mean.scores for mean in means},
+        )
+        figures.save(figure, folder / "compare.png")
+    console.say(f"Written    {folder}: {', '.join(names)}, compare.png")
 
 
-def average_folds(runs: dict[str, dict]) -> list[dict]:
-    """Returns for each config that was run on two or more folds the means over them.
-
-    Each is {"runs": their common name, "folds": "4 of 5", "scores": {title: (mean, standard
-    error)}}, the standard error being the standard deviation (n - 1) over √n.
-    """
-    same = collections.defaultdict(dict)
-    for name, row in runs.items():
-        flat = run.flatten(row["config"])
-        fold = flat.pop("data.fold", 0)
-        if not flat.get("data.folds"):
+def average_folds(runs: Sequence[Run]) -> list[Mean]:
+    """Returns the means over folds for each config that was run on two or more of them."""
+    same: dict[str, dict[int, Run]] = collections.defaultdict(dict)
+    for run in runs:
+        config = dict(run.config)
+        fold = config.pop("data.fold", 0)
+        if not config.get("data.folds"):
             continue
-        folds = same[json.dumps(flat, sort_keys=True)]
+        folds = same[json.dumps(config, sort_keys=True)]
         if fold in folds:
-            console.say(f"{name}: the same fold as {folds[fold]}, left out of the mean")
+            console.say(
+                f"{run.name}: the same fold as {folds[fold].name}, left out of the mean"
+            )
         else:
-            folds[fold] = name
+            folds[fold] = run
     means = []
-    for config, folds in same.items():
-        if len(folds) < 2:
+    for folds in same.values():
+        members = list(folds.values())
+        if len(members) < 2:
             continue
         scores = {}
         for title in AVERAGED:
-            values = np.array([runs[name]["scores"][title] for name in folds.values()])
+            values = np.array([run.score(title) for run in members])
             error = values.std(ddof=1) / math.sqrt(len(values))
             scores[title] = float(values.mean()), float(error)
-        found = f"{len(folds)} of {json.loads(config)['data.folds']}"
-        name = common_name(list(folds.values()))
-        means.append({"runs": name, "folds": found, "scores": scores})
+        count = f"{len(members)} of {members[0].config['data.folds']}"
+        means.append(Mean(common_name([run.name for run in members]), count, scores))
     return means
 
 
-def common_name(names: list[str]) -> str:
+def common_name(names: Sequence[str]) -> str:
     """Returns what the names share, with a * for the rest; all of them if they share nothing.
 
     >>> common_name(["unet-data.fold=0-data.folds=5", "unet-data.fold=13-data.folds=5"])
@@ -121,106 +157,60 @@ def common_name(names: list[str]) -> str:
     return ", ".join(names) if shared == "*" else shared
 
 
-def _written_mean(row: dict) -> dict[str, str]:
-    scores = {title: f"{m:.4f} ± {e:.4f}" for title, (m, e) in row["scores"].items()}
-    return {"runs": row["runs"], "folds": row["folds"]} | scores
+def _written_mean(mean: Mean) -> dict[str, str]:
+    scores = {title: f"{m:.4f} ± {e:.4f}" for title, (m, e) in mean.scores.items()}
+    return {"runs": mean.runs, "folds": mean.folds} | scores
 
 
-def _exact_mean(row: dict) -> dict:
-    cells = {"runs": row["runs"], "folds": row["folds"]}
-    for title, (mean, error) in row["scores"].items():
-        cells |= {title: mean, f"{title} standard error": error}
+def _exact_mean(mean: Mean) -> dict[str, Any]:
+    cells: dict[str, Any] = {"runs": mean.runs, "folds": mean.folds}
+    for title, (value, error) in mean.scores.items():
+        cells |= {title: value, f"{title} standard error": error}
     return cells
 
 
-def _read_runs(folder: pathlib.Path) -> dict[str, dict]:
-    """Returns the completed runs by name, ordered by data, then by test loss: see `_read_run`."""
-    try:
-        found = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(
-            f"--workdir={folder}: cannot list it ({error.strerror}); expected the folder that "
-            "holds the runs"
-        ) from None
-    runs = {}
-    for path in found:
-        name = "".join(c if c.isprintable() else "?" for c in path.name)
-        if (path / "result.json").exists():
-            try:
-                runs[name] = _read_run(path)
-            except (InputError, KeyError, TypeError, ValueError) as error:
-                console.say(f"{name}: left out, its files are damaged ({error})")
-        elif (path / "config.json").exists():
-            console.say(f"{name}: not complete yet, left out")
-    if not runs:
-        raise InputError(
-            f"--workdir={folder}: no completed run in it; expected folders with a result.json"
-        )
-    return dict(
-        sorted(
-            runs.items(),
-            key=lambda item: (item[1]["data"], item[1]["result"]["test"]["loss"]),
-        )
-    )
+def read_runs(folder: pathlib.Path) -> list[Run]:
+    """Returns the completed runs of a directory, ordered by data, then by test loss.
 
-
-def _read_run(path: pathlib.Path) -> dict:
-    """Returns a run's `config`, `result`, `scores` by the titles of COLUMNS, and `data` in a word.
+    Others are left out, with a message.
 
     Raises:
-      InputError, KeyError, TypeError, ValueError: if they are not what a run writes.
+      InputError: if there is none.
     """
-    config, result = (files.read_json(path / f"{n}.json") for n in ("config", "result"))
-    for section in ("data", "model", "train", "optim"):
-        run.flatten(config[section])
-    scores = {title: get(result) for title, (get, _) in COLUMNS.items()}
-    for title, (_, form) in COLUMNS.items():
-        form.format(scores[title])
-    interval = result["test_native"]["iou"]
-    math.fsum((*scores.values(), interval["low"], interval["high"]))
-    return {
-        "config": config,
-        "result": result,
-        "scores": scores,
-        "data": data.source_label(result["data"]),
-    }
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"--workdir={folder}: cannot list it ({error.strerror}); expected the directory that "
+            "holds the runs"
+        ) from None
+    runs = []
+    for path in paths:
+        name = "".join(c if c.isprintable() else "?" for c in path.name)
+        try:
+            status = run_directory.status(path)
+            if status is Status.FINISHED:
+                config = settings.flatten(settings.read_json(path))
+                runs.append(Run(name, config, result.read(path)))
+            elif status is Status.RESUME:
+                console.say(f"{name}: not complete yet, left out")
+        except (InputError, TypeError) as error:
+            console.say(f"{name}: left out, its files are damaged ({error})")
+    if not runs:
+        raise InputError(
+            f"--workdir={folder}: no completed run in it; expected directories with a result.json"
+        )
+    return sorted(runs, key=lambda run: (run.result.data.label, run.result.test.loss))
 
 
-def differing_settings(configs: dict[str, dict]) -> list[str]:
+def differing_settings(configs: Sequence[dict[str, Any]]) -> list[str]:
     """Returns the dotted keys whose values are not the same in all configs, in config order.
 
-    >>> differing_settings({"a": {"model": {"skip": True, "norm": "none"}},
-    ...                     "b": {"model": {"skip": False, "norm": "none"}}})
+    >>> differing_settings([{"model.skip": True, "model.norm": "none"},
+    ...                     {"model.skip": False, "model.norm": "none"}])
     ['model.skip']
     """
-    flat = [run.flatten(config) for config in configs.values()]
-    keys = dict.fromkeys(key for config in flat for key in config)
-    return [key for key in keys if any(c.get(key) != flat[0].get(key) for c in flat)]
-
-
-def _print(rows: list[dict[str, str]], titles: list[str]) -> None:
-    """Prints the columns of those titles, aligned; a terminal too narrow wraps the lines."""
-    lines = [titles] + [[row[title] for title in titles] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    for line in lines:
-        cells = [
-            cell.rjust(width) if title in COLUMNS else cell.ljust(width)
-            for cell, width, title in zip(line, widths, titles)
-        ]
-        console.say("  ".join(cells).rstrip())
-    console.say()
-
-
-def _csv(rows: list[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _markdown(rows: list[dict[str, str]]) -> str:
-    rule = ["---:" if title in COLUMNS else "---" for title in rows[0]]
-    lines = [list(rows[0]), rule, *(row.values() for row in rows)]
-    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
-    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return [
+        key for key in keys if any(c.get(key) != configs[0].get(key) for c in configs)
+    ]

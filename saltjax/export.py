@@ -1,8 +1,7 @@
-"""A finished run as a file that needs no model code, of `jax.export` or ONNX, checked."""
+"""--mode=export: a network as a file that needs no model code, of `jax.export` or ONNX, checked."""
 
 import contextlib
 import io
-import json
 import logging
 import os
 import pathlib
@@ -14,18 +13,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
-from saltjax.inference import predictor as trained
-from saltjax.inference import windows as sections
-from saltjax.networks import unet as models
+from saltjax.inference import predictor as predictors
+from saltjax.inference.predictor import Predictor
+from saltjax.inference.windows import SectionModel
+from saltjax.networks.network import count_parameters, predict_step
+from saltjax.runs import settings
 from saltjax.system import console, devices, files
 from saltjax.system.errors import InputError
-from saltjax.training import steps
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-# Of probabilities, between the artifact and the run.
+# Greatest difference of probabilities between the artifact and the run.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2}
-# What a user of the artifact does; it must not need saltjax.
+# How a user calls the artifact; it must not need saltjax.
 CALL = """
 import sys
 import jax
@@ -41,38 +42,32 @@ def export(workdir: pathlib.Path, output: str) -> None:
     """Writes model.jaxexport, or an ONNX model, and model.json, and checks them against the run.
 
     Args:
-      workdir: the run's folder.
-      output: a folder for model.jaxexport; or a file that ends with .onnx.
+      workdir: the run directory.
+      output: a directory for model.jaxexport; or a file that ends with .onnx.
 
     Raises:
       InputError: for a mistake in run or output.
-      RuntimeError: if the artifact does not give what the run gives.
+      RuntimeError: if the artifact's probabilities differ from the run's.
     """
     if not output:
-        raise InputError("--mode=export needs --output, a folder or a file *.onnx")
-    devices.configure(trained.read_config(workdir).train)
-    network = trained.load(workdir)
-    predictor, path = network.predictor(), pathlib.Path(output)
-    description = describe(network)
+        raise InputError("--mode=export needs --output, a directory or a file *.onnx")
+    config = settings.read(workdir)
+    train = config.train
+    devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
+    predictor = predictors.restore(workdir, config)
+    model, path = predictor.section_model(), pathlib.Path(output)
+    description = describe(predictor, config)
+    tolerance = TOLERANCE[train.dtype]
     if path.suffix == ".onnx":
-        size = network.network.image_size
-        description |= {
-            "call": f"onnxruntime.InferenceSession({path.name!r}).run(None, {{'image': image}})[0]",
-            "image": f"float32[B, {size}, {size}, 3] in [0, 1], any B; grey as three equal channels",
-            "output": f"float32[B, {size}, {size}], probabilities of salt",
-        }
-        target, artifact, compare = path, to_onnx(predictor), check_onnx
-        tolerance = 10 * TOLERANCE[network.config.train.dtype]
+        description |= describe_onnx(path, predictor.network.image_size)
+        target, artifact, compare = path, to_onnx(model), check_onnx
+        tolerance *= 10
     else:
-        target, artifact, compare = (
-            path / "model.jaxexport",
-            serialize(predictor),
-            check,
-        )
-        tolerance = TOLERANCE[network.config.train.dtype]
-    with files.written_aside(target) as part:
+        target, compare = path / "model.jaxexport", check
+        artifact = serialize(model)
+    with files.atomic_write(target) as part:
         part.write_bytes(artifact)
-        difference = compare(part, predictor)
+        difference = compare(part, model)
         if difference > tolerance:
             raise RuntimeError(
                 f"the artifact's probabilities differ from the run's by {difference:.1e}"
@@ -82,15 +77,15 @@ def export(workdir: pathlib.Path, output: str) -> None:
         f"Checked    without the model's code: differs by {difference:.1e} from the run"
     )
     console.say(
-        f"Written    {target}, {len(artifact) / 1e6:.1f} MB; {target.stem}.json says what goes in "
-        "and comes out"
+        f"Written    {target}, {len(artifact) / 1e6:.1f} MB; {target.stem}.json describes its input "
+        "and output"
     )
 
 
-def serialize(predictor: sections.Predictor) -> bytes:
+def serialize(model: SectionModel) -> bytes:
     """Returns the artifact: weights and function of an image float32[B, H, W, 3], any B, H and W."""
     shape = (*jax.export.symbolic_shape("b, h, w"), 3)
-    predict = jax.jit(lambda image: _of_the_run(image, predictor))
+    predict = jax.jit(lambda image: _probabilities(image, model))
     exported = jax.export.export(predict, platforms=PLATFORMS)(
         jax.ShapeDtypeStruct(shape, jnp.float32)
     )
@@ -103,16 +98,12 @@ def serialize(predictor: sections.Predictor) -> bytes:
         ) from None
 
 
-def check(artifact: pathlib.Path, predictor: sections.Predictor) -> float:
-    """Returns the greatest difference to the run, of the artifact called by a process of its own.
+def check(artifact: pathlib.Path, model: SectionModel) -> float:
+    """Returns the greatest difference to the run of the artifact, called in a separate process.
 
-    On a batch of the size of training, and on one image of a size that the network's depth does not
-    divide.
+    On a batch of the size of training, and on one image whose size is no multiple of the stride.
     """
-    size, odd = (
-        predictor.network.image_size,
-        models.coarsest_pixel(predictor.network.model) + 1,
-    )
+    size, odd = model.network.image_size, model.network.stride + 1
     rng = np.random.default_rng(0)
     images = {
         "tiles": rng.random((2, size, size, 3), np.float32),
@@ -129,18 +120,18 @@ def check(artifact: pathlib.Path, predictor: sections.Predictor) -> float:
             raise RuntimeError(f"the artifact cannot be called: {done.stderr}")
         with np.load(found) as probs:
             return max(
-                float(np.abs(probs[name] - _of_the_run(image, predictor)).max())
+                float(np.abs(probs[name] - _probabilities(image, model)).max())
                 for name, image in images.items()
             )
 
 
-def _of_the_run(image: np.ndarray, predictor: sections.Predictor) -> np.ndarray:
-    return steps.predict_step(
-        predictor.variables, image, model=predictor.network.model, tta=predictor.tta
+def _probabilities(image: np.ndarray, model: SectionModel) -> np.ndarray:
+    return predict_step(
+        model.variables, image, model=model.network.model, tta=model.tta
     )
 
 
-def to_onnx(predictor: sections.Predictor) -> bytes:
+def to_onnx(model: SectionModel) -> bytes:
     """Returns an ONNX model of images float32[B, S, S, 3], S the size of training, any B."""
     try:
         import jax2onnx
@@ -149,15 +140,15 @@ def to_onnx(predictor: sections.Predictor) -> bytes:
             "ONNX needs jax2onnx and onnxruntime, which are not installed: pip install "
             "'saltjax[onnx]', or pip install jax2onnx onnxruntime"
         ) from None
-    size = predictor.network.image_size
+    size = model.network.image_size
     shape = ("B", size, size, 3)
-    # What they tell is for their developers.
+    # Their log messages are for their developers.
     for name in ("jax2onnx", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            model = jax2onnx.to_onnx(
-                lambda image: _of_the_run(image, predictor),
+            artifact = jax2onnx.to_onnx(
+                lambda image: _probabilities(image, model),
                 [shape],
                 input_names=["image"],
             )
@@ -167,40 +158,49 @@ def to_onnx(predictor: sections.Predictor) -> bytes:
                 f"jax2onnx cannot convert this network: {type(error).__name__}: {reason}; export to a "
                 "folder instead, without ONNX"
             ) from None
-    return model.SerializeToString()
+    return artifact.SerializeToString()
 
 
-def check_onnx(artifact: pathlib.Path, predictor: sections.Predictor) -> float:
+def check_onnx(artifact: pathlib.Path, model: SectionModel) -> float:
     """Returns the greatest difference of an ONNX model, run by onnxruntime, to the run."""
     import onnxruntime
 
-    size = predictor.network.image_size
+    size = model.network.image_size
     session = onnxruntime.InferenceSession(str(artifact))
     differences = []
     for batch in (1, 3):
         image = np.random.default_rng(batch).random((batch, size, size, 3), np.float32)
         (prob,) = session.run(None, {"image": image})
-        differences.append(float(np.abs(prob - _of_the_run(image, predictor)).max()))
+        differences.append(float(np.abs(prob - _probabilities(image, model)).max()))
     return max(differences)
 
 
-def describe(network: trained.TrainedRun) -> dict[str, Any]:
+def describe(predictor: Predictor, config: ConfigDict) -> dict[str, Any]:
     """Returns what model.json says of the artifact."""
-    size, (height, width) = network.network.image_size, network.tile
+    size, (height, width) = predictor.network.image_size, predictor.tile
     return {
-        "run": network.workdir.absolute().name,
+        "run": predictor.workdir.absolute().name,
         "call": "jax.export.deserialize(bytearray(open('model.jaxexport', 'rb').read())).call(image)",
         "image": "float32[B, H, W, 3] in [0, 1], any B, H and W; grey sections have three equal channels",
         "output": "float32[B, H, W], probabilities of salt",
         "scale": (
             f"the network was trained on tiles of {height} rows and {width} columns, brought to "
-            f"{size}×{size} pixels by resize={network.network.resize}; bring sections to that scale"
+            f"{size}×{size} pixels by resize={predictor.network.resize}; bring sections to that scale"
         ),
         "platforms": list(PLATFORMS),
-        "threshold": network.rule.threshold,
-        "min_area": network.rule.min_area,
-        "tta": network.config.eval.tta,
-        "parameters": models.count_parameters(network.variables["params"]),
+        "threshold": predictor.threshold,
+        "min_area": predictor.postprocessing.min_area,
+        "tta": predictor.tta,
+        "parameters": count_parameters(predictor.variables["params"]),
         "jax": jax.__version__,
-        "config": json.loads(json.dumps(network.config.to_dict())),
+        "config": config.to_dict(),
+    }
+
+
+def describe_onnx(path: pathlib.Path, size: int) -> dict[str, str]:
+    """Returns what the description of an ONNX model says in place of `describe`."""
+    return {
+        "call": f"onnxruntime.InferenceSession({path.name!r}).run(None, {{'image': image}})[0]",
+        "image": f"float32[B, {size}, {size}, 3] in [0, 1], any B; grey as three equal channels",
+        "output": f"float32[B, {size}, {size}], probabilities of salt",
     }

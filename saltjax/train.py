@@ -1,28 +1,29 @@
-"""A training run, from the data to the tested best checkpoint."""
+"""--mode=train: a run, from the data to the tested best checkpoint."""
 
 import dataclasses
-import functools
 import math
 import pathlib
 import time
+from typing import Any
 
 import jax
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
-from saltjax import check as explore
-from saltjax.data import feed as pipeline
-from saltjax.data import tiles as data
-from saltjax.inference import predictor as trained
-from saltjax.networks import unet as models
-from saltjax.reporting import tables as report
-from saltjax.runs import workdir as run
-from saltjax.scoring import scores as scoring
+from saltjax.data import feed as feeds
+from saltjax.data import source
+from saltjax.networks import network as networks
+from saltjax.reporting import run_figures, tables
+from saltjax.runs import checkpoint, environment, result
+from saltjax.runs import workdir as run_directory
+from saltjax.runs.workdir import Status
+from saltjax.scoring import scores
 from saltjax.system import console, devices, files, signals
 from saltjax.system.errors import InputError, writing
 from saltjax.training import optimizer, steps
-from saltjax.training import progress as journal
+from saltjax.training import progress as progresses
+from saltjax.training.progress import Progress
+from saltjax.training.steps import Recipe, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,131 +33,152 @@ class Setup:
     workdir: pathlib.Path
     pause: signals.Pause
     config: ConfigDict
-    feed: pipeline.Feed
-    split: dict[str, np.ndarray]
-    network: steps.Network
-    tx: optax.GradientTransformation
+    data: source.Data
+    feed: feeds.Feed
+    recipe: Recipe
 
 
 def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
-    """Trains, tests and reports; goes on where the same run was cut off.
+    """Trains and tests; resumes a run that was interrupted.
 
     Args:
       config: the complete config.
-      workdir: the run's folder; made if need be.
-      overwrite: start anew, whatever the folder holds.
+      workdir: the run directory; created if need be.
+      overwrite: start again, whatever run the directory holds.
 
     Raises:
-      InputError: for a mistake in config, data or folder.
+      InputError: for a mistake in config, data or directory.
     """
-    explore.announce(config)
-    with run.lock(workdir), signals.Pause(config.checkpoint.every_minutes) as pause:
+    source.announce(config.data.dir)
+    with (
+        run_directory.lock(workdir),
+        signals.Pause(config.checkpoint.every_minutes) as pause,
+    ):
+        status = Status.NEW
         if not overwrite:
-            run.check_config(workdir, config.to_dict())
-        anew = overwrite or run.tests_otherwise(workdir, config.to_dict())
-        if (workdir / "result.json").exists() and not anew:
+            status = run_directory.status(workdir, config.to_dict())
+        if status is Status.FINISHED:
             files.write_json(workdir / "config.json", config.to_dict())
             console.say(f"{workdir} is complete.")
-            report.show_finished(workdir)
+            show_finished(workdir)
         else:
-            run_to_end(config, workdir, overwrite, pause)
+            run_to_end(config, workdir, status, overwrite, pause)
+
+
+def show_finished(workdir: pathlib.Path) -> None:
+    """Prints the result of a finished run; raises InputError if it is damaged."""
+    finished = result.read(workdir)
+    tables.show_result(finished)
+    console.say(f"Data       {finished.data.label}")
+    console.say(f"Figures    {workdir / 'plots'}")
 
 
 def run_to_end(
-    config: ConfigDict, workdir: pathlib.Path, overwrite: bool, pause: signals.Pause
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    status: Status,
+    overwrite: bool,
+    pause: signals.Pause,
 ) -> None:
-    """Prepares, restores, trains and finishes the run of a locked folder."""
-    devices.keep_freed_memory()
-    devices.configure(config.train)
+    """Prepares, restores, trains and tests the run of a locked directory."""
     setup = prepare(config, workdir, pause)
     if overwrite:
-        run.delete(workdir)
-    create = functools.partial(steps.create_state, setup.network, setup.tx, config.seed)
-    show_banner(setup, models.count_parameters(jax.eval_shape(create).params))
-    explore.describe(setup.feed.tiles, workdir / "plots", config.seed)
-    claim(setup)
+        run_directory.delete(workdir)
+    shapes = jax.eval_shape(lambda: steps.create_state(setup.recipe, config.seed))
+    show_banner(setup, networks.count_parameters(shapes.params))
+    tables.show_statistics(setup.data.statistics)
+    run_figures.draw_data(setup.data.tiles, workdir / "plots", config.seed)
+    claim(setup, status)
     console.say("Compiling; this takes some seconds …")
-    state, progress = journal.restore(workdir, create(), config.optim.learning_rate)
+    state, progress = progresses.restore(
+        workdir,
+        steps.create_state(setup.recipe, config.seed),
+        config.optim.learning_rate,
+    )
     if progress.epochs == progress.step == 0:
         # A disk that is full or read-only is noticed now and not after an epoch.
-        journal.save(workdir, state, progress)
+        progresses.save(workdir, state, progress)
     state = devices.replicate(state, setup.feed.mesh)
     with pause.deferred():
         while not finished(progress, config):
             state, progress = run_epoch(state, progress, setup)
-            journal.save(workdir, state, progress)
+            progresses.save(workdir, state, progress)
             console.say(epoch_line(progress, config.train.epochs))
             pause.saved()
-    finish(setup, state, progress)
+    test_best(setup, state, progress)
 
 
 def prepare(config: ConfigDict, workdir: pathlib.Path, pause: signals.Pause) -> Setup:
-    """Returns the run's data, network, optimizer and devices."""
-    tiles, split = explore.load(config)
-    network = trained.create_network(config)
+    """Returns the run's devices, data, network and optimizer."""
+    train = config.train
+    devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
+    data = source.load(**config.data, seed=config.seed, batch_size=train.batch_size)
+    network = networks.create_network(
+        config.model, train.dtype, config.data.image_size, config.data.resize
+    )
     tx = optimizer.adamw(config.optim.weight_decay)
     mesh = devices.data_mesh()
-    feed = pipeline.create(
-        tiles, mesh, config.train.batch_size, resident=not devices.is_cpu(mesh)
-    )
-    return Setup(workdir, pause, config, feed, split, network, tx)
+    resident = not devices.is_cpu(mesh)
+    feed = feeds.create(data.tiles, mesh, train.batch_size, resident)
+    recipe = Recipe(network, tx, np.int32(config.seed))
+    return Setup(workdir, pause, config, data, feed, recipe)
 
 
 def show_banner(setup: Setup, parameters: int) -> None:
-    """Prints what is about to run, on what."""
+    """Prints what is about to run, and on which devices."""
     model, mesh = setup.config.model, setup.feed.mesh
     traits = "" if model.name == "fcn" else f", {model.downsample}, skip={model.skip}"
-    split = explore.split_text(setup.config.data, setup.split)
     console.say(f"Device     {mesh.size} × {mesh.devices.flat[0].device_kind}")
     console.say(
         f"Model      {model.name} {tuple(model.features)}{traits}, {parameters:,} parameters"
     )
     console.say(f"Run        {setup.workdir}")
-    console.say(f"Source     {setup.feed.tiles.description}: {split}")
+    console.say(
+        f"Source     {setup.data.tiles.description}: {setup.data.split_description}"
+    )
 
 
-def claim(setup: Setup) -> None:
-    """Makes the folder this run's: writes config.json, data.json and env.json.
+def claim(setup: Setup, status: Status) -> None:
+    """Writes config.json, data.json and env.json of the run.
 
     Raises:
       InputError: if a run was begun there with other data.
     """
-    workdir, tiles = setup.workdir, setup.feed.tiles
-    facts = explore.facts(tiles, setup.split)
-    run.check_data(workdir, facts)
-    environment = run.environment(list(setup.feed.mesh.devices.flat))
-    run.tell_device_change(workdir, environment)
-    if run.tests_otherwise(workdir, setup.config.to_dict()):
-        # Only now: without its tiles a run cannot be tested anew, and keeps the result it has.
+    workdir, facts = setup.workdir, setup.data.facts()
+    run_directory.check_data(workdir, facts)
+    env = environment.describe(list(setup.feed.mesh.devices.flat))
+    environment.announce_device_change(workdir, env)
+    if status is Status.RETEST:
+        # Only now: if its tiles are missing, the run cannot be tested again and keeps its result.
         (workdir / "result.json").unlink(missing_ok=True)
     files.write_json(workdir / "config.json", setup.config.to_dict())
     files.write_json(workdir / "data.json", facts)
-    files.write_json(workdir / "env.json", environment)
+    files.write_json(workdir / "env.json", env)
 
 
-def finished(progress: journal.Progress, config: ConfigDict) -> bool:
-    """Returns whether the last epoch is done or early stopping has come."""
-    return progress.epochs >= config.train.epochs or journal.stopped_early(
-        progress, config.early_stopping.patience
+def finished(progress: Progress, config: ConfigDict) -> bool:
+    """Returns whether the last epoch is done or training has stopped early."""
+    return progress.epochs >= config.train.epochs or progress.stopped_early(
+        config.early_stopping.patience
     )
 
 
 def run_epoch(
-    state: steps.TrainState, progress: journal.Progress, setup: Setup
-) -> tuple[steps.TrainState, journal.Progress]:
+    state: TrainState, progress: Progress, setup: Setup
+) -> tuple[TrainState, Progress]:
     """Returns state and progress after the rest of an epoch of training and its validation."""
     start, config, epoch = time.monotonic(), setup.config, progress.epochs + 1
     state, trained = train_epoch(state, progress, setup)
     try:
-        val = scoring.mean_scores(
+        val = scores.mean_scores(
             setup.feed,
             state.variables,
-            setup.split["val"],
-            setup.network,
+            setup.data.split["val"],
+            setup.recipe.network,
             setup.pause.check,
         )
     except signals.Stopped:
-        journal.save(setup.workdir, state, trained)
+        progresses.save(setup.workdir, state, trained)
         raise
     check_finite(val["loss"], f"epoch {epoch}: the validation loss")
     totals = trained.totals
@@ -170,118 +192,146 @@ def run_epoch(
         "seconds": round(progress.seconds + time.monotonic() - start, 3),
     }
     factor, patience = config.plateau.factor, config.plateau.patience
-    return state, journal.after_epoch(progress, row, factor, patience)
+    progress = progresses.after_epoch(progress, row, factor, patience)
+    return progresses.with_rate(state, progress.plateau.learning_rate), progress
 
 
 def train_epoch(
-    state: steps.TrainState, progress: journal.Progress, setup: Setup
-) -> tuple[steps.TrainState, journal.Progress]:
-    """Returns state and progress after the rest of an epoch's steps; saves when it is time."""
+    state: TrainState, progress: Progress, setup: Setup
+) -> tuple[TrainState, Progress]:
+    """Returns state and progress after the rest of an epoch's steps; saves at intervals."""
     start, config, epoch = time.monotonic(), setup.config, progress.epochs + 1
-    order = data.epoch_order(setup.split["train"], config.seed, epoch)
+    order = feeds.epoch_order(setup.data.split["train"], config.seed, epoch)
     totals = dict.fromkeys(("loss", "accuracy", "tiles"), 0.0) | progress.totals
-    step, pending = progress.step, None
+    step = progress.step
 
-    def so_far() -> journal.Progress:
-        add_means(totals, pending, epoch, step)
+    def add(means: dict[str, jax.Array], valid: np.ndarray, step: int) -> None:
+        add_means(totals, feeds.valid_means(means, valid), valid, epoch, step)
+
+    delayed = devices.Delayed(add)
+
+    def so_far() -> Progress:
+        delayed.flush()
         seconds = progress.seconds + time.monotonic() - start
         return dataclasses.replace(
             progress, step=step, totals=dict(totals), seconds=seconds
         )
 
-    left = len(order) - step * config.train.batch_size
-    with console.Bar(f"Epoch {epoch}", left, "images") as bar:
-        for rows, valid in pipeline.calls(setup.feed, order, step):
-            state, means = pipeline.train_call(
-                setup.feed,
-                state,
-                rows,
-                valid,
-                progress.plateau.learning_rate,
-                config.seed,
-                network=setup.network,
-                tx=setup.tx,
+    remaining = len(order) - step * config.train.batch_size
+    with console.Bar(f"Epoch {epoch}", remaining, "images") as bar:
+        for rows, valid in feeds.calls(setup.feed, order, step):
+            state, means = steps.train_call(
+                setup.feed, state, rows, valid, setup.recipe
             )
-            # Read one call late, so that the devices never wait for the host.
-            note = add_means(totals, pending, epoch, step)
-            step, pending = step + len(rows), (means, valid)
+            step += len(rows)
+            delayed.put(means, valid, step)
+            tiles = totals["tiles"]
+            note = f"loss {totals['loss'] / tiles:.4f}" if tiles else ""
             bar.advance(int(valid.sum()), note)
             if setup.pause.due():
-                journal.save(setup.workdir, state, so_far())
-                pending = None
+                progresses.save(setup.workdir, state, so_far())
                 setup.pause.saved()
         return state, so_far()
 
 
 def add_means(
-    totals: dict[str, float], pending: tuple | None, epoch: int, step: int
-) -> str:
-    """Adds the means of a call, whose last step was `step`, to the epoch's totals over tiles.
+    totals: dict[str, float],
+    means: dict[str, np.ndarray],
+    valid: np.ndarray,
+    epoch: int,
+    step: int,
+) -> None:
+    """Adds the `losses.tile_means` of a call to the epoch's totals over tiles.
 
-    Returns the mean loss so far, to be shown.
+    Args:
+      totals: sums of `loss` and `accuracy`, and the number of `tiles`; changed.
+      means: float64[n] of the valid tiles.
+      valid: bool[K, B], of the K steps of the call.
+      epoch, step: of the last of these steps.
+
+    Raises:
+      InputError: if a loss is not finite.
     """
-    if pending is None:
-        return ""
-    means, valid = pending
-    means = pipeline.valid_means(means, valid)
     steps_of = np.nonzero(valid)[0] + step + 1 - len(valid)
     for i, loss in zip(steps_of, means["loss"]):
         check_finite(loss, f"epoch {epoch}, step {i}: the training loss")
     for key, values in means.items():
         totals[key] += float(values.sum())
     totals["tiles"] += len(means["loss"])
-    return f"loss {totals['loss'] / totals['tiles']:.4f}"
 
 
 def check_finite(loss: float, what: str) -> None:
-    """Raises InputError if the loss is not finite: the run must stop before it saves that."""
+    """Raises InputError if the loss is not finite: the run must end before it saves that."""
     if not math.isfinite(loss):
         raise InputError(
-            f"{what} is {loss}; lower config.optim.learning_rate. What was saved before stays."
+            f"{what} is {loss}; lower config.optim.learning_rate. What was saved before is kept."
         )
 
 
-def finish(setup: Setup, state: steps.TrainState, progress: journal.Progress) -> None:
+def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
     """Tests the best checkpoint, draws the figures and writes result.json."""
-    config, tiles = setup.config, setup.feed.tiles
-    plots_dir = setup.workdir / "plots"
-    like = jax.device_get(state.variables)
-    variables, best = journal.restore_best(setup.workdir, like)
-    variables = devices.replicate(variables, setup.feed.mesh)
-    rule, val_curve, test = scoring.test_network(
-        setup.feed, variables, setup.split, setup.network, config.eval, config.seed
+    config, data, plots = setup.config, setup.data, setup.workdir / "plots"
+    variables, best = checkpoint.restore_best(
+        setup.workdir, jax.device_get(state.variables)
     )
-    result = {
-        "status": "completed",
-        "parameters": models.count_parameters(state.params),
-        "epochs": progress.epochs,
-        "best_epoch": best["epoch"],
-        "stopped_early": journal.stopped_early(
-            progress, config.early_stopping.patience
-        ),
-        "train_seconds": round(sum(row["seconds"] for row in progress.history), 3),
-        "data": {
-            "source": tiles.source,
-            "dir": tiles.directory,
-            **{name: len(part) for name, part in setup.split.items()},
-        },
-        **test.scores,
-    }
-    with writing(plots_dir):
-        report.draw_training(
-            progress.history, best["epoch"], tiles.description, plots_dir
+    variables = devices.replicate(variables, setup.feed.mesh)
+    val, test = (
+        scores.predict_tiles(
+            setup.feed,
+            variables,
+            data.split[name],
+            setup.recipe.network,
+            config.eval.tta,
         )
-        report.draw_thresholds(test.scores, val_curve, tiles.description, plots_dir)
-        curves = {"validation": val_curve, "test": test.curve}
-        report.draw_scores(
-            curves, test, rule, tiles, tiles.description, config.seed, plots_dir
+        for name in ("val", "test")
+    )
+    labels = data.tiles.labels[:, :, :, 0]
+    chosen, val_curve, validation = scores.validate(
+        val,
+        test,
+        labels[data.split["val"]],
+        config.eval.threshold_metric,
+        config.eval.min_area,
+    )
+    tested = scores.score(test, labels[data.split["test"]], chosen, config.seed)
+    training = training_result(setup, progress, best["epoch"], state.params)
+    outcome = result.join(result.Result, training, validation, tested.scores)
+    description = data.tiles.description
+    with writing(plots):
+        run_figures.draw_training(progress.history, best["epoch"], description, plots)
+        run_figures.draw_thresholds(validation, val_curve, description, plots)
+        run_figures.draw_scores(
+            {"validation": val_curve, "test": tested.curve},
+            tested,
+            chosen,
+            data.tiles,
+            description,
+            config.seed,
+            plots,
         )
-    files.write_json(setup.workdir / "result.json", result)
-    report.show(result)
-    console.say(f"Figures    {plots_dir}")
+    files.write_json(setup.workdir / "result.json", outcome)
+    tables.show_result(outcome)
+    console.say(f"Figures    {plots}")
 
 
-def epoch_line(progress: journal.Progress, epochs: int) -> str:
+def training_result(
+    setup: Setup, progress: Progress, best_epoch: int, params: Any
+) -> result.Training:
+    """Returns what result.json holds of the training."""
+    tiles = setup.data.tiles
+    counts = {name: len(part) for name, part in setup.data.split.items()}
+    return result.Training(
+        status="completed",
+        parameters=networks.count_parameters(params),
+        epochs=progress.epochs,
+        best_epoch=best_epoch,
+        stopped_early=progress.stopped_early(setup.config.early_stopping.patience),
+        train_seconds=round(sum(row["seconds"] for row in progress.history), 3),
+        data=result.TrainingData(tiles.source, tiles.directory, **counts),
+    )
+
+
+def epoch_line(progress: Progress, epochs: int) -> str:
     """Returns the line that the screen shows for the epoch just done."""
     row = progress.history[-1]
     mark = "  best" if progress.best_epoch == row["epoch"] else ""

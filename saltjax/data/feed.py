@@ -1,17 +1,14 @@
-"""Tiles on their way to the devices, and the steps done on them there."""
+"""Batches of tiles on their way to the devices."""
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
-from saltjax.data import tiles as data
-from saltjax.system import devices
-from saltjax.training import steps
+from saltjax.data.tiles import Tiles
+from saltjax.system import devices, seeds
 
 # A call cannot be interrupted: some seconds on a GPU, which is also how often it can be saved.
 MAX_STEPS_PER_CALL = 1024
@@ -19,7 +16,7 @@ MAX_STEPS_PER_CALL = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
-    """Tiles, and the devices that work on them in batches of one shape.
+    """Tiles, and the devices that compute on them in batches of one shape.
 
     Attributes:
       tiles: N tiles in the host's memory.
@@ -30,28 +27,33 @@ class Feed:
         such a loop is ten times slower: each call takes one batch from the host.
     """
 
-    tiles: data.Tiles
+    tiles: Tiles
     mesh: Mesh
     batch_size: int
     resident: dict[str, jax.Array] | None
 
     @property
     def padded_size(self) -> int:
-        """Examples in a batch on the devices, those that only fill it up included."""
+        """Examples in a batch on the devices, padding included."""
         return devices.padded_batch_size(self.batch_size, self.mesh)
 
     @property
     def steps_per_call(self) -> int:
-        """Batches that one call can take."""
+        """Batches in one call, at most."""
         return MAX_STEPS_PER_CALL if self.resident else 1
 
 
-def create(tiles: data.Tiles, mesh: Mesh, batch_size: int, resident: bool) -> Feed:
-    """Returns the feed; `resident` puts all tiles on every device."""
+def create(tiles: Tiles, mesh: Mesh, batch_size: int, resident: bool) -> Feed:
+    """Returns the feed; `resident` copies all tiles to every device."""
     arrays = None
     if resident:
         arrays = devices.replicate({"image": tiles.images, "label": tiles.labels}, mesh)
     return Feed(tiles, mesh, batch_size, arrays)
+
+
+def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Returns the indices in the order of that epoch: the same for the same seed and epoch."""
+    return seeds.order_rng(seed, epoch).permutation(indices)
 
 
 def calls(
@@ -59,48 +61,33 @@ def calls(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the (rows int32[K, B], valid bool[K, B]) of each call, from step `first` on.
 
-    See `data.batch_rows`; K is `feed.steps_per_call`, in the last call less.
+    See `batch_rows`. K is `feed.steps_per_call`, fewer in the last call.
     """
-    rows, valid = data.batch_rows(indices, feed.batch_size, feed.padded_size)
+    rows, valid = batch_rows(indices, feed.batch_size, feed.padded_size)
     for start in range(first, len(rows), feed.steps_per_call):
         part = slice(start, start + feed.steps_per_call)
         yield rows[part], valid[part]
 
 
-def train_call(
-    feed: Feed,
-    state: steps.TrainState,
-    rows: np.ndarray,
-    valid: np.ndarray,
-    learning_rate: float,
-    seed: int,
-    *,
-    network: steps.Network,
-    tx: optax.GradientTransformation,
-) -> tuple[steps.TrainState, dict[str, jax.Array]]:
-    """Returns the state after the steps of a call and their `losses.tile_means`.
+def batch_rows(
+    indices: np.ndarray, batch_size: int, padded_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns every tile of `indices` once, in that order, in batches of one shape.
 
-    These are float32[K, B] where the tiles are resident, else, of the one step, float32[B].
+    Each batch takes up to `batch_size` tiles and is padded to `padded_size` (>= batch_size) with
+    copies of its first tile, which are invalid.
+
+    Returns:
+      rows int32[K, B], the tiles of each batch, and valid bool[K, B], B = padded_size.
     """
-    arguments = np.float32(learning_rate), np.int32(seed)
-    weight = np.float32(valid / valid.sum(axis=1, keepdims=True))
-    if feed.resident:
-        rows, weight = devices.shard((rows, weight), feed.mesh, axis=1)
-        return steps.train_steps(
-            state, feed.resident, rows, weight, *arguments, network=network, tx=tx
-        )
-    batch = host_batch(feed, rows[0]) | devices.shard({"weight": weight[0]}, feed.mesh)
-    return steps.train_step(state, batch, *arguments, network=network, tx=tx)
-
-
-def score_call(
-    feed: Feed, variables: Any, rows: np.ndarray, network: steps.Network
-) -> dict[str, jax.Array]:
-    """Returns the `losses.tile_means` of the batches of a call, shaped as in `train_call`."""
-    if feed.resident:
-        rows = devices.shard(rows, feed.mesh, axis=1)
-        return steps.score_steps(variables, feed.resident, rows, network=network)
-    return steps.score_step(variables, host_batch(feed, rows[0]), network=network)
+    starts = range(0, len(indices), batch_size)
+    rows = np.empty((len(starts), padded_size), np.int32)
+    valid = np.zeros(rows.shape, bool)
+    for k, start in enumerate(starts):
+        batch = indices[start : start + batch_size]
+        rows[k], valid[k, : len(batch)] = batch[0], True
+        rows[k, : len(batch)] = batch
+    return rows, valid
 
 
 def host_batch(feed: Feed, rows: np.ndarray) -> dict[str, jax.Array]:

@@ -1,10 +1,9 @@
-"""PNG files. Each is read with care: it is either right or refused with the reason."""
+"""PNG files, read strictly: a file is decoded completely and correctly, or refused with a reason."""
 
 import io
 import pathlib
 import stat
 import struct
-import warnings
 import zlib
 
 import numpy as np
@@ -12,11 +11,10 @@ from PIL import Image
 
 from saltjax.system import files
 
-# A tile of this many pixels is no tile: its header lies, or it is a whole section.
+# More pixels than this are not a tile: the header is wrong, or it is a whole section.
 MAX_PIXELS = 2**24
 MAX_BYTES = 8 * MAX_PIXELS
-# Pillow's own limit is a warning first, in the midst of a progress bar; ours is an error.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def read_image(path: pathlib.Path) -> np.ndarray:
@@ -64,26 +62,28 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
 
 
 def write(path: pathlib.Path, pixels: np.ndarray) -> None:
-    """Writes grey pixels uint8[H, W] or uint16[H, W], never half a file."""
-    with files.written_aside(path) as part:
-        Image.fromarray(pixels).save(part, format="PNG")
+    """Writes grey pixels uint8[H, W] or uint16[H, W] atomically."""
+    with files.atomic_write(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def _open(path: pathlib.Path) -> Image.Image:
-    """Opens a PNG and decodes it, its size checked beforehand; only ValueError is raised."""
+    """Opens a PNG and decodes it, its size checked beforehand; raises only ValueError."""
     content = _read(path)
+    if content[:8] != SIGNATURE or content[12:16] != b"IHDR" or len(content) < 33:
+        raise ValueError("not a PNG file, or its header is damaged")
+    width, height = struct.unpack(">2I", content[16:24])
+    # Before Pillow sees it, which warns of large images before it refuses them.
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width}×{height} pixels; a tile has at most {MAX_PIXELS}")
     try:
         image = Image.open(io.BytesIO(content), formats=["PNG"])
-        width, height = image.size
-        if width * height <= MAX_PIXELS:
-            image.load()
-            _check_chunks(content)
+        image.load()
+        _check_chunks(content)
     except Image.UnidentifiedImageError:
         raise ValueError("not a PNG file, or its header is damaged") from None
     except Exception as error:  # noqa: BLE001 - Pillow raises a dozen types
         raise ValueError(f"damaged PNG: {error}") from None
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{width}×{height} pixels; a tile has at most {MAX_PIXELS}")
     if image.has_transparency_data:
         alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
         if alpha.min() < 255:
@@ -95,7 +95,7 @@ def _read(path: pathlib.Path) -> bytes:
     """Returns the content of a file of at most MAX_BYTES."""
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
             raise ValueError("not a regular file")
         if status.st_size > MAX_BYTES:
             raise ValueError(f"{status.st_size} bytes; a tile has at most {MAX_BYTES}")
@@ -107,9 +107,9 @@ def _read(path: pathlib.Path) -> bytes:
 
 
 def _check_chunks(png: bytes) -> None:
-    """Raises ValueError unless every chunk of a PNG is whole and the last one is its end.
+    """Raises ValueError unless every chunk of a PNG is complete and the last one is IEND.
 
-    Pillow reads on over damage in chunks it does not need, and fills up missing rows.
+    Pillow skips damage in chunks that it does not need, and fills missing rows.
     """
     position, name, data = 8, b"", b""
     while position < len(png) and name != b"IEND":
@@ -122,11 +122,11 @@ def _check_chunks(png: bytes) -> None:
             data += body[4:]
         position = end
     if name != b"IEND":
-        raise ValueError("it is cut off before its end")
+        raise ValueError("truncated")
     width, height, depth, color, _, _, interlaced = struct.unpack(">2I5B", png[16:29])
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     expected = height * (1 + (width * samples * depth + 7) // 8)
-    # At most one byte more: a small file can claim gigabytes.
+    # At most one byte more: a small file can expand to gigabytes.
     found = len(zlib.decompressobj().decompress(data, expected + 1))
     if not interlaced and found != expected:
         raise ValueError(f"{found} bytes of pixels, expected {expected}")

@@ -1,10 +1,10 @@
-"""Run-length code of masks, as the challenge writes it: pixels numbered from 1 down the columns."""
+"""Run-length encoding of masks in the challenge's format: pixels numbered from 1 down the columns."""
 
 import numpy as np
 
 
 def encode(mask: np.ndarray) -> str:
-    """Returns `start length` pairs of a mask bool[H, W], "" without salt.
+    """Returns `start length` pairs for a mask bool[H, W], "" for an empty one.
 
     >>> encode(np.array([[0, 1], [1, 1]], bool))
     '2 3'
@@ -16,24 +16,26 @@ def encode(mask: np.ndarray) -> str:
 
 
 def decode(code: str, shape: tuple[int, int]) -> np.ndarray:
-    """Returns the mask bool[H, W] of a code.
+    """Returns the mask bool[H, W] for a run-length encoding.
 
     Raises:
-      ValueError: if the code is not one: not pairs of positive integers, or runs that overlap, touch,
-        fall back or leave the mask.
+      ValueError: if these are not pairs of positive integers, or runs overlap, touch, are not in
+        order or exceed the mask.
 
     >>> decode("2 3", (2, 2)).astype(int).tolist()
     [[0, 1], [1, 1]]
     """
     words = code.split()
     if len(words) % 2 or not all(w.isascii() and w.isdecimal() for w in words):
-        raise ValueError(f"{code!r} is no run-length code; expected start length pairs")
+        raise ValueError(
+            f"{code!r} is not a run-length encoding; expected pairs of start and length"
+        )
     flat = np.zeros(shape[0] * shape[1], bool)
-    free = 1  # the first pixel that the next run may start at
+    free = 1  # first pixel where the next run may start
     for start, length in zip(map(int, words[::2]), map(int, words[1::2])):
         if start < free or length < 1 or start + length - 1 > flat.size:
             raise ValueError(
-                f"{code!r}: the run {start} {length} does not fit behind those before it, into "
+                f"{code!r}: run {start} {length} overlaps or touches the run before it, or exceeds "
                 f"{shape[0]}×{shape[1]} pixels"
             )
         flat[start - 1 : start - 1 + length] = True

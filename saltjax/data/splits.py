@@ -1,4 +1,4 @@
-"""Which tiles train, validate and test: at random, by salt coverage or by group, once or in folds."""
+"""Splits into training, validation and test: random, by salt coverage or by group; folds."""
 
 import csv
 import pathlib
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from saltjax.data import tiles as data
-from saltjax.system import console
+from saltjax.data.tiles import Tiles, coverage_class, salt_coverage
+from saltjax.system import console, seeds
 from saltjax.system.errors import InputError
 
 
 def split(
-    tiles: data.Tiles,
+    tiles: Tiles,
     method: str,
     groups: str,
     shares: Sequence[float],
@@ -24,19 +24,19 @@ def split(
 
     Args:
       tiles: N tiles.
-      method: "random"; "coverage" gives every part the same mix of `data.coverage_class`; "group"
-        never parts the tiles of a group, so the shares are met only as nearly as groups allow.
+      method: "random"; "coverage" gives every part the same mix of `tiles.coverage_class`; "group"
+        keeps the tiles of a group together, so the shares are approximate.
       groups: the CSV file of the groups, see `read_groups`; only for "group".
       shares: of training, validation and test, sum 1.
-      folds: K > 0 for cross-validation: every tile is tested in just one of the folds 0 to K - 1,
-        and what is left trains and validates in the proportion of their shares. 0 for none.
-      fold: which of the folds.
+      folds: K > 0 for cross-validation: every tile is a test tile in exactly one of the folds 0 to K - 1,
+        and the others train and validate in the proportion of their shares. 0 for none.
+      fold: the test fold.
       seed: of the order of tiles or groups. All folds must have the same.
 
     Raises:
-      InputError: if the file of the groups is not as it must be.
+      InputError: if the CSV file of the groups is not valid.
     """
-    rng, n = np.random.default_rng(seed), len(tiles)
+    rng, n = seeds.split_rng(seed), len(tiles)
     units = np.arange(n)
     if method == "group":
         units = read_groups(pathlib.Path(groups), tiles.ids)
@@ -44,7 +44,7 @@ def split(
     else:
         order = rng.permutation(n)
     if method == "coverage":
-        classes = data.coverage_class(data.salt_coverage(tiles.labels))
+        classes = coverage_class(salt_coverage(tiles.labels))
         order = _evenly_mixed(order, classes)
     if folds:
         start, end = _cut(units[order], [fold / folds, (fold + 1) / folds])
@@ -58,7 +58,7 @@ def split(
 
 
 def _evenly_mixed(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Returns the order changed such that any stretch of it has every class in its share."""
+    """Returns the order rearranged so that every stretch of it has the same mix of classes."""
     position = np.empty(len(order))
     for c in np.unique(classes):
         members = order[classes[order] == c]
@@ -67,7 +67,7 @@ def _evenly_mixed(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def _cut(units: np.ndarray, shares: Sequence[float]) -> list[int]:
-    """Returns where to cut a sequence of units, nearest to each share, without parting one."""
+    """Returns the cuts of a sequence of units that are nearest to the shares and divide no unit."""
     n = len(units)
     borders = np.concatenate([[0], np.flatnonzero(np.diff(units)) + 1, [n]])
     return [
@@ -77,11 +77,11 @@ def _cut(units: np.ndarray, shares: Sequence[float]) -> list[int]:
 
 
 def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
-    """Returns int[N], the number of each tile's group; a tile that is not listed is one of its own.
+    """Returns int[N], the number of each tile's group; an unlisted tile is a group of its own.
 
     Args:
-      path: a CSV file with a column `id` and a column `group` or `mosaic_id`. Others, and tiles
-        that are not among `ids`, do not matter.
+      path: a CSV file with a column `id` and a column `group` or `mosaic_id`. Other columns,
+        and tiles that are not in `ids`, are ignored.
       ids: N names of tiles.
 
     Raises:
@@ -89,7 +89,7 @@ def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
         lists none of the tiles.
     """
     try:
-        if not path.is_file():  # to open a pipe would wait for ever
+        if not path.is_file():  # opening a pipe would block
             raise FileNotFoundError(0, "there is no such file")
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
@@ -123,8 +123,8 @@ def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
             )
     if listed.keys().isdisjoint(ids):
         raise InputError(
-            f"config.data.groups={path} lists none of the {len(ids)} tiles; it lists "
-            f"{next(iter(listed), '')!r}, the tiles are called as {ids[0]!r}"
+            f"config.data.groups={path} lists none of the {len(ids)} tiles; it lists, "
+            f"for example {next(iter(listed), '')!r}; a tile has the id {ids[0]!r}"
         )
     known = [listed[i] for i in ids if i in listed]
     console.say(

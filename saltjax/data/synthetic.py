@@ -8,7 +8,8 @@ end against it, and its texture; neither brightness nor local energy alone.
 
 import numpy as np
 
-from saltjax.data import tiles as data
+from saltjax.data.tiles import Tiles
+from saltjax.system import seeds
 
 SIZE = 101  # pixels, as in the TGS challenge
 MARGIN = 16  # rows above and below the tile that the wavelet reaches in from
@@ -21,23 +22,24 @@ COVERAGE_BETA = (
 BODIES = ("dome", "pillow", "tongue")
 
 
-def make_tiles(count: int, seed: int) -> data.Tiles:
+def make_tiles(count: int, seed: int) -> Tiles:
     """Returns `count` tiles of 101×101; the first ones are the same for any count.
 
     >>> make_tiles(2, seed=0).images.shape
     (2, 101, 101, 3)
     """
-    chunks = [_make_chunk((seed, i, 1)) for i in range(-(-count // CHUNK))]
+    chunks = [
+        _make_chunk(seeds.synthetic_rng(seed, i)) for i in range(-(-count // CHUNK))
+    ]
     images, labels = (np.concatenate(parts)[:count] for parts in zip(*chunks))
     ids = tuple(f"synthetic_{i:05d}" for i in range(count))
-    return data.Tiles(
+    return Tiles(
         ids, np.repeat(images[..., None], 3, axis=3), labels[..., None], "synthetic"
     )
 
 
-def _make_chunk(seed: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _make_chunk(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Returns images and labels uint8[CHUNK, 101, 101]."""
-    rng = np.random.default_rng(seed)
     z = np.arange(-MARGIN, SIZE + MARGIN, dtype=np.float32)[None, :, None]
     x = np.arange(SIZE, dtype=np.float32)[None, None, :]
     level = _salt_level(rng, z, x)

@@ -1,45 +1,53 @@
-"""Probabilities for sections of any size: overlapping windows, batched on the devices, blended."""
+"""Inference on sections of any size: overlapping windows, batched on the devices, blended."""
 
 import collections
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from saltjax.networks import resize
-from saltjax.networks import unet as models
+from saltjax.networks.network import Network, predict_step
 from saltjax.system import devices
-from saltjax.training import steps
 
-# Pixels at the network's scale. Large windows waste less on their margins, small ones less memory.
+# Pixels at the network's resolution. Large windows waste less on their margins, small ones less
+# memory.
 WINDOW = 768
-# Only networks of six levels and more look further.
+# Only the receptive fields of networks with six and more levels are larger.
 MAX_MARGIN = 256
 RAMP = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Predictor:
-    """A network, ready to look at sections.
+class SectionModel:
+    """A trained network, ready for sections.
 
     Attributes:
       network: the model and its resolution.
       variables: its weights, as numpy arrays.
       tile: height and width of the tiles that it was trained on, which set the scale.
-      pixels: at the network's scale, of a batch.
+      pixels: of a batch, at the network's resolution.
       tta: average the probabilities of each window and of its mirror image, left to right.
-      placed: the weights on the devices, by the number of these.
+      placed: the weights on the devices, by the number of devices.
     """
 
-    network: steps.Network
-    variables: dict
+    network: Network
+    variables: dict[str, Any]
     tile: tuple[int, int]
     pixels: int
     tta: bool
-    placed: dict = dataclasses.field(default_factory=dict)
+    placed: dict[int, tuple[Mesh, Any]] = dataclasses.field(default_factory=dict)
+
+    def on_devices(self, count: int) -> tuple[Mesh, Any]:
+        """Returns a mesh of that many devices, with the variables on them."""
+        if count not in self.placed:
+            mesh = devices.data_mesh(count)
+            self.placed[count] = mesh, devices.replicate(self.variables, mesh)
+        return self.placed[count]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Axis:
 
     Attributes:
       padded: pixels after padding.
-      starts: of the windows.
+      starts: first pixel of each window.
       weights: float32[K, length], of each window's pixels; at any pixel they sum to 1.
     """
 
@@ -61,9 +69,9 @@ class Axis:
 def divide(n: int, window: int, margin: int, ramp: int, multiple: int) -> Axis:
     """Returns the windows of an axis of n pixels.
 
-    Windows start and end at multiples of `multiple`. `margin` pixels at each edge of a window count
-    nothing, but at the ends of the axis: what lies beyond a window could change them. Over the next
-    `ramp` pixels one window gives way to the other, as sin² does.
+    Windows start and end at multiples of `multiple`. The `margin` pixels at each edge of a window
+    have weight 0, except at the ends of the axis, since pixels beyond the window could change them.
+    Over the next `ramp` pixels the weight passes from one window to the next as sin².
     """
     padded = -(-n // multiple) * multiple
     if padded <= window:
@@ -85,13 +93,24 @@ def divide(n: int, window: int, margin: int, ramp: int, multiple: int) -> Axis:
     return Axis(padded, tuple(starts), weights.astype(np.float32))
 
 
-class Canvas:
-    """A section at the network's scale, and what its windows have added to it so far."""
+def windows_of(n: int, network: Network) -> Axis:
+    """Returns the windows of an axis of n pixels at the network's resolution."""
+    multiple, margin = network.stride, network.receptive_radius
+    if margin is None:
+        # Every pixel of the window matters, as in training: windows of that size, half overlapped.
+        size = max(-(-network.image_size // multiple), 2) * multiple
+        return divide(n, size, 0, size // 2, multiple)
+    return divide(n, WINDOW, min(margin, MAX_MARGIN), RAMP, multiple)
 
-    def __init__(self, section: np.ndarray, predictor: Predictor):
-        self.shape, network = section.shape[:2], predictor.network
+
+class Canvas:
+    """A section at the network's resolution, and the blended probabilities of its windows so far."""
+
+    def __init__(self, section: np.ndarray, model: SectionModel):
+        """Takes a section float32[H, W, 1 or 3] in [0, 1] at its own resolution."""
+        self.shape, network = section.shape[:2], model.network
         image = resize.image_to_network(
-            section[None], predictor.tile, network.image_size, network.resize
+            section[None], model.tile, network.image_size, network.resize
         )[0]
         self.extent = image.shape[:2]
         self.rows, self.cols = (windows_of(n, network) for n in self.extent)
@@ -100,19 +119,19 @@ class Canvas:
             (0, self.cols.padded - self.extent[1]),
             (0, 0),
         )
-        # As the model itself pads what its depth does not divide.
+        # As the model itself pads images to a multiple of its stride.
         self.image = np.pad(image, padding, mode="symmetric")
         self.prob = np.zeros(self.image.shape[:2], np.float32)
-        self.left = len(self.rows.starts) * len(self.cols.starts)
+        self.remaining = len(self.rows.starts) * len(self.cols.starts)
 
     def windows(self) -> Iterator[tuple[int, int]]:
-        """Yields the (row, column) of each window, in numbers of windows."""
+        """Yields the (row, column) index of each window."""
         for r in range(len(self.rows.starts)):
             for c in range(len(self.cols.starts)):
                 yield r, c
 
     def place(self, r: int, c: int) -> tuple[slice, slice]:
-        """Returns where a window lies."""
+        """Returns the rows and columns of a window."""
         top, left = self.rows.starts[r], self.cols.starts[c]
         height, width = self.rows.weights.shape[1], self.cols.weights.shape[1]
         return slice(top, top + height), slice(left, left + width)
@@ -121,97 +140,82 @@ class Canvas:
         """Adds a window's probabilities."""
         weight = self.rows.weights[r][:, None] * self.cols.weights[c]
         self.prob[self.place(r, c)] += weight * prob
-        self.left -= 1
+        self.remaining -= 1
 
-    def native(self, predictor: Predictor) -> np.ndarray:
+    def native(self, model: SectionModel) -> np.ndarray:
         """Returns the probabilities float32[H, W] at the section's own resolution."""
         height, width = self.extent
         native = resize.probability_to_native(
             self.prob[None, :height, :width, None],
             self.shape,
-            predictor.tile,
-            predictor.network.image_size,
-            predictor.network.resize,
+            model.tile,
+            model.network.image_size,
+            model.network.resize,
         )
         return np.clip(np.asarray(native)[0, :, :, 0], 0, 1)
 
 
-def windows_of(n: int, network: steps.Network) -> Axis:
-    """Returns how an axis of n pixels at the network's scale is divided."""
-    multiple = models.coarsest_pixel(network.model)
-    margin = models.receptive_radius(network.model)
-    if margin is None:
-        # The whole window decides, as in training: windows of that size, half of each overlapped.
-        size = max(-(-network.image_size // multiple), 2) * multiple
-        return divide(n, size, 0, size // 2, multiple)
-    return divide(n, WINDOW, min(margin, MAX_MARGIN), RAMP, multiple)
-
-
 def predict_sections(
-    sections: Iterable[np.ndarray], predictor: Predictor
+    sections: Iterable[np.ndarray], model: SectionModel
 ) -> Iterator[np.ndarray]:
     """Yields the probabilities of salt float32[H, W] of each section float32[H, W, 1 or 3] in [0, 1].
 
-    Windows of successive sections share batches, so the answers come some sections late; memory does
+    Windows of consecutive sections share batches, so results come some sections late; memory does
     not grow with the number of sections.
     """
-    canvases, batch, working = collections.deque(), [], None
+    canvases: collections.deque[Canvas] = collections.deque()
+    batch: list[tuple[Canvas, int, int]] = []
+    delayed = devices.Delayed(_add)
     for section in sections:
-        canvas = Canvas(section, predictor)
+        canvas = Canvas(section, model)
         canvases.append(canvas)
-        for r, c in canvas.windows():
-            window = canvas.image[canvas.place(r, c)]
+        for window in canvas.windows():
             if batch and (
-                len(batch) == _batch_size(predictor, batch[0][3])
-                or batch[0][3].shape != window.shape
+                len(batch) == _batch_size(model, batch[0])
+                or _window(*batch[0]).shape != _window(canvas, *window).shape
             ):
-                working = _exchange(working, batch, predictor)
+                delayed.put(batch, _start(batch, model))
                 batch = []
-            batch.append((canvas, r, c, window))
-        yield from _finished(canvases, predictor)
+            batch.append((canvas, *window))
+        yield from _finished(canvases, model)
     if batch:
-        working = _exchange(working, batch, predictor)
-    _exchange(working, [], predictor)
-    yield from _finished(canvases, predictor)
+        delayed.put(batch, _start(batch, model))
+    delayed.flush()
+    yield from _finished(canvases, model)
 
 
-def _finished(canvases, predictor):
-    while canvases and not canvases[0].left:
-        yield canvases.popleft().native(predictor)
+def _finished(canvases, model):
+    while canvases and not canvases[0].remaining:
+        yield canvases.popleft().native(model)
 
 
-def _batch_size(predictor: Predictor, window: np.ndarray) -> int:
+def _window(canvas: Canvas, r: int, c: int) -> np.ndarray:
+    return canvas.image[canvas.place(r, c)]
+
+
+def _batch_size(model: SectionModel, window: tuple[Canvas, int, int]) -> int:
     """Returns how many windows of that shape make a batch."""
-    return max(1, predictor.pixels // (window.shape[0] * window.shape[1]))
+    height, width, _ = _window(*window).shape
+    return max(1, model.pixels // (height * width))
 
 
-def _exchange(working, batch, predictor):
-    """Hands a batch to the devices, and adds up the one that they worked on until now."""
-    started = None
-    if batch:
-        size = _batch_size(predictor, batch[0][3])
-        mesh, variables = _on_devices(predictor, min(size, jax.device_count()))
-        size = devices.padded_batch_size(size, mesh)
-        windows = np.zeros((size, *batch[0][3].shape), np.float32)
-        for i, (*_, window) in enumerate(batch):
-            windows[i] = window
-        prob = steps.predict_step(
-            variables,
-            devices.shard(windows, mesh),
-            model=predictor.network.model,
-            tta=predictor.tta,
-        )
-        started = batch, prob
-    if working:
-        batch, prob = working
-        for (canvas, r, c, _), found in zip(batch, devices.fetch(prob)):
-            canvas.add(r, c, found)
-    return started
+def _start(batch: list[tuple[Canvas, int, int]], model: SectionModel) -> jax.Array:
+    """Starts a batch of windows on the devices; returns its probabilities."""
+    size = _batch_size(model, batch[0])
+    mesh, variables = model.on_devices(min(size, jax.device_count()))
+    size = devices.padded_batch_size(size, mesh)
+    windows = np.zeros((size, *_window(*batch[0]).shape), np.float32)
+    for i, window in enumerate(batch):
+        windows[i] = _window(*window)
+    return predict_step(
+        variables,
+        devices.shard(windows, mesh),
+        model=model.network.model,
+        tta=model.tta,
+    )
 
 
-def _on_devices(predictor: Predictor, count: int) -> tuple[Mesh, dict]:
-    """Returns a mesh of so many devices, with the variables on them."""
-    if count not in predictor.placed:
-        mesh = devices.data_mesh(count)
-        predictor.placed[count] = mesh, devices.replicate(predictor.variables, mesh)
-    return predictor.placed[count]
+def _add(batch: list[tuple[Canvas, int, int]], probs: jax.Array) -> None:
+    """Adds the probabilities of a batch of windows to their canvases."""
+    for (canvas, r, c), prob in zip(batch, devices.fetch(probs)):
+        canvas.add(r, c, prob)

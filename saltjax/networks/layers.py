@@ -1,7 +1,12 @@
-"""Building blocks of the networks: double convolution, halving and doubling the resolution.
+"""Layers of the networks: double convolution, downsampling and upsampling by 2.
 
 Shapes are NHWC. The 2×2 layers are written as slices and matrix products: on a CPU that is the
 same function as `nn.max_pool` and `nn.ConvTranspose`, computed faster.
+
+Every layer that a network calls states its `reach`: how far away, in pixels of its own input, an
+input can be that changes an output. `network.receptive_radius` adds them up. Max-pooling and
+upsampling move values by up to a pixel between the grids of two levels; that pixel is counted by
+the upsampling.
 """
 
 import math
@@ -63,22 +68,28 @@ class ConvBlock(nn.Module):
     dropout: float = 0.0
     dtype: str = "float32"
 
+    @property
+    def reach(self) -> float:
+        """Two 3×3 convolutions; the statistics of group norm are over the whole image."""
+        return math.inf if self.norm == "group" else 2
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, valid: jax.Array | None) -> jax.Array:
+        """Returns [B, H, W, features] for x [B, H, W, C]; `train` and `valid` as in `unet.UNet`."""
         for i in (1, 2):
             x = nn.Conv(
                 self.features,
                 (3, 3),
                 padding=1,
-                # Batch norm takes any bias away again: without a gradient Adam would make steps of
-                # the rounding errors in it.
+                # Batch norm subtracts any bias again. Its gradient would be rounding error alone,
+                # which Adam scales up to whole steps.
                 use_bias=self.norm != "batch",
                 dtype=self.dtype,
                 kernel_init=he_normal,
                 name=f"conv{i}",
             )(x)
             if self.norm == "batch":
-                # Examples that only fill up a batch must not enter its statistics.
+                # Padding examples must not enter the statistics of a batch.
                 mask = None if valid is None else valid[:, None, None, None]
                 norm = nn.BatchNorm(
                     not train, momentum=0.9, dtype=self.dtype, name=f"norm{i}"
@@ -99,6 +110,11 @@ class Downsample(nn.Module):
 
     kind: str
     dtype: str = "float32"
+
+    @property
+    def reach(self) -> float:
+        """Of the strided convolution one pixel more than of max-pooling."""
+        return 1 if self.kind == "strided" else 0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -122,6 +138,11 @@ class Upsample(nn.Module):
     kind: str
     dtype: str = "float32"
 
+    @property
+    def reach(self) -> float:
+        """One pixel of the output; interpolation also takes in the neighbouring input pixel."""
+        return 1 if self.kind == "bilinear" else 0.5
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.kind == "transposed":
@@ -132,3 +153,20 @@ class Upsample(nn.Module):
             self.features, (1, 1), dtype=self.dtype, kernel_init=he_normal, name="conv"
         )(x)
         return jax.image.resize(x, (b, 2 * h, 2 * w, self.features), "bilinear")
+
+
+class LogitHead(nn.Conv):
+    """The 1×1 convolution to one logit.
+
+    It computes in float32: probabilities need more than bfloat16's three digits.
+    """
+
+    features: int = 1
+    kernel_size: tuple[int, int] = (1, 1)
+    dtype: str = "float32"
+    kernel_init: nn.initializers.Initializer = he_normal
+
+    @property
+    def reach(self) -> float:
+        """A pixel sees itself only."""
+        return 0

@@ -1,18 +1,31 @@
-"""The figures of a run. Every function returns a matplotlib Figure, ready to be saved.
+"""Figures of a run's training, scores and data. Every function returns a matplotlib Figure.
 
-Colours are Okabe & Ito's, which colour-blind readers can tell apart.
+Colours are those of Okabe & Ito, which colour-blind readers can distinguish.
 """
+
+from __future__ import annotations
 
 import pathlib
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from saltjax.runs.result import (
+    Calibration,
+    CoverageScores,
+    Interval,
+    Result,
+    Threshold,
+    ThresholdAccuracy,
+)
 from saltjax.system import files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from saltjax.scoring.metrics import Curve
 
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#E69F00", "#009E73", "#000000"
 SCORE_NAMES = {
@@ -24,22 +37,22 @@ SCORE_NAMES = {
 MAX_CURVE_POINTS = 2000
 
 
-def figure_of(width: float, height: float, source: str) -> "Figure":
+def figure_of(width: float, height: float, source: str) -> Figure:
     """Returns a figure of that size in inches, with the data's source in its lower right corner."""
-    # Half a second that no run pays before it draws.
+    # Imported here since it takes half a second.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     style = {"fontsize": 7, "color": "0.35", "x": 0.99, "ha": "right"}
-    # Names of folders and tiles are no formulas, whatever dollars they hold.
+    # Names of directories and tiles may hold dollars, which are not formulas.
     figure.supxlabel(f"Data: {source}", parse_math=False, **style)
     return figure
 
 
-def save(figure: "Figure", path: pathlib.Path) -> None:
-    """Writes a PNG, never half of it."""
-    with files.written_aside(path) as part:
-        figure.savefig(part, format="png")
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a PNG atomically."""
+    with files.atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _tidy(axes) -> None:
@@ -48,7 +61,7 @@ def _tidy(axes) -> None:
     axes.set_axisbelow(True)
 
 
-def curves(history: list[dict], best_epoch: int, source: str) -> "Figure":
+def curves(history: Sequence[dict[str, Any]], best_epoch: int, source: str) -> Figure:
     """Loss, accuracy and learning rate over the epochs; rows of metrics.csv."""
     epochs = [row["epoch"] for row in history]
     figure = figure_of(10, 3.2, source)
@@ -84,45 +97,41 @@ def curves(history: list[dict], best_epoch: int, source: str) -> "Figure":
     return figure
 
 
-def precision_recall(
-    curves: dict[str, dict], threshold: float, source: str
-) -> "Figure":
+def precision_recall(curves: dict[str, Curve], threshold: float, source: str) -> Figure:
     """The precision-recall curves of all pixels, with the chosen threshold on the first.
 
     Args:
-      curves: what `metrics.precision_recall` returns, by the name of the tiles; the last are those
-        that are tested.
+      curves: by the name of the tiles; the last are the test tiles.
       threshold: the chosen one.
       source: what the data are.
     """
     figure = figure_of(4.6, 4.2, source)
     axes = figure.subplots()
     for (name, curve), color in zip(curves.items(), (ORANGE, BLUE)):
-        recall, precision = curve["recall"], curve["precision"]
-        # Even steps of recall: even steps of index would crowd where thresholds crowd.
+        recall, precision = curve.recall, curve.precision
+        # Even steps of recall; even steps of index would cluster where thresholds do.
         wanted = np.linspace(recall[0], recall[-1], MAX_CURVE_POINTS)
         thinned = np.unique(len(recall) - 1 - np.searchsorted(recall[::-1], wanted))
         thinned = np.clip(thinned, 0, len(recall) - 1)
-        label = f"{name}, average precision {curve['average_precision']:.3f}"
+        label = f"{name}, average precision {curve.average_precision:.3f}"
         axes.plot(recall[thinned], precision[thinned], color=color, label=label)
     name, first = next(iter(curves.items()))
-    i = np.searchsorted(first["thresholds"], np.float32(threshold))
-    i = min(i, len(first["f1"]) - 1)
+    i = min(first.index(threshold), len(first.f1) - 1)
     axes.plot(
-        first["recall"][i],
-        first["precision"][i],
+        first.recall[i],
+        first.precision[i],
         "o",
         color=ORANGE,
         markeredgecolor=BLACK,
-        label=f"threshold {threshold:.2f}, F1 {first['f1'][i]:.3f} on {name}",
+        label=f"threshold {threshold:.2f}, F1 {first.f1[i]:.3f} on {name}",
     )
     name, last = list(curves.items())[-1]
     axes.axhline(
-        last["salt_share"],
+        last.salt_share,
         color=BLACK,
         linestyle=":",
         linewidth=1,
-        label=f"salt everywhere, {name}: precision {last['salt_share']:.2f}",
+        label=f"salt everywhere, {name}: precision {last.salt_share:.2f}",
     )
     axes.set(xlabel="Recall", ylabel="Precision", xlim=(0, 1.01), ylim=(0, 1.02))
     axes.legend(framealpha=0.8, edgecolor="none", fontsize=8, loc="best")
@@ -130,37 +139,35 @@ def precision_recall(
     return figure
 
 
-def thresholds(rows: list[dict], chosen: dict, curve: dict, source: str) -> "Figure":
+def thresholds(
+    rows: Sequence[ThresholdAccuracy], chosen: Threshold, curve: Curve, source: str
+) -> Figure:
     """F1 and accuracy over thresholds.
 
     Args:
-      rows: `thresholds` of result.json.
-      chosen: its `threshold`.
-      curve: `metrics.precision_recall` of the validation pixels.
+      rows: accuracies at the study's thresholds.
+      chosen: the chosen threshold.
+      curve: of the validation pixels.
       source: what the data are.
     """
     figure = figure_of(4.6, 5.2, source)
     f1, accuracy = figure.subplots(2, 1, sharex=True)
-    thinned = np.unique(
-        np.linspace(0, len(curve["f1"]) - 1, MAX_CURVE_POINTS).astype(int)
-    )
-    f1.plot(curve["thresholds"][thinned], curve["f1"][thinned], color=ORANGE)
+    thinned = np.unique(np.linspace(0, len(curve.f1) - 1, MAX_CURVE_POINTS).astype(int))
+    f1.plot(curve.thresholds[thinned], curve.f1[thinned], color=ORANGE)
     f1.set_ylabel("F1, validation")
-    x = [row["threshold"] for row in rows]
+    x = [row.threshold for row in rows]
     for part, color, name in (("val", ORANGE, "validation"), ("test", BLUE, "test")):
-        values = [row[f"{part}_accuracy"] for row in rows]
+        values = [getattr(row, f"{part}_accuracy") for row in rows]
         accuracy.plot(x, values, color=color, marker="o", markersize=4, label=name)
     accuracy.set(
         xlabel="Threshold on the probability of salt",
         ylabel="Pixel accuracy",
         xlim=(0, 1),
     )
-    metric = SCORE_NAMES[chosen["metric"]]
+    metric = SCORE_NAMES[chosen.metric]
     for axes in (f1, accuracy):
-        label = f"best {metric} on validation, at {chosen['value']:.2f}"
-        axes.axvline(
-            chosen["value"], color=BLACK, linestyle=":", linewidth=1, label=label
-        )
+        label = f"best {metric} on validation, at {chosen.value:.2f}"
+        axes.axvline(chosen.value, color=BLACK, linestyle=":", linewidth=1, label=label)
         _tidy(axes)
     handles, labels = accuracy.get_legend_handles_labels()
     figure.legend(
@@ -169,8 +176,8 @@ def thresholds(rows: list[dict], chosen: dict, curve: dict, source: str) -> "Fig
     return figure
 
 
-def coverage(values: np.ndarray, source: str) -> "Figure":
-    """Histogram of the tiles' salt coverage float[N] in [0, 1]; empty tiles are a bar of their own."""
+def coverage(values: np.ndarray, source: str) -> Figure:
+    """Histogram of the tiles' salt coverage float[N] in [0, 1]; empty tiles have their own bar."""
     figure = figure_of(4.6, 3.2, source)
     axes = figure.subplots()
     with_salt = values[values > 0]
@@ -193,11 +200,8 @@ def coverage(values: np.ndarray, source: str) -> "Figure":
     return figure
 
 
-def by_coverage(rows: list[dict], source: str) -> "Figure":
-    """Mean scores of the tiles in each class of salt coverage, with their intervals.
-
-    `rows` are `by_coverage` of result.json.
-    """
+def by_coverage(rows: Sequence[CoverageScores], source: str) -> Figure:
+    """Mean scores of the tiles in each class of salt coverage, with their intervals."""
     figure = figure_of(4.6, 3.6, source)
     axes = figure.subplots()
     x = np.arange(len(rows))
@@ -205,15 +209,11 @@ def by_coverage(rows: list[dict], source: str) -> "Figure":
         (-0.12, "iou", BLUE, "o"),
         (0.12, "kaggle_map", ORANGE, "s"),
     ):
-        value, low, high = (
-            np.array([row[key][part] for row in rows])
-            for part in ("value", "low", "high")
-        )
-        errors = np.maximum([value - low, high - value], 0)
+        value, errors = _error_bars([getattr(row, key) for row in rows])
         style = {"fmt": marker, "markersize": 5, "capsize": 3, "color": color}
         label = f"{SCORE_NAMES[key]}, 95 % interval"
         axes.errorbar(x + shift, value, yerr=errors, label=label, **style)
-    names = [f"{_percent_range(r['coverage'])}\n{r['tiles']} tiles" for r in rows]
+    names = [f"{_percent_range(r.coverage)}\n{r.tiles} tiles" for r in rows]
     axes.set_xticks(x, names, fontsize=8)
     axes.set(
         xlabel="Salt coverage of the tile",
@@ -226,38 +226,42 @@ def by_coverage(rows: list[dict], source: str) -> "Figure":
     return figure
 
 
+def _error_bars(intervals: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns values [n] and the lengths [2, n] of their error bars."""
+    value, low, high = np.array([[i.value, i.low, i.high] for i in intervals]).T
+    # By rounding, a value can lie outside its interval.
+    return value, np.maximum([value - low, high - value], 0)
+
+
 def _percent_range(coverage: str) -> str:
     """Returns "10–40 %" for "0.1-0.4", "none" for "0"."""
     bounds = [f"{float(bound):.0%}"[:-1] for bound in coverage.split("-")]
     return "none" if bounds == ["0"] else f"{'–'.join(bounds)} %"
 
 
-def reliability(calibration: dict, source: str) -> "Figure":
-    """How often pixels of a predicted probability are salt, and how many pixels that is.
-
-    `calibration` is what `metrics.calibration` returns.
-    """
-    rows = calibration["bins"]
+def reliability(calibration: Calibration, source: str) -> Figure:
+    """Share of salt among the pixels of each predicted probability, and the number of pixels."""
+    rows = calibration.bins
     figure = figure_of(4.6, 5.2, source)
     share, number = figure.subplots(
         2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1)}
     )
     share.plot((0, 1), (0, 1), color=BLACK, linestyle=":", linewidth=1, label="ideal")
     share.plot(
-        [row["mean_probability"] for row in rows],
-        [row["salt_share"] for row in rows],
+        [row.mean_probability for row in rows],
+        [row.salt_share for row in rows],
         color=BLUE,
         marker="o",
         markersize=5,
         clip_on=False,
-        label=f"pixels, in ten bins; expected calibration error {calibration['ece']:.3f}",
+        label=f"pixels, in ten bins; expected calibration error {calibration.ece:.3f}",
     )
     share.set(ylabel="Share of them that is salt", xlim=(0, 1), ylim=(0, 1))
     share.legend(frameon=False, fontsize=8, loc="upper left")
     for row in rows:
-        width = row["high"] - row["low"]
+        width = row.high - row.low
         style = {"align": "edge", "color": BLUE, "edgecolor": "white"}
-        number.bar(row["low"], row["pixels"], width, **style)
+        number.bar(row.low, row.pixels, width, **style)
     number.set(xlabel="Predicted probability of salt", ylabel="Pixels", yscale="log")
     number.set_ylim(bottom=1)
     for axes in (share, number):
@@ -265,12 +269,12 @@ def reliability(calibration: dict, source: str) -> "Figure":
     return figure
 
 
-def comparison(results: dict[str, dict], averages: dict[str, dict]) -> "Figure":
+def comparison(results: dict[str, Result], averages: dict[str, dict]) -> Figure:
     """Test scores of several runs, and below them the means over folds.
 
     Args:
-      results: the contents of result.json by the label of the run.
-      averages: what `compare.average_folds` returns, by their labels.
+      results: by the label of the run.
+      averages: scores as {title: (mean, standard error)}, by their labels.
     """
     names = [
         textwrap.fill(name, 42, max_lines=4, placeholder="…")
@@ -285,20 +289,17 @@ def comparison(results: dict[str, dict], averages: dict[str, dict]) -> "Figure":
         ("loss", "accuracy", "f1"),
         ("Loss (BCE)", "Accuracy at 0.5", "F1 at the\nchosen threshold"),
     ):
-        values = [r["test"][key] for r in results.values()]
+        values = [getattr(r.test, key) for r in results.values()]
         axes.plot(values, rows, "o", color=BLUE)
         axes.set_xlabel(title, fontsize=9)
-    native = [r["test_native"]["iou"] for r in results.values()]
-    value = np.array([s["value"] for s in native])
-    errors = [value - [s["low"] for s in native], [s["high"] for s in native] - value]
-    errors = np.maximum(errors, 0)  # rounding can put a value beside its interval
+    value, errors = _error_bars([r.test_native.iou for r in results.values()])
     panels[3].errorbar(value, rows, xerr=errors, fmt="o", color=BLUE, capsize=3)
     panels[3].set_xlabel("Mean IoU,\n95 % interval", fontsize=9)
     for axes, title in zip(panels, ("test loss", "accuracy at 0.5", "F1", "IoU")):
-        pairs = [row["scores"][title] for row in averages.values()]
+        pairs = [scores[title] for scores in averages.values()]
         if pairs:
-            value, error = zip(*pairs)
-            axes.errorbar(value, below, xerr=error, fmt="D", color=ORANGE, capsize=3)
+            mean, error = zip(*pairs)
+            axes.errorbar(mean, below, xerr=error, fmt="D", color=ORANGE, capsize=3)
     panels[0].set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     for axes in panels:

@@ -1,160 +1,94 @@
-"""What is shown of a finished run: figures and a few lines."""
+"""Scores and tables on the screen and as text."""
 
-import pathlib
+from collections.abc import Collection, Sequence
 
-import numpy as np
-
-from saltjax.data import tiles as data
-from saltjax.reporting import figures as plots
-from saltjax.reporting import tile_figures as pictures
-from saltjax.scoring import metrics
-from saltjax.scoring import postprocess as masks
-from saltjax.scoring import scores as scoring
-from saltjax.system import console, files
-from saltjax.system.errors import InputError
+from saltjax.data.statistics import Statistics
+from saltjax.reporting.figures import SCORE_NAMES
+from saltjax.runs.result import Choice, NativeScores, Result, Scores
+from saltjax.system import console
 
 
-def draw_training(
-    history: list[dict], best_epoch: int, source: str, folder: pathlib.Path
-) -> None:
-    """Draws curves.png for the rows of metrics.csv."""
-    plots.save(plots.curves(history, best_epoch, source), folder / "curves.png")
-
-
-def draw_thresholds(
-    scores: dict, curve: dict, source: str, folder: pathlib.Path
-) -> None:
-    """Draws thresholds.png; `curve` is the `metrics.precision_recall` of the validation pixels."""
-    figure = plots.thresholds(scores["thresholds"], scores["threshold"], curve, source)
-    plots.save(figure, folder / "thresholds.png")
-
-
-def draw_scores(
-    curves: dict[str, dict],
-    test: scoring.Test,
-    rule: masks.Rule,
-    tiles: data.Tiles,
-    source: str,
-    seed: int,
-    folder: pathlib.Path,
-) -> None:
-    """Draws the scores of a test: curves, classes of coverage, calibration, examples, worst tiles.
-
-    `curves` are the `metrics.precision_recall` to be drawn, by the name of the tiles; `source` is
-    what the data are.
-    """
-    figures = {
-        "precision_recall": plots.precision_recall(curves, rule.threshold, source),
-        "by_coverage": plots.by_coverage(test.scores["by_coverage"], source),
-        "reliability": plots.reliability(test.scores["calibration"], source),
-    }
-    mean = test.scores["test_native"]["iou"]["value"]
-    for name, rows, heading in (
-        (
-            "predictions",
-            pick_examples(test.counts, seed),
-            f"Evenly spaced ranks by IoU of {len(test.counts)} tiles, mean IoU {mean:.2f}",
-        ),
-        (
-            "worst",
-            pick_worst(test.counts),
-            f"Least IoU of {len(test.counts)} tiles, of equals those with most wrong pixels",
-        ),
-    ):
-        indices = test.outputs.indices[rows]
-        iou = metrics.tile_scores(test.counts[rows])["iou"]
-        figures[name] = pictures.predictions(
-            tiles.images[indices],
-            tiles.labels[indices, :, :, 0],
-            test.outputs.prob_native[rows],
-            test.masks[rows],
-            rule.threshold,
-            [
-                f"{pictures.shortened(tiles.ids[i])}\nIoU {score:.2f}"
-                for i, score in zip(indices, iou)
-            ],
-            heading,
-            source,
-        )
-    for name, figure in figures.items():
-        plots.save(figure, folder / f"{name}.png")
-
-
-def pick_examples(counts: np.ndarray, seed: int) -> np.ndarray:
-    """Returns rows of `metrics.confusion` counts: the middles of equal parts of all, by IoU.
-
-    Of tiles with the same IoU the seed chooses.
-    """
-    n = min(len(counts), pictures.EXAMPLES)
-    order = np.random.default_rng((seed, 0, 2)).permutation(len(counts))
-    ranked = order[np.argsort(metrics.tile_scores(counts)["iou"][order], kind="stable")]
-    return ranked[(2 * np.arange(n) + 1) * len(counts) // (2 * n)]
-
-
-def pick_worst(counts: np.ndarray) -> np.ndarray:
-    """Returns rows of `metrics.confusion` counts: least IoU first, of equals more wrong pixels."""
-    wrong = counts[:, 1] + counts[:, 2]
-    return np.lexsort((-wrong, metrics.tile_scores(counts)["iou"]))[: pictures.EXAMPLES]
-
-
-def show_finished(workdir: pathlib.Path) -> None:
-    """Prints the result.json of a run's folder; raises InputError if it is damaged."""
-    path = workdir / "result.json"
-    try:
-        result = files.read_json(path)
-        show(result)
-    except (InputError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: damaged ({error}); delete it, and the same command tests the best "
-            "checkpoint again"
-        ) from None
-    console.say(f"Data       {data.source_label(result['data'])}")
-    console.say(f"Figures    {workdir / 'plots'}")
-
-
-def show(result: dict) -> None:
-    """Prints the outcome of a run, as result.json holds it."""
-    ended = "stopped early" if result["stopped_early"] else "last epoch reached"
+def show_statistics(stats: Statistics) -> None:
+    """Prints the statistics of a set of tiles, with a histogram of their salt coverage."""
+    n = stats.tiles
+    console.say(f"Data       {n} tiles of {stats.width}×{stats.height} pixels")
     console.say(
-        f"Trained    {result['epochs']} epochs ({ended}), best {result['best_epoch']}, "
-        f"{result['train_seconds']:.0f} s"
+        f"           {stats.empty_masks} without salt ({stats.empty_masks / n:.1%}), "
+        f"{stats.full_masks} all salt, salt covers {stats.salt_coverage:.1%} of pixels"
     )
-    show_scores(result)
+    console.say(f"           {stats.constant_images} images of one constant value")
+    widest = max(max(stats.coverage_histogram), 1)
+    console.say("           salt coverage of the tiles with salt:")
+    for i, count in enumerate(stats.coverage_histogram):
+        bar = "█" * round(24 * count / widest)
+        console.say(f"           {10 * i:3d}–{10 * (i + 1):3d} % {count:6d} {bar}")
 
 
-def show_scores(result: dict) -> None:
-    """Prints the scores that result.json and evaluation.json hold."""
-    test, native, chosen = result["test"], result["test_native"], result["threshold"]
+def show_result(result: Result) -> None:
+    """Prints the outcome of a run."""
+    ended = "stopped early" if result.stopped_early else "last epoch reached"
     console.say(
-        f"Test       at the network's resolution: loss {test['loss']:.4f}  average precision {test['average_precision']:.4f}"
+        f"Trained    {result.epochs} epochs ({ended}), best {result.best_epoch}, "
+        f"{result.train_seconds:.0f} s"
+    )
+    show_scores(result, result)
+
+
+def show_scores(chosen: Choice, scores: Scores) -> None:
+    """Prints the scores of a test, under what was chosen on the validation tiles."""
+    test, threshold = scores.test, chosen.threshold
+    console.say(
+        f"Test       at the network's resolution: loss {test.loss:.4f}  average precision "
+        f"{test.average_precision:.4f}"
     )
     console.say(
-        f"           at 0.5: accuracy {test['accuracy']:.4f} (no salt anywhere: "
-        f"{result['test_no_salt']['accuracy']:.4f})"
+        f"           at 0.5: accuracy {test.accuracy:.4f} (no salt anywhere: "
+        f"{scores.test_no_salt.accuracy:.4f})"
     )
     console.say(
-        f"           at {chosen['value']:.3f}, best {plots.SCORE_NAMES[chosen['metric']]} on "
-        f"validation: accuracy {test['accuracy_at_threshold']:.4f}  "
-        f"precision {test['precision']:.4f}  recall {test['recall']:.4f}  F1 {test['f1']:.4f}"
+        f"           at {threshold.value:.3f}, best {SCORE_NAMES[threshold.metric]} on "
+        f"validation: accuracy {test.accuracy_at_threshold:.4f}  "
+        f"precision {test.precision:.4f}  recall {test.recall:.4f}  F1 {test.f1:.4f}"
     )
-    area = result["min_area"]
-    smaller = f", without bodies under {area} pixels" if area > 1 else ""
+    smaller = ""
+    if chosen.min_area > 1:
+        smaller = f", without components under {chosen.min_area} pixels"
     console.say(
         f"At the tiles' own resolution{smaller}, with 95 % intervals over tiles"
     )
-    rows = [("all", native)]
+    rows: list[tuple[str, NativeScores]] = [("all", scores.test_native)]
     rows += [
-        (f"coverage {row['coverage']}, {row['tiles']} tiles", row)
-        for row in result["by_coverage"]
+        (f"coverage {row.coverage}, {row.tiles} tiles", row)
+        for row in scores.by_coverage
     ]
     width = max(len(name) for name, _ in rows)
-    for name, scores in rows:
+    for name, row in rows:
         cells = (
-            f"{plots.SCORE_NAMES[key]} {scores[key]['value']:.4f} "
-            f"({scores[key]['low']:.4f}–{scores[key]['high']:.4f})"
-            for key in ("iou", "kaggle_map")
+            f"{SCORE_NAMES[key]} {score.value:.4f} ({score.low:.4f}–{score.high:.4f})"
+            for key, score in (("iou", row.iou), ("kaggle_map", row.kaggle_map))
         )
         console.say(f"           {name:{width}}  {'  '.join(cells)}")
-    console.say(
-        f"           expected calibration error {result['calibration']['ece']:.4f}"
-    )
+    console.say(f"           expected calibration error {scores.calibration.ece:.4f}")
+
+
+def show_rows(
+    rows: Sequence[dict[str, str]], titles: Sequence[str], numeric: Collection[str]
+) -> None:
+    """Prints the columns of those titles, aligned, numeric ones to the right."""
+    lines = [list(titles)] + [[row[title] for title in titles] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if title in numeric else cell.ljust(width)
+            for cell, width, title in zip(line, widths, titles)
+        ]
+        console.say("  ".join(cells).rstrip())
+    console.say()
+
+
+def markdown(rows: Sequence[dict[str, str]], numeric: Collection[str]) -> str:
+    """Returns the rows as a Markdown table, numeric columns aligned to the right."""
+    rule = ["---:" if title in numeric else "---" for title in rows[0]]
+    lines = [list(rows[0]), rule, *(list(row.values()) for row in rows)]
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)

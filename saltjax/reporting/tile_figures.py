@@ -1,13 +1,12 @@
-"""Figures of tiles: examples with their masks, and predictions beside them.
+"""Figures of tiles: examples with their masks, and predictions. Every function returns a Figure."""
 
-Every function returns a matplotlib Figure, ready to be saved.
-"""
+from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saltjax.reporting import figures as plots
+from saltjax.reporting import figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,10 +18,10 @@ PATCH = {"linestyle": "none", "marker": "s", "markersize": 8, "alpha": 0.5}
 
 def examples(
     images: np.ndarray, labels: np.ndarray, ids: list[str], source: str
-) -> "Figure":
+) -> Figure:
     """Tiles uint8[N, H, W, 3] under their ids, above their masks uint8[N, H, W]."""
     n = len(images)
-    figure = plots.figure_of(1.7 * n, 3.6, source)
+    figure = figures.figure_of(1.7 * n, 3.6, source)
     grid = figure.subplots(2, n, squeeze=False)
     for column, (image, label, name) in enumerate(zip(images, labels, ids)):
         _show(grid[0, column], image)
@@ -45,24 +44,24 @@ def predictions(
     captions: list[str],
     heading: str,
     source: str,
-) -> "Figure":
-    """A row a tile: image, mask, probability, and the prediction beside the mask, with outlines.
+) -> Figure:
+    """A row for each tile: image, mask, probability, and prediction with the outlines of both masks.
 
     Args:
       images: uint8[N, H, W, 3].
       labels: uint8[N, H, W], 1 where salt.
       probs: float32[N, H, W].
-      predicted: bool[N, H, W], what is marked as salt.
+      predicted: bool[N, H, W], masks.
       threshold: of the probability, for the title.
       captions: N, shown beside each row.
-      heading: how the tiles were picked.
+      heading: how the tiles were chosen.
       source: what the data are.
     """
     n = len(images)
-    figure = plots.figure_of(7.6, 1.72 * n + 0.5, source)
+    figure = figures.figure_of(7.6, 1.72 * n + 0.5, source)
     grid = figure.subplots(n, 4, squeeze=False)
     columns = (grid, images, labels, probs, predicted, captions)
-    for row, image, label, prob, marked, caption in zip(*columns):
+    for row, image, label, prob, mask, caption in zip(*columns):
         _show(row[0], image)
         row[0].set_ylabel(caption, fontsize=7, parse_math=False)
         _show(row[1], label, cmap="gray", vmin=0, vmax=1)
@@ -70,9 +69,9 @@ def predictions(
         if not label.any():
             row[1].text(*np.array(label.shape[::-1]) / 2, "no salt", **EMPTY_TEXT)
         _show(row[3], image)
-        _show(row[3], _agreement(label > 0, marked))
-        _outline(row[3], marked, plots.ORANGE, "-")
-        _outline(row[3], label, plots.BLUE, (0, (3, 2)))
+        _show(row[3], _agreement(label > 0, mask))
+        _outline(row[3], mask, figures.ORANGE, "-")
+        _outline(row[3], label, figures.BLUE, (0, (3, 2)))
     titles = ("Image", "Mask", "Probability of salt", f"Prediction (≥ {threshold:.2f})")
     for axes, title in zip(grid[0], titles):
         axes.set_title(title, fontsize=9)
@@ -82,11 +81,11 @@ def predictions(
     handles = [
         grid[0, 3].plot([], [], color=color, label=label, **style)[0]
         for color, label, style in (
-            (plots.BLUE, "mask", {"linestyle": (0, (3, 2))}),
-            (plots.ORANGE, "prediction", {}),
-            (plots.GREEN, "found", PATCH),
-            (plots.ORANGE, "false salt", PATCH),
-            (plots.BLUE, "missed", PATCH),
+            (figures.BLUE, "mask", {"linestyle": (0, (3, 2))}),
+            (figures.ORANGE, "prediction", {}),
+            (figures.GREEN, "true positive", PATCH),
+            (figures.ORANGE, "false positive", PATCH),
+            (figures.BLUE, "false negative", PATCH),
         )
     ]
     figure.legend(
@@ -97,12 +96,12 @@ def predictions(
 
 
 def _agreement(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Returns float[H, W, 4], translucent: salt found green, false orange, missed blue."""
+    """Returns float[H, W, 4], translucent: true positives green, false ones orange, missed blue."""
     overlay = np.zeros((*actual.shape, 4))
     for where, color in (
-        (actual & predicted, plots.GREEN),
-        (~actual & predicted, plots.ORANGE),
-        (actual & ~predicted, plots.BLUE),
+        (actual & predicted, figures.GREEN),
+        (~actual & predicted, figures.ORANGE),
+        (actual & ~predicted, figures.BLUE),
     ):
         overlay[where] = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [0.4]
     return overlay
@@ -125,5 +124,5 @@ def _outline(axes, mask, color, linestyle) -> None:
 
 
 def shortened(name: str) -> str:
-    """Returns the name, its middle left out if it is too long to stand over a tile."""
+    """Returns the name, its middle elided if it is wider than a tile."""
     return name if len(name) <= 18 else f"{name[:8]}…{name[-9:]}"

@@ -1,11 +1,10 @@
-"""Checkpoints on disk: written beside and renamed, every file and leaf checked when read back."""
+"""Checkpoints on disk: replaced by atomic renames, every file and array verified when restored."""
 
 import hashlib
 import json
 import logging
 import pathlib
 import shutil
-import sys
 import time
 from typing import Any
 
@@ -16,29 +15,27 @@ import orbax.checkpoint as ocp
 from saltjax.system import console
 from saltjax.system.errors import InputError, writing
 
-# Orbax logs each failure with a traceback before it raises; what it raises is told in our words.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
-
-# The last file that `save` writes: a checkpoint without it is not whole.
+# The last file that `save` writes: without it a checkpoint is incomplete.
 MANIFEST = "sha256.json"
 
 
 class DamagedError(Exception):
-    """A checkpoint is not what was saved."""
+    """A checkpoint differs from what was saved."""
 
 
 def save(path: pathlib.Path, tree: Any, meta: dict) -> None:
-    """Writes a pytree of numpy arrays and JSON metadata to the folder `path`, replacing it whole.
+    """Writes a pytree of numpy arrays and JSON metadata to the directory `path`, replacing it.
 
-    It is written beside and renamed, so `path` never holds half a checkpoint; what it held before
-    stays as `<path>.old`. The metadata carry a checksum of every leaf, which tells whether orbax
-    gave back what it was given; sha256.json has one of every file, which tells any damage since.
+    It is written to a temporary directory and renamed, so `path` never holds an incomplete
+    checkpoint; the previous one is kept as `<path>.old`. The metadata hold a checksum of every
+    array, to verify that orbax restores what it saved; sha256.json holds one of every file, to
+    detect later damage.
 
     Raises:
-      InputError: if it cannot be written; what `path` held before is still there.
+      InputError: if it cannot be written; the previous checkpoint is kept.
     """
     path = path.absolute()
-    new, old = _beside(path)
+    new, old = _new_and_old(path)
     _remove_unfinished(path)
     document = {"meta": meta, "checksums": checksums(tree)}
     with writing(path):
@@ -62,26 +59,28 @@ def save(path: pathlib.Path, tree: Any, meta: dict) -> None:
 
 
 def restore(path: pathlib.Path, like: Any) -> tuple[Any, dict] | None:
-    """Returns (tree, meta) of the newest good checkpoint at `path`, None if none was ever saved.
+    """Returns (tree, meta) of the newest intact checkpoint at `path`, None if none was ever saved.
 
-    A damaged one is reported, kept aside as `<path>.damaged-<n>`, and the one before it is used,
-    which is also done, and said, where `path` is missing.
+    A damaged one is reported and renamed to `<path>.damaged-<n>`, and the previous one is used; so
+    it is, with a message, where `path` is missing.
 
     Args:
-      path: the folder that `save` was given.
+      path: the directory that `save` was given.
       like: a pytree of arrays with the structure, shapes and dtypes of what was saved.
 
     Raises:
-      InputError: if checkpoints are there and none of them is good.
+      InputError: if there are checkpoints and none of them is intact.
     """
     path = path.absolute()
-    new, old = _beside(path)
+    new, old = _new_and_old(path)
     damaged = []
-    # With a manifest, what a save wrote is whole, and it was cut off between its renames.
+    # With its manifest a new checkpoint is complete: the save was interrupted between its renames.
     if (new / MANIFEST).exists() and not path.exists():
         new.rename(path)
     if old.exists() and not path.exists():
-        console.say(f"Checkpoint {path} is missing; looking for the one before it")
+        console.say(
+            f"Checkpoint {path} is missing; looking for the previous one", logging.WARNING
+        )
     for candidate in (path, old):
         if candidate.exists():
             try:
@@ -90,14 +89,34 @@ def restore(path: pathlib.Path, like: Any) -> tuple[Any, dict] | None:
                 damaged.append(_set_aside(candidate, path))
                 console.say(
                     f"Checkpoint {candidate} is damaged: {error}\n"
-                    f"           kept aside as {damaged[-1]}; looking for the one before it"
+                    f"           renamed to {damaged[-1]}; looking for the previous one",
+                    logging.WARNING,
                 )
     if damaged or _set_aside_before(path):
         raise InputError(
-            f"no good checkpoint is left at {path}; the damaged ones are kept beside it. "
-            "Start anew with --overwrite"
+            f"no intact checkpoint is left at {path}; the damaged ones were renamed. "
+            "Start again with --overwrite"
         )
     return None
+
+
+def restore_best(
+    workdir: pathlib.Path, like: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns (variables, {"epoch", "val_loss"}) of the best checkpoint.
+
+    `like` are arrays of the variables' structure, shapes and dtypes.
+
+    Raises:
+      InputError: if there is none, or no intact one.
+    """
+    path = workdir / "checkpoints/best"
+    best = restore(path, like)
+    if best is None:
+        raise InputError(
+            f"the checkpoint {path} is missing; start again with --overwrite"
+        )
+    return best
 
 
 def checksums(tree: Any) -> dict[str, str]:
@@ -123,7 +142,7 @@ def _file_checksums(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _read(path: pathlib.Path, like: Any) -> tuple[Any, dict]:
-    """Returns (tree, meta); raises DamagedError if it is not, to the last bit, what was saved."""
+    """Returns (tree, meta); raises DamagedError if a single bit differs from what was saved."""
     try:
         expected = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         found = _file_checksums(path)
@@ -137,51 +156,40 @@ def _read(path: pathlib.Path, like: Any) -> tuple[Any, dict]:
         try:
             restored = checkpointer.restore(path, args)
         except (KeyError, ValueError) as error:
-            # Whole, as its manifest says, but with other leaves than those of `like`.
+            # Complete, as its manifest says, but with other arrays than those of `like`.
             reason = str(error).strip().splitlines()[0]
-            raise DamagedError(f"it is of another model or kind: {reason}") from None
+            raise DamagedError(f"its arrays are not those of this model: {reason}") from None
     for there, here in zip(*map(jax.tree.leaves, (restored["state"], like))):
         if np.shape(there) != np.shape(here):
             raise DamagedError(
-                f"it is of another model: {np.shape(there)} where {np.shape(here)} is expected"
+                f"an array has shape {np.shape(there)} where this model has {np.shape(here)}"
             )
     _compare(checksums(restored["state"]), restored["meta"]["checksums"])
     return restored["state"], restored["meta"]["meta"]
 
 
 def _compare(found: dict[str, str], expected: Any) -> None:
-    """Raises DamagedError naming what is missing, new, or of another checksum than expected."""
+    """Raises DamagedError naming a file or array that is missing, new or changed."""
     if not isinstance(expected, dict):
         raise DamagedError(f"{MANIFEST} holds no checksums")
     wrong = [k for k in sorted(found | expected) if found.get(k) != expected.get(k)]
     if wrong:
-        what = "is missing" if wrong[0] not in found else "is not as it was saved"
+        what = "is missing" if wrong[0] not in found else "differs from what was saved"
         raise DamagedError(f"{wrong[0]} {what}")
 
 
-def _beside(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+def _new_and_old(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     return path.with_name(path.name + ".new"), path.with_name(path.name + ".old")
 
 
 def _remove_unfinished(path: pathlib.Path) -> None:
-    """Removes what an interrupted save left."""
+    """Removes the temporary directories of an interrupted save."""
     for _ in range(20):
         for leftover in path.parent.glob(f"{path.name}.new*"):
             shutil.rmtree(leftover, ignore_errors=True)
         if not any(path.parent.glob(f"{path.name}.new*")):
             return
-        time.sleep(0.1)  # what a failed save began may still be written
-
-
-def _show_unraisable(unraisable) -> None:
-    """Shows it, unless it is of a write that ends when its save has failed already."""
-    if str(unraisable.exc_value) != "Event loop is closed":
-        _show_others(unraisable)
-
-
-_show_others = sys.unraisablehook
-# Tensorstore's threads, below orbax, hand it what nobody waits for any more.
-sys.unraisablehook = _show_unraisable
+        time.sleep(0.1)  # threads of a failed save may still be writing
 
 
 def _set_aside(candidate: pathlib.Path, path: pathlib.Path) -> pathlib.Path:

@@ -1,8 +1,13 @@
-"""Checks of a config's values, so that a mistake is told before any work is done."""
+"""Settings: their defaults, the checks of their values, and config.json of a run."""
+
+import functools
+import importlib.util
+import pathlib
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from saltjax.runs import workdir as run
+from saltjax.system import files
 from saltjax.system.errors import InputError
 
 CHOICES = {
@@ -17,7 +22,7 @@ CHOICES = {
     "predict.normalize": ("clip", "minmax", "none"),
     "predict.direction": ("inline", "crossline", "both"),
 }
-# (least, greatest, whether the greatest is allowed)
+# (minimum, maximum, whether the maximum is allowed)
 RANGES = {
     "seed": (0, 2**31, False),
     "data.image_size": (8, 4096, True),
@@ -32,47 +37,103 @@ RANGES = {
     "checkpoint.every_minutes": (0, 1_000_000, True),
     "plateau.patience": (0, 1_000_000, True),
     "early_stopping.patience": (1, 1_000_000, True),
+    "eval.min_area": (-1, 1_000_000_000, False),
 }
-# Of RANGES, those that need not be whole.
-REAL = ("model.dropout", "optim.weight_decay", "checkpoint.every_minutes")
-SWITCHES = ("model.skip", "eval.tta")
 POSITIVE = {"optim.learning_rate": 1000.0, "plateau.factor": 1.0}
 UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
+# A run may resume with other values of these: they change rounding at most and, of "eval.", the
+# test alone.
+FREE = (
+    "train.cpu_devices",
+    "train.compile_cache",
+    "checkpoint.every_minutes",
+    "predict.normalize",
+    "predict.direction",
+    "eval.threshold_metric",
+    "eval.min_area",
+    "eval.tta",
+)
+
+
+def configs_folder() -> pathlib.Path:
+    """Returns the directory of the config files: in an installed package, or beside it."""
+    package = pathlib.Path(__file__).parents[1]
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+@functools.cache
+def defaults() -> dict[str, Any]:
+    """Returns every setting of configs/default.py by its dotted key."""
+    path = configs_folder() / "default.py"
+    spec = importlib.util.spec_from_file_location("saltjax_default_config", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return flatten(module.get_config().to_dict())
 
 
 def check(config: ConfigDict) -> None:
-    """Raises InputError naming every setting that is out of its range or not among its choices."""
-    problems = []
-    flat = run.flatten(config.to_dict())
+    """Checks keys, types and values of a complete config.
+
+    Raises:
+      InputError: naming every setting that is missing, unknown, or of another type, out of its
+        range or not among its choices.
+    """
+    expected, flat = defaults(), flatten(config.to_dict())
+    if flat.keys() != expected.keys():
+        lacking = ", ".join(sorted(expected.keys() - flat.keys())) or "nothing"
+        unknown = ", ".join(sorted(flat.keys() - expected.keys())) or "nothing"
+        raise InputError(
+            f"lacks {lacking}, has unknown {unknown}; start it from configs/default.py"
+        )
+    problems = {
+        key: f"config.{key}={flat[key]!r}; expected {_TYPES[type(default)]}, such as {default!r}"
+        for key, default in expected.items()
+        if not _same_type(flat[key], default)
+    }
+    valid = {key: value for key, value in flat.items() if key not in problems}
     for key, choices in CHOICES.items():
-        if flat[key] not in choices:
-            problems.append(
+        if key in valid and valid[key] not in choices:
+            problems[key] = (
                 f"config.{key}={flat[key]!r}; expected one of {', '.join(choices)}"
             )
-    for key in SWITCHES:
-        if type(flat[key]) is not bool:
-            problems.append(f"config.{key}={flat[key]!r}; expected True or False")
     for key, (low, high, closed) in RANGES.items():
-        if key not in REAL and type(flat[key]) is not int:
-            problems.append(f"config.{key}={flat[key]!r}; expected a whole number")
-        elif not (low <= flat[key] <= high) or (flat[key] == high and not closed):
+        if key in valid and not (low <= valid[key] < high + closed):
             bound = f"at most {high}" if closed else f"less than {high}"
-            problems.append(
+            problems[key] = (
                 f"config.{key}={flat[key]}; expected at least {low} and {bound}"
             )
-    for key, high in POSITIVE.items():
-        if not 0 < flat[key] <= high:
-            problems.append(
-                f"config.{key}={flat[key]}; expected more than 0 and at most {high}"
+    for key, greatest in POSITIVE.items():
+        if key in valid and not 0 < valid[key] <= greatest:
+            problems[key] = (
+                f"config.{key}={flat[key]}; expected more than 0 and at most {greatest}"
             )
-    problems += _check_split(config.data) + _check_model(config.model)
-    area = str(config.eval.min_area)
-    if area != "auto" and not (area.isascii() and area.isdecimal() and len(area) < 10):
-        problems.append(
-            f"config.eval.min_area={area!r}; expected auto, or a number of pixels"
-        )
-    if problems:
-        raise InputError("\n".join(problems))
+    lines = list(problems.values())
+    if not any(key.startswith("data.") for key in problems):
+        lines += _check_split(config.data)
+    if not any(key.startswith("model.") for key in problems):
+        lines += _check_model(config.model)
+    if lines:
+        raise InputError("\n".join(lines))
+
+
+_TYPES = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    tuple: "a tuple",
+}
+
+
+def _same_type(value: Any, default: Any) -> bool:
+    """Returns whether a setting has the type of its default; an int is valid for a float."""
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    if isinstance(default, tuple):
+        return isinstance(value, (tuple, list))
+    return type(value) is type(default)
 
 
 def _check_split(settings: ConfigDict) -> list[str]:
@@ -85,7 +146,8 @@ def _check_split(settings: ConfigDict) -> list[str]:
     if (settings.split_by == "group") != bool(settings.groups):
         problems.append(
             f"config.data.split_by={settings.split_by} with config.data.groups="
-            f"{settings.groups!r}; a CSV file of groups goes with split_by=group, and with no other"
+            f"{settings.groups!r}; split_by=group needs a CSV file of groups, and no other "
+            "split_by takes one"
         )
     return problems + _check_shares(settings.split)
 
@@ -104,7 +166,7 @@ def _check_model(model: ConfigDict) -> list[str]:
     features = tuple(model.features)
     if not features or not all(type(f) is int and 1 <= f <= 4096 for f in features):
         problems.append(
-            f"config.model.features={features}; expected channels of 1 to 4096 a level"
+            f"config.model.features={features}; expected 1 to 4096 channels for each level"
         )
     if len(features) > 8:
         problems.append(
@@ -114,6 +176,74 @@ def _check_model(model: ConfigDict) -> list[str]:
         for key, default in UNET_ONLY.items():
             if model[key] != default:
                 problems.append(
-                    f"config.model.{key}={model[key]}: an fcn has no such choice; leave it {default}"
+                    f"config.model.{key}={model[key]}: model.name=fcn has no such option; "
+                    f"expected {default}"
                 )
     return problems
+
+
+def read(workdir: pathlib.Path) -> ConfigDict:
+    """Returns the checked config of a run.
+
+    Raises:
+      InputError: if config.json is missing, damaged or of another version.
+    """
+    path = workdir / "config.json"
+    try:
+        config = ConfigDict(_with_tuples(read_json(workdir)))
+        check(config)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise InputError(f"{path}: damaged, or of another version: {error}") from None
+    return config
+
+
+def read_json(workdir: pathlib.Path) -> dict[str, Any]:
+    """Returns config.json of a run, unchecked, with today's types; see `upgrade`."""
+    return upgrade(files.read_json(workdir / "config.json"))
+
+
+def upgrade(tree: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings of any earlier version as today's: `eval.min_area` was a string."""
+    evaluation = tree.get("eval")
+    if isinstance(evaluation, dict) and isinstance(evaluation.get("min_area"), str):
+        area = evaluation["min_area"]
+        if area == "auto" or (area.isascii() and area.isdecimal() and len(area) < 10):
+            area = -1 if area == "auto" else int(area)
+        return tree | {"eval": evaluation | {"min_area": area}}
+    return tree
+
+
+def _with_tuples(tree: Any) -> Any:
+    """Returns what JSON gave with tuples for its lists, as settings have them."""
+    if isinstance(tree, dict):
+        return {key: _with_tuples(value) for key, value in tree.items()}
+    return tuple(tree) if isinstance(tree, list) else tree
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns {"a.b": value} for {"a": {"b": value}}."""
+    flat: dict[str, Any] = {}
+    if not isinstance(tree, dict):
+        raise TypeError(f"{prefix or 'it'} holds {tree!r}, no settings")
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differences(
+    old: dict[str, Any], new: dict[str, Any]
+) -> list[tuple[str, Any, Any]]:
+    """Returns (dotted key, old value, new value) for each setting that differs."""
+    a, b = flatten(old), flatten(new)
+    keys = sorted(a.keys() | b.keys())
+    return [(k, a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)]
+
+
+def value_text(value: Any) -> str:
+    """Returns a setting as it is written on a command line: (4, 8) is "4,8"."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)

@@ -1,22 +1,17 @@
-"""The folder of a run: its lock, its config, and the files that tell what happened."""
+"""The directory of a run: its name, its lock, its status, and what of it can be deleted."""
 
 import contextlib
-import csv
+import enum
 import fcntl
 import hashlib
-import io
 import json
 import os
 import pathlib
-import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from typing import Any
 
-from saltjax.system import console
+from saltjax.runs import settings
 from saltjax.system import files
 from saltjax.system.errors import InputError
 
@@ -30,18 +25,7 @@ METRICS = (
     "seconds",
 )
 MAX_NAME_BYTES = 200
-# A run may go on with others of these: they change nothing but rounding and, of "eval.", the test.
-FREE_SETTINGS = (
-    "train.cpu_devices",
-    "train.compile_cache",
-    "checkpoint.every_minutes",
-    "predict.normalize",
-    "predict.direction",
-    "eval.threshold_metric",
-    "eval.min_area",
-    "eval.tta",
-)
-# config.json comes last: what is deleted without it would be taken for no run.
+# config.json is deleted last: without it the other files are not recognized as a run.
 RUN_FILES = (
     "env.json",
     "data.json",
@@ -51,33 +35,111 @@ RUN_FILES = (
     "config.json",
 )
 RUN_FOLDERS = ("checkpoints", "plots", "evaluation")
-PACKAGES = (
-    "saltjax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "ml_collections",
-    "numpy",
-    "pillow",
-    "scikit-learn",
-    "scipy",
-    "matplotlib",
-)
+
+
+class Status(enum.Enum):
+    """What a directory holds: see `status`."""
+
+    NEW = "no run"
+    RESUME = "a run without a result"
+    RETEST = "a result under other settings of the test"
+    FINISHED = "a result"
+
+
+def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Status:
+    """Returns what the directory holds, for a run of that config.
+
+    Args:
+      workdir: the run's directory, which need not exist.
+      config: the complete config. A run of another one, apart from `settings.FREE`, is refused; if
+        only settings of "eval." differ, a finished run is to be tested again. None asks for
+        whatever run is there, which is then NEW, RESUME or FINISHED.
+
+    Raises:
+      InputError: if the run has another config, naming what differs, or its config.json is damaged
+        or missing.
+    """
+    path = workdir / "config.json"
+    finished = (workdir / "result.json").exists()
+    if not path.exists():
+        if finished:
+            raise InputError(
+                f"{workdir} has a result.json but no config.json, so the settings of that result "
+                "are unknown; choose another --workdir"
+            )
+        return Status.NEW
+    before = settings.read_json(workdir)
+    if config is not None:
+        # As it will be read back: tuples are lists.
+        now = json.loads(json.dumps(config))
+        _refuse_other(workdir, before, now)
+        if finished and before.get("eval") != now["eval"]:
+            return Status.RETEST
+    return Status.FINISHED if finished else Status.RESUME
+
+
+def _refuse_other(
+    workdir: pathlib.Path, before: dict[str, Any], now: dict[str, Any]
+) -> None:
+    """Raises InputError if two configs differ in more than `settings.FREE`."""
+    try:
+        unknown = sorted(
+            settings.flatten(before).keys() - settings.flatten(now).keys()
+        )
+    except TypeError as error:
+        raise files.damaged(workdir / "config.json", error) from None
+    if unknown:
+        raise InputError(
+            f"{workdir / 'config.json'} has settings that this version does not know: "
+            f"{', '.join(unknown)}; use the newer version that wrote it, or choose another --workdir"
+        )
+    lines = [
+        f"  {key}: {old!r} there, {new!r} now"
+        for key, old, new in settings.differences(before, now)
+        if key not in settings.FREE
+    ]
+    if lines:
+        raise InputError(
+            f"--workdir={workdir} holds a run of another config:\n"
+            + "\n".join(lines)
+            + "\nchoose another --workdir, or start again with --overwrite"
+        )
+
+
+def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:
+    """Checks that a run that was begun here has the tiles of `facts`, see `source.Data.facts`.
+
+    Raises:
+      InputError: if content or split differ.
+    """
+    path = workdir / "data.json"
+    if not path.exists():
+        return
+    before = files.read_json(path)
+    if before.get("content_sha256") != facts["content_sha256"]:
+        raise InputError(
+            f"the data have changed since the run in {workdir} began: {before.get('tiles')} tiles, "
+            f"hash {before.get('content_sha256')} then, {facts['tiles']} tiles, hash "
+            f"{facts['content_sha256']} now; restore the old tiles, or choose another --workdir"
+        )
+    if before.get("splits") != facts["splits"]:
+        raise InputError(
+            f"the split has changed since the run in {workdir} began: has the file of "
+            "config.data.groups changed? Restore it, or choose another --workdir"
+        )
 
 
 def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
-    """Returns the run folder for a config file and its overrides, of paths only the last part.
+    """Returns the run directory for a config file and its overrides, of paths only the last part.
 
-    A name too long for a file system is cut and ends with a hash of the whole.
+    A name too long for a file system is truncated and ends with a hash of the whole.
 
     >>> default_workdir("configs/unet.py", {"model.skip": False, "data.dir": "/tgs/train/"})
     'runs/unet-data.dir=train-model.skip=False'
     """
     parts = [pathlib.Path(config_file).stem]
     for key, value in sorted(overrides.items()):
-        text = value_text(value)
+        text = settings.value_text(value)
         last = pathlib.PurePath(text).name or text.replace("/", "_")
         parts.append(f"{key}={last}")
     name = "-".join(parts)
@@ -88,66 +150,63 @@ def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
     return f"runs/{name}"
 
 
-def value_text(value: Any) -> str:
-    """Returns a setting as it is written on a command line: (4, 8) is "4,8"."""
-    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-
-
 @contextlib.contextmanager
 def lock(workdir: pathlib.Path) -> Iterator[None]:
-    """Creates the folder and holds it: no other process can while this one does.
+    """Creates the directory and locks it against other processes.
 
-    If nothing was put into a folder that was made for it, the folder goes again.
+    A directory that was created for the lock and stayed empty is removed at the end.
 
     Raises:
-      InputError: if it cannot be made or written, or another process holds it.
+      InputError: if it cannot be created or written, or another process has locked it.
     """
-    made = not workdir.exists()
+    created = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(workdir / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:
         raise InputError(
-            f"--workdir={workdir}: cannot write there ({error.strerror}); choose another folder"
+            f"--workdir={workdir}: cannot write there ({error.strerror}); choose another directory"
         ) from None
     try:
         try:
-            # The kernel drops the lock with the process, however it ends.
+            # The kernel releases the lock with the process, however it ends.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"--workdir={workdir}: another run is at work in it; wait for it, or choose another"
+                f"--workdir={workdir}: another process is using it; wait for it, or choose another"
             ) from None
         if not _is_file(descriptor, workdir / ".lock"):
-            raise InputError(f"--workdir={workdir}: another run has just ended; again")
+            raise InputError(
+                f"--workdir={workdir}: another run has just ended there; try again"
+            )
         yield
     finally:
-        if made and os.listdir(workdir) == [".lock"]:
+        if created and os.listdir(workdir) == [".lock"]:
             shutil.rmtree(workdir, ignore_errors=True)
         os.close(descriptor)
 
 
 def _is_file(descriptor: int, path: pathlib.Path) -> bool:
-    """Returns whether the open file is still what lies at the path."""
+    """Returns whether the open file is still the one at the path."""
     return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def delete(workdir: pathlib.Path) -> None:
-    """Deletes the run in a folder, config.json last, and nothing else that lies there.
+    """Deletes the run in a directory, config.json last, and no other file there.
 
     Raises:
-      InputError: if files have a run's names but no config.json of ours is there, or if they
+      InputError: if files have a run's names but there is no config.json of a run, or if they
         cannot be deleted.
     """
-    found = [name for name in (*RUN_FOLDERS, *RUN_FILES) if (workdir / name).exists()]
-    # `check` draws figures into a folder that no run has claimed yet.
-    if set(found) - {"plots"} and not _is_run(workdir):
+    names = [name for name in (*RUN_FOLDERS, *RUN_FILES) if (workdir / name).exists()]
+    # `check` draws figures into a directory in which no run has started yet.
+    if set(names) - {"plots"} and not _is_run(workdir):
         raise InputError(
-            f"--overwrite: {workdir} holds {', '.join(found)} but no config.json of a run; "
+            f"--overwrite: {workdir} holds {', '.join(names)} but no config.json of a run; "
             "delete them yourself, or choose another --workdir"
         )
     try:
-        for name in found:
+        for name in names:
             path = workdir / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -160,11 +219,10 @@ def delete(workdir: pathlib.Path) -> None:
 
 
 def _is_run(workdir: pathlib.Path) -> bool:
-    """Returns whether config.json, or metrics.csv where that is damaged, is one of ours."""
+    """Returns whether config.json or, where that is damaged, metrics.csv is a run's."""
     try:
-        if {"model", "optim", "train"} <= files.read_json(
-            workdir / "config.json"
-        ).keys():
+        config = files.read_json(workdir / "config.json")
+        if {"model", "optim", "train"} <= config.keys():
             return True
     except InputError:
         pass
@@ -175,134 +233,6 @@ def _is_run(workdir: pathlib.Path) -> bool:
         return False
 
 
-def check_config(workdir: pathlib.Path, config: dict) -> None:
-    """Raises InputError if the folder holds a run of another config, naming what differs.
-
-    What differs in FREE_SETTINGS alone is no other config.
-    """
-    path = workdir / "config.json"
-    if not path.exists():
-        if (workdir / "result.json").exists():
-            raise InputError(
-                f"{workdir} holds a result.json without a config.json: whose result it is cannot "
-                "be known; choose another --workdir"
-            )
-        return
-    # As it will be read back: tuples are lists.
-    before, now = files.read_json(path), json.loads(json.dumps(config))
-    unknown = sorted(flatten(before).keys() - flatten(now).keys())
-    if unknown:
-        raise InputError(
-            f"{path} has settings that this version does not know: {', '.join(unknown)}; a newer "
-            "version wrote it, use that one, or choose another --workdir"
-        )
-    differences = [
-        row for row in config_differences(before, now) if row[0] not in FREE_SETTINGS
-    ]
-    if differences:
-        lines = [
-            f"  {key}: {old!r} there, {new!r} now" for key, old, new in differences
-        ]
-        raise InputError(
-            f"--workdir={workdir} holds a run of another config:\n"
-            + "\n".join(lines)
-            + "\nchoose another --workdir, or start anew with --overwrite"
-        )
-
-
-def tests_otherwise(workdir: pathlib.Path, config: dict) -> bool:
-    """Returns whether the folder's run was tested with other settings of "eval."."""
-    path = workdir / "config.json"
-    return path.exists() and files.read_json(path).get("eval") != config["eval"]
-
-
-def check_data(workdir: pathlib.Path, facts: dict) -> None:
-    """Raises InputError if the folder's run began with other tiles than those of `facts`."""
-    path = workdir / "data.json"
-    if not path.exists():
-        return
-    before = files.read_json(path)
-    if before.get("content_sha256") != facts["content_sha256"]:
-        raise InputError(
-            f"the data have changed since the run in {workdir} began: {before.get('tiles')} tiles, "
-            f"hash {before.get('content_sha256')} then, {facts['tiles']} tiles, hash "
-            f"{facts['content_sha256']} now; bring the old tiles back, or choose another --workdir"
-        )
-    if before.get("splits") != facts["splits"]:
-        raise InputError(
-            f"tiles are split otherwise than when the run in {workdir} began: has the file of "
-            "config.data.groups changed? Bring it back, or choose another --workdir"
-        )
-
-
-def tell_device_change(workdir: pathlib.Path, environment: dict) -> None:
-    """Says so if the folder's run was on other devices until now: no hindrance, but no secret."""
-    path = workdir / "env.json"
-    if path.exists():
-        before = files.read_json(path).get("devices")
-        if before != environment["devices"]:
-            console.say(
-                f"Devices    {len(before or [])} until now, {len(environment['devices'])} from "
-                "here: the results stay the same up to rounding"
-            )
-
-
-def config_differences(old: dict, new: dict) -> list[tuple[str, Any, Any]]:
-    """Returns (dotted key, old value, new value) for each setting that differs."""
-    a, b = flatten(old), flatten(new)
-    keys = sorted(a.keys() | b.keys())
-    return [(k, a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)]
-
-
-def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-    """Returns {"a.b": value} for {"a": {"b": value}}."""
-    flat = {}
-    if not isinstance(tree, dict):
-        raise TypeError(f"{prefix or 'it'} holds {tree!r}, no settings")
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def write_metrics(workdir: pathlib.Path, history: Sequence[dict]) -> None:
+def write_metrics(workdir: pathlib.Path, history: Sequence[dict[str, Any]]) -> None:
     """Writes metrics.csv, a row for each epoch."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, METRICS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    files.write_text(workdir / "metrics.csv", text.getvalue())
-
-
-def environment(devices: list) -> dict:
-    """Returns what the run depends on besides config and data: versions, devices, command, commit."""
-    versions = {name: metadata.version(name) for name in PACKAGES}
-    return {
-        "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": versions,
-        "devices": [str(d) for d in devices],
-        "device_kind": devices[0].device_kind,
-        "cpu_count": os.cpu_count(),
-        "git_commit": _git_commit(),
-    }
-
-
-def _git_commit() -> str:
-    """Returns the commit of the source tree, "" where there is none."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=pathlib.Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
+    files.write_csv(workdir / "metrics.csv", METRICS, history)

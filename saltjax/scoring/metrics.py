@@ -1,26 +1,64 @@
 """Scores of probabilities and masks against labels, with bootstrap intervals.
 
-One rule everywhere: a pixel is predicted salt where its probability >= the threshold.
+Everywhere a pixel is predicted as salt where its probability >= the threshold.
 """
 
+import dataclasses
+from typing import Any
+
 import numpy as np
+
+from saltjax.runs.result import Calibration, CalibrationBin, Interval, NativeScores
+from saltjax.system import seeds
 
 # 0.5, 0.55 … 0.95, in twentieths: in floats 0.5 + 0.05 is not 0.55.
 KAGGLE_IOU_TWENTIETHS = np.arange(10, 20)
 STUDY_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def precision_recall(prob: np.ndarray, label: np.ndarray) -> dict:
-    """Returns the precision-recall curve over all pixels and its F1-optimal point.
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A precision-recall curve over pixels.
+
+    Attributes:
+      precision, recall, f1: float64[K], at each threshold.
+      thresholds: float32[K], increasing.
+      average_precision: area under the curve as scikit-learn defines it.
+      best: index of the greatest F1.
+      salt_share: of all pixels, the precision of predicting salt everywhere.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    thresholds: np.ndarray
+    average_precision: float
+    best: int
+    salt_share: float
+
+    @property
+    def best_f1(self) -> float:
+        """The greatest F1."""
+        return float(self.f1[self.best])
+
+    def index(self, threshold: float) -> int:
+        """Returns the index of the point that holds at a threshold, K above all probabilities."""
+        return int(np.searchsorted(self.thresholds, np.float32(threshold)))
+
+    def f1_at(self, threshold: float) -> float:
+        """Returns the F1 at a threshold."""
+        i = self.index(threshold)
+        return float(self.f1[i]) if i < len(self.f1) else 0.0
+
+
+def precision_recall(prob: np.ndarray, label: np.ndarray) -> Curve:
+    """Returns the precision-recall curve over all pixels.
+
+    Labels without any salt have no curve; it is one point of zeros at 0.5 then.
 
     Args:
       prob: float32[...], probabilities of salt.
       label: uint8[...], the same shape, 1 where salt.
-
-    Returns:
-      `precision`, `recall`, `f1` float64[K] and `thresholds` float32[K], rising;
-      `average_precision`; `best`, the index of the greatest F1, and `best_f1`; `salt_share` of all
-      pixels. Labels without any salt have no curve: one point of zeros at 0.5 then.
     """
     label = label.ravel()
     if not label.any():
@@ -31,39 +69,30 @@ def precision_recall(prob: np.ndarray, label: np.ndarray) -> dict:
         )
         average = 0.0
     else:
-        # A second and a half that no run pays before its test.
+        # Imported here since it takes 1.5 seconds.
         from sklearn.metrics import precision_recall_curve
 
         curve = precision_recall_curve(label, prob.ravel())
         precision, recall, thresholds = curve
-        # Scikit-learn's average_precision_score sums this curve too, after sorting all pixels anew.
+        # As scikit-learn's average_precision_score, without sorting all pixels again.
         average = -np.sum(np.diff(recall) * precision[:-1])
-        # The curve ends with a point at recall 0 that no threshold reaches.
+        # The last point, at recall 0, belongs to no threshold.
         precision, recall = precision[:-1], recall[:-1]
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    best = int(np.argmax(f1))
-    return {
-        "precision": precision,
-        "recall": recall,
-        "thresholds": thresholds,
-        "average_precision": float(average),
-        "f1": f1,
-        "best": best,
-        "best_f1": float(f1[best]),
-        "salt_share": float(np.mean(label > 0)),
-    }
+    return Curve(
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        thresholds=thresholds,
+        average_precision=float(average),
+        best=int(np.argmax(f1)),
+        salt_share=float(np.mean(label > 0)),
+    )
 
 
 def accuracy(prob: np.ndarray, label: np.ndarray, threshold: float) -> float:
     """Returns the share of pixels whose prediction at the threshold equals the label."""
     return float(np.mean((prob >= np.float32(threshold)) == (label > 0)))
-
-
-def f1_at(curve: dict, threshold: float) -> float:
-    """Returns the F1 that a `precision_recall` curve has at a threshold."""
-    i = np.searchsorted(curve["thresholds"], np.float32(threshold))
-    # Above the greatest probability nothing is salt.
-    return float(curve["f1"][i]) if i < len(curve["f1"]) else 0.0
 
 
 def confusion(predicted: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -86,9 +115,9 @@ def confusion(predicted: np.ndarray, label: np.ndarray) -> np.ndarray:
 def confusion_over(
     prob: np.ndarray, label: np.ndarray, thresholds: np.ndarray
 ) -> np.ndarray:
-    """Returns int64[N, K, 4], `confusion` of probabilities float32[N, H, W] at K rising thresholds."""
+    """Returns int64[N, K, 4], `confusion` of probabilities float32[N, H, W] at K increasing thresholds."""
     n, k = len(prob), len(thresholds)
-    # How many thresholds each pixel reaches; a histogram of that serves all of them at once.
+    # The number of thresholds that each pixel reaches; its histogram gives the counts at all of them.
     reached = np.searchsorted(np.float32(thresholds), prob, side="right")
     tile, salt = np.arange(n)[:, None, None], label > 0
     cell = (tile * 2 + salt) * (k + 1) + reached
@@ -99,7 +128,7 @@ def confusion_over(
     return np.stack([tp, fp, with_salt - tp, without - fp], axis=-1)
 
 
-def _ratio(part, whole, empty):
+def _ratio(part: Any, whole: Any, empty: float) -> np.ndarray:
     """Returns part / whole, and `empty` where whole is 0."""
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), empty)
 
@@ -146,10 +175,8 @@ def mean_score(counts: np.ndarray, metric: str) -> float:
     return float(tile_scores(counts)[metric].mean())
 
 
-def native_scores(
-    counts: np.ndarray, seed: int, resamples: int = 1000
-) -> dict[str, dict]:
-    """Returns {"value", "low", "high"} of each score over tiles, with its 95 % interval.
+def native_scores(counts: np.ndarray, seed: int, resamples: int = 1000) -> NativeScores:
+    """Returns each score over tiles with its 95 % interval.
 
     `iou`, `dice` and `kaggle_map` are means over tiles; accuracy, precision, recall and F1 are
     over all pixels. The intervals are percentile bootstraps (Efron 1979) that resample tiles.
@@ -157,13 +184,13 @@ def native_scores(
     Args:
       counts: int64[N, 4] from `confusion`.
       seed: of the resampling.
-      resamples: how many.
+      resamples: number of bootstrap samples.
     """
     n = len(counts)
-    rng = np.random.default_rng(seed)
-    # How often each tile is drawn; a row is a resample.
+    rng = seeds.bootstrap_rng(seed)
+    # How often each tile is drawn, a row for each resample.
     weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
-    scores = {}
+    scores: dict[str, Interval] = {}
     for name, values in tile_scores(counts).items():
         scores[name] = _interval(values.mean(), weights @ values / n)
     totals, resampled = (
@@ -172,25 +199,24 @@ def native_scores(
     )
     for name in ("accuracy", "precision", "recall", "f1"):
         scores[name] = _interval(totals[name], resampled[name])
-    return scores
+    return NativeScores(**scores)
 
 
-def _interval(value, resampled) -> dict[str, float]:
+def _interval(value, resampled) -> Interval:
     low, high = np.percentile(resampled, (2.5, 97.5))
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    return Interval(float(value), float(low), float(high))
 
 
-def calibration(prob: np.ndarray, label: np.ndarray, bins: int = 10) -> dict:
-    """Returns how well probabilities of salt agree with how often there is salt.
+def calibration(prob: np.ndarray, label: np.ndarray, bins: int = 10) -> Calibration:
+    """Returns how well probabilities of salt agree with the share of salt.
 
-    `ece` is the expected calibration error (Naeini et al. 2015): over equal bins of probability, the
-    mean of |mean probability - share of salt|, weighted by pixels. `bins` has for each of them that
-    holds any pixels `low`, `high`, `pixels`, `mean_probability` and `salt_share`.
+    The expected calibration error (Naeini et al. 2015) is, over equal bins of probability, the mean
+    of |mean probability - share of salt|, weighted by pixels. Empty bins are left out.
 
     Args:
       prob: float32[...], probabilities.
       label: uint8[...], the same shape, 1 where salt.
-      bins: how many.
+      bins: number of bins.
     """
     prob, label = prob.ravel(), label.ravel()
     which = np.minimum((prob * bins).astype(np.int64), bins - 1)
@@ -198,14 +224,14 @@ def calibration(prob: np.ndarray, label: np.ndarray, bins: int = 10) -> dict:
     probability = np.bincount(which, weights=prob, minlength=bins)
     salt = np.bincount(which, weights=label, minlength=bins)
     rows = [
-        {
-            "low": b / bins,
-            "high": (b + 1) / bins,
-            "pixels": int(pixels[b]),
-            "mean_probability": float(probability[b] / pixels[b]),
-            "salt_share": float(salt[b] / pixels[b]),
-        }
+        CalibrationBin(
+            low=float(b / bins),
+            high=float((b + 1) / bins),
+            pixels=int(pixels[b]),
+            mean_probability=float(probability[b] / pixels[b]),
+            salt_share=float(salt[b] / pixels[b]),
+        )
         for b in np.flatnonzero(pixels)
     ]
     ece = np.abs(probability - salt).sum() / len(prob)
-    return {"ece": float(ece), "bins": rows}
+    return Calibration(float(ece), rows)

@@ -1,23 +1,22 @@
-"""The test of a trained network: its outputs on sets of tiles and the scores made of them."""
+"""The test of a trained network: its outputs for sets of tiles, and their scores."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from saltjax.data import feed as pipeline
-from saltjax.data import tiles as data
-from saltjax.scoring import metrics
-from saltjax.scoring import postprocess as masks
+from saltjax.data.feed import Feed, batch_rows, calls, host_batch, valid_means
+from saltjax.data.tiles import COVERAGE_CLASSES, coverage_class, salt_coverage
+from saltjax.networks.network import Network
+from saltjax.runs import result
+from saltjax.scoring import metrics, postprocess, steps
 from saltjax.system import console, devices
-from saltjax.training import steps
 
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """What the network says of N tiles.
+    """A network's outputs for N tiles.
 
     Attributes:
       indices: int[N], of the tiles.
@@ -40,42 +39,39 @@ class Test:
     """The outcome of a test.
 
     Attributes:
-      scores: the keys of result.json and evaluation.json that depend on these tiles alone.
-      curve: `metrics.precision_recall` of the pixels.
-      outputs: the network's outputs on the tiles.
-      masks: bool[N, H, W], what is marked as salt, at the tiles' own resolution.
+      scores: of the tiles.
+      curve: precision and recall of the pixels at the network's resolution.
+      outputs: the network's outputs for the tiles.
+      masks: bool[N, H, W], the predicted masks at the tiles' own resolution.
       counts: int64[N, 4], `metrics.confusion` of the masks.
     """
 
-    scores: dict[str, Any]
-    curve: dict[str, Any]
+    scores: result.Scores
+    curve: metrics.Curve
     outputs: Outputs
     masks: np.ndarray
     counts: np.ndarray
 
 
 def mean_scores(
-    feed: pipeline.Feed,
+    feed: Feed,
     variables: Any,
     indices: np.ndarray,
-    network: steps.Network,
+    network: Network,
     after_call: Callable[[], None],
 ) -> dict[str, float]:
     """Returns mean `loss` and `accuracy` over the tiles' pixels at the network's resolution.
 
-    `after_call` is called while the devices work, and may end the loop by raising.
+    `after_call` is called while the devices compute, and may end the loop by raising.
     """
-    pending, parts = None, []
+    parts: list[dict[str, np.ndarray]] = []
+    delayed = devices.Delayed(lambda *call: parts.append(valid_means(*call)))
     with console.Bar("Validating", len(indices), "images") as bar:
-        for rows, valid in pipeline.calls(feed, indices):
-            means = pipeline.score_call(feed, variables, rows, network)
-            # Fetched one call late, so that the devices never wait for the host.
-            if pending:
-                parts.append(pipeline.valid_means(*pending))
-            pending = means, valid
+        for rows, valid in calls(feed, indices):
+            delayed.put(steps.score_call(feed, variables, rows, network), valid)
             after_call()
             bar.advance(int(valid.sum()))
-        parts.append(pipeline.valid_means(*pending))
+        delayed.flush()
     return {
         name: float(np.concatenate([part[name] for part in parts]).mean())
         for name in ("loss", "accuracy")
@@ -83,125 +79,110 @@ def mean_scores(
 
 
 def predict_tiles(
-    feed: pipeline.Feed,
+    feed: Feed,
     variables: Any,
     indices: np.ndarray,
-    network: steps.Network,
+    network: Network,
     tta: bool,
 ) -> Outputs:
     """Returns the network's outputs for the tiles, in the order of `indices`; tta: `eval_step`."""
-    pending, parts = None, []
-    rows, valid = data.batch_rows(indices, feed.batch_size, feed.padded_size)
+    parts: list[dict[str, np.ndarray]] = []
 
     def fetch(means, outputs, valid):
         outputs = {name: x[valid] for name, x in devices.fetch(outputs).items()}
-        parts.append(pipeline.valid_means(means, valid) | outputs)
+        parts.append(valid_means(means, valid) | outputs)
         bar.advance(int(valid.sum()))
 
+    delayed = devices.Delayed(fetch)
     with console.Bar("Testing", len(indices), "images") as bar:
-        for k in range(len(rows)):
-            batch = pipeline.host_batch(feed, rows[k])
-            found = steps.eval_step(variables, batch, network=network, tta=tta)
-            if pending:
-                fetch(*pending)
-            pending = *found, valid[k]
-        fetch(*pending)
+        for rows, valid in zip(*batch_rows(indices, feed.batch_size, feed.padded_size)):
+            batch = host_batch(feed, rows)
+            means, outputs = steps.eval_step(variables, batch, network=network, tta=tta)
+            delayed.put(means, outputs, valid)
+        delayed.flush()
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     loss, accuracy = (float(arrays.pop(name).mean()) for name in ("loss", "accuracy"))
     arrays["prob_native"] = np.float32(arrays["prob_native"]) / steps.MAX_UINT16
     return Outputs(indices, loss, accuracy, **arrays)
 
 
-def test_network(
-    feed: pipeline.Feed,
-    variables: Any,
-    split: dict[str, np.ndarray],
-    network: steps.Network,
-    settings: ConfigDict,
-    seed: int,
-) -> tuple[masks.Rule, dict[str, Any], Test]:
-    """Returns the rule for masks, chosen on the validation tiles, and the test on the test tiles.
+def validate(
+    val: Outputs, test: Outputs, labels: np.ndarray, metric: str, min_area: int
+) -> tuple[postprocess.Postprocessing, metrics.Curve, result.Validation]:
+    """Chooses the postprocessing on the validation tiles.
 
     Args:
-      feed: the tiles.
-      variables: of the network.
-      split: indices of "val" and "test".
-      network: the model and its resolution.
-      settings: config.eval.
-      seed: of the bootstrap.
+      val: the network's outputs for N validation tiles.
+      test: for the test tiles, whose accuracies at the study's thresholds are reported.
+      labels: uint8[N, H, W], of the validation tiles.
+      metric, min_area: see `postprocess.choose`.
 
     Returns:
-      The rule; the validation pixels' `metrics.precision_recall`; the test, whose scores hold also
-      the keys of result.json that come from the validation tiles.
+      The postprocessing, the precision-recall curve of the validation pixels, and what
+      result.json holds of the validation tiles.
     """
-    val, test = (
-        predict_tiles(feed, variables, split[name], network, settings.tta)
-        for name in ("val", "test")
-    )
-    labels = feed.tiles.labels[:, :, :, 0]
     curve = metrics.precision_recall(val.prob, val.label)
-    rule, threshold = masks.choose_rule(
-        curve,
-        val.prob_native,
-        labels[split["val"]],
-        settings.threshold_metric,
-        settings.min_area,
+    chosen, threshold = postprocess.choose(
+        curve, val.prob_native, labels, metric, min_area
     )
-    scored = score(test, labels[split["test"]], rule, seed)
-    scores = {
-        "threshold": threshold,
-        "min_area": rule.min_area,
-        "thresholds": [
-            {
-                "threshold": t,
-                "val_accuracy": metrics.accuracy(val.prob, val.label, t),
-                "test_accuracy": metrics.accuracy(test.prob, test.label, t),
-            }
-            for t in metrics.STUDY_THRESHOLDS
-        ],
-        "average_precision": curve["average_precision"],
-    }
-    return rule, curve, dataclasses.replace(scored, scores=scores | scored.scores)
+    accuracies = [
+        result.ThresholdAccuracy(
+            threshold=t,
+            val_accuracy=metrics.accuracy(val.prob, val.label, t),
+            test_accuracy=metrics.accuracy(test.prob, test.label, t),
+        )
+        for t in metrics.STUDY_THRESHOLDS
+    ]
+    validation = result.Validation(
+        threshold, chosen.min_area, accuracies, curve.average_precision
+    )
+    return chosen, curve, validation
 
 
-def score(outputs: Outputs, labels: np.ndarray, rule: masks.Rule, seed: int) -> Test:
-    """Returns the scores of tiles under a rule that was chosen on others.
+def score(
+    outputs: Outputs,
+    labels: np.ndarray,
+    chosen: postprocess.Postprocessing,
+    seed: int,
+) -> Test:
+    """Returns the scores of tiles under a postprocessing that was chosen on others.
 
     Args:
-      outputs: of the network on N tiles.
+      outputs: of the network for N tiles.
       labels: uint8[N, H, W], 1 where salt.
-      rule: what is marked as salt.
+      chosen: the postprocessing.
       seed: of the bootstrap.
     """
     curve = metrics.precision_recall(outputs.prob, outputs.label)
-    predicted = outputs.prob >= np.float32(rule.threshold)
-    pooled = metrics.confusion(predicted, outputs.label).sum(axis=0)
-    pooled = {k: float(v) for k, v in metrics.pooled_scores(pooled).items()}
-    marked = masks.salt_mask(outputs.prob_native, rule)
-    counts = metrics.confusion(marked, labels)
-    classes = data.coverage_class(data.salt_coverage(labels[..., None]))
-    scores = {
-        "test": {
-            "loss": outputs.loss,
-            "accuracy": outputs.accuracy,
-            "accuracy_at_threshold": pooled["accuracy"],
-            "precision": pooled["precision"],
-            "recall": pooled["recall"],
-            "f1": pooled["f1"],
-            "average_precision": curve["average_precision"],
-        },
-        # What a score is worth: that of predicting no salt anywhere.
-        "test_no_salt": {
-            "accuracy": 1 - curve["salt_share"],
-            "kaggle_map": float(np.mean(classes == 0)),
-        },
-        "test_native": metrics.native_scores(counts, seed),
-        "by_coverage": [
-            {"coverage": name, "tiles": int(np.sum(classes == c))}
-            | metrics.native_scores(counts[classes == c], seed)
-            for c, name in enumerate(data.COVERAGE_CLASSES)
+    predicted = outputs.prob >= np.float32(chosen.threshold)
+    counts = metrics.confusion(predicted, outputs.label).sum(axis=0)
+    pooled = {k: float(v) for k, v in metrics.pooled_scores(counts).items()}
+    masks = postprocess.salt_mask(outputs.prob_native, chosen)
+    counts = metrics.confusion(masks, labels)
+    classes = coverage_class(salt_coverage(labels[..., None]))
+    scores = result.Scores(
+        test=result.NetworkScores(
+            loss=outputs.loss,
+            accuracy=outputs.accuracy,
+            accuracy_at_threshold=pooled["accuracy"],
+            precision=pooled["precision"],
+            recall=pooled["recall"],
+            f1=pooled["f1"],
+            average_precision=curve.average_precision,
+        ),
+        test_no_salt=result.NoSalt(
+            accuracy=1 - curve.salt_share, kaggle_map=float(np.mean(classes == 0))
+        ),
+        test_native=metrics.native_scores(counts, seed),
+        by_coverage=[
+            result.join(
+                result.CoverageScores,
+                result.CoverageClass(name, int(np.sum(classes == c))),
+                metrics.native_scores(counts[classes == c], seed),
+            )
+            for c, name in enumerate(COVERAGE_CLASSES)
             if (classes == c).any()
         ],
-        "calibration": metrics.calibration(outputs.prob_native, labels),
-    }
-    return Test(scores, curve, outputs, marked, counts)
+        calibration=metrics.calibration(outputs.prob_native, labels),
+    )
+    return Test(scores, curve, outputs, masks, counts)

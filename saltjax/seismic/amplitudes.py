@@ -1,4 +1,4 @@
-"""Seismic amplitudes, and the range from 0 to 1 that a network sees."""
+"""Scaling of seismic amplitudes to the range from 0 to 1 that a network takes."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import numpy as np
 from saltjax.system.errors import InputError
 
 PERCENTILE = 99.0
-# Of a file, to estimate its range from: some megabytes, whatever the file's size.
+# Samples that the range of a file is estimated from.
 MAX_SAMPLES = 2_000_000
 
 
@@ -20,23 +20,23 @@ class Range:
 
 
 def estimate(traces: np.ndarray, method: str) -> Range:
-    """Returns the range of traces [n, samples], those that are dead left aside.
+    """Returns the range of amplitudes in traces [n, samples], dead ones excluded.
 
     Args:
       traces: a sample of the file's traces.
       method: "clip", symmetric about 0, up to the 99th percentile of absolute amplitudes; "minmax",
-        from the least to the greatest of the sample; "none", from 0 to 1, where all must lie.
+        from the minimum to the maximum of the sample; "none", from 0 to 1, where all must lie.
     """
     if method == "none":
         return Range(0.0, 1.0)
     values = np.float64(traces[live(traces)])
     if not values.size:
-        return Range(0.0, 1.0)  # every trace is dead, and none will be looked at
+        return Range(0.0, 1.0)  # every trace is dead, so no amplitude is scaled
     if method == "minmax":
         low, high = float(values.min()), float(values.max())
     else:
         high = float(np.percentile(np.abs(values), PERCENTILE))
-        # Fewer than one sample of a hundred is not 0.
+        # Fewer than one sample in a hundred is not 0.
         high = high or float(np.abs(values).max())
         low = -high
     return Range(low, high)
@@ -57,17 +57,17 @@ def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
             f"amplitudes from {traces.min():g} to {traces.max():g}; config.predict.normalize=none "
             "expects them in [0, 1]: train with normalize=clip or minmax, or scale them"
         )
-    # In units of the larger bound: the range itself may be more than a float can hold.
+    # In units of the larger bound: the range itself may overflow.
     unit = max(abs(limits.low), abs(limits.high))
     if limits.low == limits.high:
-        return np.zeros(traces.shape, np.float32)  # no amplitude differs from another
+        return np.zeros(traces.shape, np.float32)  # all amplitudes are equal
     low, high = limits.low / unit, limits.high / unit
     scaled = (np.float64(traces) / unit - low) / (high - low)
     return np.clip(scaled, 0, 1).astype(np.float32)
 
 
 def live(traces: np.ndarray) -> np.ndarray:
-    """Returns bool[n], which of the traces [n, samples] are not all 0."""
+    """Returns bool[n], which of the traces [n, samples] are not dead, that is not all 0."""
     return traces.any(axis=1)
 
 
@@ -78,6 +78,6 @@ def check_finite(traces: np.ndarray, numbers: np.ndarray, path) -> None:
         first = int(np.argmax(bad))
         raise InputError(
             f"{path}: trace {numbers[first] + 1} has samples that are not finite, such as "
-            f"{traces[first][~np.isfinite(traces[first])][0]}; mend them, or is its sample format not "
-            "what its header says?"
+            f"{traces[first][~np.isfinite(traces[first])][0]}; replace them, or is its sample format not "
+            "the one in its header?"
         )

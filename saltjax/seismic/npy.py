@@ -15,14 +15,14 @@ class ArrayTraces:
     Traces are numbered from 0, in a volume along the crosslines first.
 
     Attributes:
-      name: what it is called in messages.
+      name: for messages.
       shape, dtype: of the array.
-      count: traces.
-      samples: samples of a trace.
+      count: number of traces.
+      samples: samples per trace.
     """
 
     def __init__(self, array: Callable[[], np.ndarray], name: str):
-        """Takes a function that returns the array, called for each access."""
+        """Takes a function that returns the array; it is called for each access."""
         self._array, self.name = array, name
         found = array()
         self.shape, self.dtype = found.shape, found.dtype
@@ -60,14 +60,14 @@ class ArrayTraces:
 
 
 def read(path: pathlib.Path, mode: str = "r") -> ArrayTraces:
-    """Returns the traces of a .npy file, which is mapped anew for each access.
+    """Returns the traces of a .npy file, which is memory-mapped for each access.
 
-    So only what one access touches is mapped, and memory does not grow with the file.
+    Pages of earlier accesses are released, so memory does not grow with the file.
 
     Raises:
-      InputError: if it is no .npy file of real numbers in two or three dimensions.
+      InputError: if it is not a .npy file of real numbers in two or three dimensions.
     """
-    # The header is read only once: to parse it is not safe in several threads (CPython 3.11).
+    # The header is parsed once: parsing it is not thread-safe (CPython 3.11).
     try:
         whole = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # noqa: BLE001 - numpy raises a dozen types
@@ -83,14 +83,14 @@ def read(path: pathlib.Path, mode: str = "r") -> ArrayTraces:
 
 
 def create(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -> ArrayTraces:
-    """Returns the traces of a new .npy file of zeros, to be written.
+    """Returns the traces of a new .npy file of zeros.
 
     Raises:
-      OSError: if there is no room for all of it.
+      OSError: if the disk has no room for all of it.
     """
     np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     if hasattr(os, "posix_fallocate"):
-        # A disk that is full later, under a mapped file, would kill the process.
+        # If the disk filled up later, writing to the mapped file would kill the process.
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return read(path, "r+")

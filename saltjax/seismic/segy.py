@@ -15,7 +15,7 @@ from saltjax.system.errors import InputError
 TEXT_BYTES, BINARY_BYTES, TRACE_HEADER_BYTES = 3200, 400, 240
 # Bytes a sample, by the format code, of those that segyio reads.
 SAMPLE_BYTES = {1: 4, 2: 4, 3: 2, 5: 4, 6: 8, 8: 1, 9: 8, 10: 4, 11: 2, 12: 8, 16: 1}
-# Those that hold probabilities; other files get IEEE floats.
+# Formats that can hold probabilities; files of other formats become IEEE floats.
 FLOAT_FORMATS = (1, 5, 6)
 IEEE_FLOAT = 5
 FORMAT_OFFSET = 3224
@@ -25,14 +25,14 @@ TRACES_AT_ONCE = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where things are in a SEG-Y file.
+    """The layout of a SEG-Y file.
 
     Attributes:
       endian: "big" or "little".
-      format: the code of the samples.
-      samples: of a trace.
-      first: the byte at which the first trace begins.
-      count: traces.
+      format: sample format code.
+      samples: samples per trace.
+      first: byte offset of the first trace.
+      count: number of traces.
     """
 
     endian: str
@@ -43,15 +43,15 @@ class Layout:
 
     @property
     def trace_bytes(self) -> int:
-        """Bytes of a trace with its header."""
+        """Bytes per trace, its header included."""
         return TRACE_HEADER_BYTES + self.samples * SAMPLE_BYTES[self.format]
 
 
 def check(path: pathlib.Path) -> Layout:
-    """Returns the layout of a SEG-Y file, from its header and size alone.
+    """Returns the layout of a SEG-Y file from its binary header and size, read before segyio opens it.
 
     Raises:
-      InputError: if it cannot be read, or its header and size do not belong together.
+      InputError: if it cannot be read, or header and size are inconsistent.
     """
     try:
         size = path.stat().st_size
@@ -61,7 +61,7 @@ def check(path: pathlib.Path) -> Layout:
         raise InputError(f"{path}: cannot read it: {error.strerror}") from None
     if len(head) < TEXT_BYTES + BINARY_BYTES:
         raise InputError(
-            f"{path}: {size} bytes; a SEG-Y file begins with 3600 bytes of headers"
+            f"{path}: {size} bytes; a SEG-Y file starts with 3600 bytes of headers"
         )
     codes = {
         endian: struct.unpack_from(f"{mark}h", head, FORMAT_OFFSET)[0]
@@ -87,9 +87,9 @@ def check(path: pathlib.Path) -> Layout:
     count, rest = divmod(size - first, layout.trace_bytes)
     if count < 1 or rest:
         raise InputError(
-            f"{path}: {size} bytes are not {first} of headers and whole traces of "
+            f"{path}: {size} bytes are not {first} of headers and a whole number of traces of "
             f"{layout.trace_bytes} bytes ({samples} samples of format {layout.format}): its header is "
-            "damaged, or it is cut off"
+            "damaged, or it is truncated"
         )
     return dataclasses.replace(layout, count=count)
 
@@ -100,14 +100,25 @@ class SegyTraces:
     Attributes:
       name: the file.
       layout: see `Layout`.
-      count, samples: of traces, and of samples in each.
+      count, samples: number of traces, and of samples in each.
       dtype: of the samples.
     """
 
-    def __init__(self, path: pathlib.Path, mode: str = "r"):
-        """Opens the file; raises InputError if it is damaged or segyio is not installed."""
+    def __init__(
+        self, path: pathlib.Path, mode: str = "r", layout: Layout | None = None
+    ):
+        """Opens the file.
+
+        Args:
+          path: the file.
+          mode: "r", or "r+" to write traces.
+          layout: if it is known; None checks the file.
+
+        Raises:
+          InputError: if the file is damaged, or segyio is not installed.
+        """
         segyio = _segyio()
-        self.name, self.layout = str(path), check(path)
+        self.name, self.layout = str(path), layout or check(path)
         try:
             self._file = segyio.open(
                 path, mode, ignore_geometry=True, endian=self.layout.endian
@@ -122,13 +133,19 @@ class SegyTraces:
                 f"the header says {self.count}, {self.samples} and {self.layout.format}"
             )
         self.dtype = self._file.dtype
+        self._lines: dict[str, list[np.ndarray]] = {}
 
     def lines(self, direction: str) -> list[np.ndarray]:
         """Returns the trace numbers of each "inline" or "crossline", -1 for a missing trace.
 
-        They are found by the numbers in bytes 189 and 193 of the trace headers. A file whose headers
-        do not number both is one line, in the order of its traces.
+        Lines are identified by the numbers in bytes 189 and 193 of the trace headers. A file without
+        both numbers is one line, in the order of its traces.
         """
+        if direction not in self._lines:
+            self._lines[direction] = self._find_lines(direction)
+        return self._lines[direction]
+
+    def _find_lines(self, direction: str) -> list[np.ndarray]:
         inline, crossline = (
             np.int64(self._file.attributes(field)[:]) for field in (INLINE, CROSSLINE)
         )
@@ -137,7 +154,7 @@ class SegyTraces:
         )
         places = np.unique(np.stack([inline, crossline], axis=1), axis=0)
         regular = all(len(np.unique(x)) > 1 for x in (inline, crossline))
-        # Numbers that differ from trace to trace are no lines, nor those that name few places.
+        # Numbers that differ in every trace are no line numbers, nor are those of few positions.
         if (
             not regular
             or len(np.unique(names)) == self.count
@@ -158,7 +175,7 @@ class SegyTraces:
         return traces
 
     def write(self, numbers: np.ndarray, traces: np.ndarray) -> None:
-        """Writes the traces [n, samples] of those numbers, leaving -1 out."""
+        """Writes the traces [n, samples] of those numbers, except for -1."""
         traces = np.ascontiguousarray(traces, self.dtype)
         for number, trace in zip(numbers, traces):
             if number >= 0:
@@ -174,19 +191,18 @@ def _segyio() -> Any:
         import segyio
     except ImportError:
         raise InputError(
-            "SEG-Y needs segyio, which is not installed: pip install 'saltjax[segy]', or "
-            "pip install segyio"
+            "SEG-Y needs segyio, which is not installed: pip install segyio"
         ) from None
     return segyio
 
 
 def _in_place(members: np.ndarray, positions: np.ndarray, step: int) -> np.ndarray:
-    """Returns a line's trace numbers by their positions, `step` apart, -1 where one is missing."""
+    """Returns a line's trace numbers in order of position, `step` apart, -1 where one is missing."""
     members = members[np.argsort(positions[members], kind="stable")]
     if (np.diff(positions[members]) == 0).any():
         return members
     places = (positions[members] - positions[members[0]]) // step
-    # Lines of few traces far apart would be more gap than trace.
+    # A line of few traces far apart would consist mostly of gaps.
     if places[-1] + 1 > 2 * len(members):
         return members
     line = np.full(places[-1] + 1, -1)
@@ -195,7 +211,7 @@ def _in_place(members: np.ndarray, positions: np.ndarray, step: int) -> np.ndarr
 
 
 def _runs(numbers: np.ndarray) -> list[tuple[slice, int, int]]:
-    """Returns (where, start, stop) for each run of successive numbers that are not negative."""
+    """Returns (where, start, stop) for each run of consecutive numbers that are not negative."""
     breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
     parts = zip([0, *breaks], [*breaks, len(numbers)])
     return [
@@ -205,16 +221,20 @@ def _runs(numbers: np.ndarray) -> list[tuple[slice, int, int]]:
     ]
 
 
-def copy_headers(path: pathlib.Path, new: pathlib.Path) -> Layout:
+def copy_headers(path: pathlib.Path, old: Layout, new: pathlib.Path) -> Layout:
     """Writes a SEG-Y file with every header and trace position of another, its samples 0.
 
     A sample format that cannot hold probabilities becomes that of IEEE floats; nothing else in the
     headers differs.
 
+    Args:
+      path: the other file.
+      old: its layout.
+      new: the file to write.
+
     Returns:
       The layout of the new file.
     """
-    old = check(path)
     code = old.format if old.format in FLOAT_FORMATS else IEEE_FLOAT
     layout = dataclasses.replace(old, format=code)
     with path.open("rb") as source, new.open("wb") as target:

@@ -1,5 +1,10 @@
-"""What the user sees: plain lines, and progress bars on a terminal."""
+"""Output to the user: plain lines, and progress bars on a terminal.
 
+Only the command line prints: it calls `show`. In any other program, where saltjax is imported as a
+library, lines go to the logger "saltjax" and there are no bars.
+"""
+
+import logging
 import time
 from typing import Self
 
@@ -9,12 +14,29 @@ import rich.progress
 from saltjax.system.errors import OutputError
 
 out = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
-# Where output is a file, a line of progress at most this often.
+logger = logging.getLogger("saltjax")
+# Interval of the progress lines where output is a file.
 SECONDS_BETWEEN_LINES = 30.0
 
 
-def say(text: str = "") -> None:
-    """Prints a line; raises OutputError if it cannot."""
+shown = False
+
+
+def show() -> None:
+    """Makes this process print lines and progress bars, as the command line does."""
+    global shown
+    shown = True
+
+
+def say(text: str = "", level: int = logging.INFO) -> None:
+    """Prints a line, or logs it at that level where nothing is printed.
+
+    Raises:
+      OutputError: if it cannot be printed.
+    """
+    if not shown:
+        logger.log(level, text)
+        return
     try:
         out.print(text)
         out.file.flush()
@@ -23,9 +45,9 @@ def say(text: str = "") -> None:
 
 
 class Bar:
-    """Progress of `total` steps: a bar with rate and time left, or now and then a plain line.
+    """Progress of `total` items: a bar with rate and remaining time; in a file, occasional lines.
 
-    Use as a context manager; `advance(n, note)` counts n more and shows the note.
+    Use as a context manager; `advance(n, note)` counts n more items and shows the note.
     """
 
     def __init__(self, title: str, total: int, unit: str):
@@ -34,7 +56,7 @@ class Bar:
 
     def __enter__(self) -> Self:
         self.start = self.last_line = time.monotonic()
-        self.live = out.is_terminal and not out.is_dumb_terminal
+        self.live = shown and out.is_terminal and not out.is_dumb_terminal
         columns = (
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(bar_width=24),
@@ -53,12 +75,12 @@ class Bar:
         self.progress.stop()
 
     def advance(self, n: int, note: str = "") -> None:
-        """Counts n more of the unit as done."""
+        """Counts n more items as done."""
         self.done += n
         now = time.monotonic()
         rate = self.done / max(now - self.start, 1e-9)
         status = f"{self.done}/{self.total} {self.unit} {rate:6.1f}/s {note}"
         self.progress.update(self.task, completed=self.done, status=status)
-        if not self.live and now - self.last_line > SECONDS_BETWEEN_LINES:
+        if shown and not self.live and now - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = now
             say(f"{self.title} {status} {(self.total - self.done) / rate:.0f} s left")

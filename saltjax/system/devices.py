@@ -1,14 +1,15 @@
-"""Devices: the cores of a CPU, GPUs or TPUs as one axis over which batches are sharded."""
+"""Devices: CPU cores, GPUs or TPUs as one mesh axis over which batches are sharded."""
 
 import ctypes
 import os
 import pathlib
 import tempfile
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from ml_collections import ConfigDict
 
 from saltjax.system.errors import InputError
 
@@ -18,38 +19,42 @@ TILES_PER_CPU_DEVICE = 8
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 
 
-def configure(train: ConfigDict) -> None:
-    """Sets JAX up as config.train says; call before the first use of JAX."""
-    if train.compile_cache:
-        cache = pathlib.Path(train.compile_cache).expanduser().absolute()
+def configure(cpu_devices: int, batch_size: int, compile_cache: str) -> None:
+    """Configures JAX; call before its first use.
+
+    Args:
+      cpu_devices: virtual devices that the CPU is split into; 0 chooses by cores and batch size.
+      batch_size: tiles per step.
+      compile_cache: directory that keeps compiled programs between runs; "" for none.
+
+    Raises:
+      InputError: if the cache cannot be written, or there is no device.
+    """
+    if compile_cache:
+        cache = pathlib.Path(compile_cache).expanduser().absolute()
         try:
             cache.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=cache).close()
         except OSError as error:
             raise InputError(
                 f"config.train.compile_cache={cache}: cannot write there ({error.strerror}); expected "
-                "a folder"
+                "a writable directory"
             ) from None
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    split_cpu(train.cpu_devices, train.batch_size)
+    split_cpu(cpu_devices, batch_size)
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
         platforms = os.environ.get("JAX_PLATFORMS", "")
         raise InputError(
             f"JAX finds no device with JAX_PLATFORMS={platforms!r} ({error or 'none there'}); set it "
-            "to what this machine has, such as cpu, or leave it away"
+            "to a platform that this machine has, such as cpu, or unset it"
         ) from None
 
 
 def split_cpu(cpu_devices: int, batch_size: int) -> None:
-    """Splits the CPU into virtual devices.
-
-    Args:
-      cpu_devices: how many; 0 chooses by cores and batch size.
-      batch_size: tiles per training step.
-    """
+    """Splits the CPU into virtual devices; arguments as in `configure`."""
     if cpu_devices == 0:
         cores = (
             len(os.sched_getaffinity(0))
@@ -61,10 +66,10 @@ def split_cpu(cpu_devices: int, batch_size: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Tells the C library to keep memory that is freed; call before the first use of JAX.
+    """Makes glibc keep freed memory in the process; call before the first use of JAX.
 
-    For training: XLA allocates hundreds of megabytes anew for each step. With glibc's defaults they
-    come from the kernel each time, page by page: a sixth of a step's CPU time.
+    For training: XLA allocates hundreds of megabytes for each step. With glibc's defaults they are
+    returned to the kernel and mapped again page by page, a sixth of the CPU time of a step.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -92,24 +97,48 @@ def is_cpu(mesh: Mesh) -> bool:
     return mesh.devices.flat[0].platform == "cpu"
 
 
-def replicate(tree, mesh: Mesh):
-    """Returns the pytree with a whole copy of each leaf on every device."""
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Returns the pytree with a copy of each leaf on every device."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def shard(batch, mesh: Mesh, axis: int = 0):
-    """Returns the pytree with that axis of each leaf divided among the devices."""
+def shard(batch: Any, mesh: Mesh, axis: int = 0) -> Any:
+    """Returns the pytree with that axis of each leaf sharded over the devices."""
     spec = PartitionSpec(*axis * [None], "data")
     return jax.device_put(batch, NamedSharding(mesh, spec))
 
 
-def fetch(tree):
-    """Returns the pytree as numpy arrays, also where other hosts hold parts of it."""
+def fetch(tree: Any) -> Any:
+    """Returns the pytree as numpy arrays, also where other hosts hold shards of it."""
     if jax.process_count() > 1:
         return multihost_utils.process_allgather(tree, tiled=True)
     return jax.device_get(tree)
 
 
 def padded_batch_size(batch_size: int, mesh: Mesh) -> int:
-    """Returns the least multiple of the device count that holds batch_size examples."""
+    """Returns batch_size rounded up to a multiple of the device count."""
     return -(-batch_size // mesh.size) * mesh.size
+
+
+class Delayed:
+    """Passes results on one call late, so that the devices never wait for the host.
+
+    JAX returns from a call before the devices have computed its result; to read that at once would
+    stop the host from preparing the next call. `put` holds a result back and consumes the one
+    before it; `flush` consumes the last.
+    """
+
+    def __init__(self, consume: Callable[..., None]):
+        self._consume, self._held = consume, None
+
+    def put(self, *result: Any) -> None:
+        """Holds a result back, and calls `consume(*result)` for the one held until now."""
+        before, self._held = self._held, result
+        if before is not None:
+            self._consume(*before)
+
+    def flush(self) -> None:
+        """Calls `consume(*result)` for the result that is held, if there is one."""
+        before, self._held = self._held, None
+        if before is not None:
+            self._consume(*before)

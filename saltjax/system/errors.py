@@ -1,4 +1,4 @@
-"""Mistakes and mishaps that the user can mend."""
+"""Errors that the user can correct."""
 
 import contextlib
 import os
@@ -9,20 +9,20 @@ from collections.abc import Iterator
 
 
 class InputError(ValueError):
-    """A flag, config, data file or run folder is not as it must be.
+    """A flag, config, data file or run directory is not as expected.
 
     The message says what was found, what was expected, where, and what to do. `launch.py` prints
-    it without a traceback and ends with status 2.
+    it without a traceback and exits with status 2.
     """
 
 
 class OutputError(Exception):
-    """Nothing more can be printed: the disk is full, or nobody reads on."""
+    """Standard output cannot be written: the disk is full, or the reader has gone."""
 
 
 @contextlib.contextmanager
 def writing(path: pathlib.Path) -> Iterator[None]:
-    """Turns a failure to write `path` in its body into an InputError that tells the free space."""
+    """Turns a failure to write `path` into an InputError that names path, reason and free space."""
     try:
         yield
     except OSError as error:
@@ -36,8 +36,8 @@ def writing(path: pathlib.Path) -> Iterator[None]:
     else:
         return
     raise InputError(
-        f"cannot write {path}: {reason} ({_free_space(path)}); mend that, or choose another folder. "
-        "What was saved before stays"
+        f"cannot write {path}: {reason} ({_free_space(path)}); free space or change the "
+        "permissions, or choose another directory. What was saved before is kept"
     )
 
 

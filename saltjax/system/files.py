@@ -1,52 +1,91 @@
-"""Files read whole, and written such that none is ever half written."""
+"""Files read whole, and written atomically: a reader sees the old file or the new one."""
 
 import contextlib
+import csv
+import io
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from saltjax.system.errors import InputError, writing
 
 
 @contextlib.contextmanager
-def written_aside(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a path beside `path`, which becomes `path` at the end and goes if there is an error."""
-    part = path.with_name(f".{path.name}.part")
+def atomic_write(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a temporary path in the directory of `path` and renames it to `path` at the end.
+
+    After an error the temporary file is deleted and `path` is as before.
+
+    Raises:
+      InputError: if the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.part")
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            yield part
-            part.replace(path)
+            yield temporary
+            temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):
-            part.unlink()
+            temporary.unlink()
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file that is never half written."""
-    with written_aside(path) as part:
-        part.write_text(text, encoding="utf-8")
+    """Writes a UTF-8 text file atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: pathlib.Path, value: dict) -> None:
-    """Writes an object as indented JSON."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes an object, a dict or a dataclass, atomically as indented JSON."""
+    write_text(path, json.dumps(msgspec.to_builtins(value), indent=2) + "\n")
 
 
-def read_json(path: pathlib.Path) -> dict:
-    """Returns the object in a JSON file; raises InputError if it is unreadable or damaged."""
+def write_csv(
+    path: pathlib.Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> None:
+    """Writes a CSV file atomically: a header line, then a line for each row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the object in a JSON file of a run directory.
+
+    Raises:
+      InputError: if the file cannot be read, or holds no JSON object.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"{path}: cannot read it ({error.strerror}); is this a run?"
+            f"{path}: cannot read it ({error.strerror}); expected the directory of a run"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: damaged ({error}); mend it, or train anew with --overwrite"
-        ) from None
+        raise damaged(path, error) from None
     if not isinstance(value, dict):
-        raise InputError(
-            f"{path}: damaged (no JSON object); mend it, or train anew with --overwrite"
-        )
+        raise damaged(path, "no JSON object")
     return value
+
+
+def damaged(path: pathlib.Path, reason: object) -> InputError:
+    """Returns the error for a JSON file of a run directory that has unexpected content."""
+    return InputError(
+        f"{path}: damaged ({reason}); restore the file, or start again with --overwrite"
+    )
+
+
+def path_label(path: str) -> str:
+    """Returns the last two parts of an absolute path, for the screen and figures.
+
+    >>> path_label("/data/competition_data/train")
+    'competition_data/train'
+    """
+    label = "/".join(pathlib.Path(path).resolve().parts[-2:])
+    return label.encode(errors="replace").decode()

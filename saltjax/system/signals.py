@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: at once where nothing can be lost, else after the state is saved."""
+"""SIGTERM and Ctrl-C: handled at once where no work can be lost, else after a save."""
 
 import contextlib
 import signal
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 
 class Stopped(Exception):
-    """A signal asked the program to end.
+    """A signal requested the end of the program.
 
     Attributes:
       signum: the signal's number.
-      advice: what can be done now.
+      advice: what the user can do now.
     """
 
-    advice = "the same command goes on from here"
+    advice = "the same command resumes from here"
 
     def __init__(self, signum: int):
         super().__init__(signal.Signals(signum).name)
@@ -22,10 +22,10 @@ class Stopped(Exception):
 
 
 class Pause:
-    """Tells a training loop when to save: every so many minutes, and when a signal came.
+    """Tells a training loop when to save: at a fixed interval, and after a signal.
 
-    Use as a context manager. Within `deferred()` a signal is only noted, and `check` raises
-    Stopped; elsewhere the signal raises Stopped at once.
+    Use as a context manager. Within `deferred()` a signal is recorded, and `check` raises Stopped;
+    elsewhere the signal raises Stopped at once.
     """
 
     def __init__(self, every_minutes: float):
@@ -45,7 +45,7 @@ class Pause:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Notes signals in its body, and raises Stopped at the end of it if one came."""
+        """Records signals in its body, and raises Stopped at its end if there was one."""
         self._deferred = True
         try:
             yield
@@ -61,18 +61,18 @@ class Pause:
         )
 
     def saved(self) -> None:
-        """Says that the state is saved; raises Stopped if a signal came."""
+        """To be called after a save: restarts the interval; raises Stopped after a signal."""
         self._last = time.monotonic()
         self.check()
 
     def check(self) -> None:
-        """Raises Stopped if a signal came."""
+        """Raises Stopped if there was a signal."""
         if self._requested is not None:
             raise Stopped(self._requested)
 
     def _handle(self, signum, _frame) -> None:
         self._restore_handlers()  # a second signal ends the program at once
-        # Noted in any case: Python drops what is raised in the midst of a weak reference's callback.
+        # Recorded in any case: Python discards exceptions raised in the callback of a weak reference.
         self._requested = signum
         if not self._deferred:
             raise Stopped(signum)

@@ -1,58 +1,36 @@
-"""Adam with decoupled weight decay, the plateau schedule and early stopping."""
+"""Adam with decoupled weight decay, whose learning rate is set between calls."""
 
-import dataclasses
-import math
+import functools
+from typing import Any
 
 import jax
+import numpy as np
 import optax
 
-# PyTorch's defaults of ReduceLROnPlateau: `threshold`, relative, and `eps`, the least change.
-PLATEAU_THRESHOLD = 1e-4
-PLATEAU_EPS = 1e-8
 
+@functools.cache
+def adamw(weight_decay: float) -> optax.GradientTransformationExtraArgs:
+    """Returns AdamW (Loshchilov & Hutter 2019) with decay on kernels only.
 
-def adamw(weight_decay: float) -> optax.GradientTransformation:
-    """Returns AdamW (Loshchilov & Hutter 2019) for a learning rate of 1, on kernels only.
-
-    The step multiplies the updates by the learning rate, which changes between epochs.
+    Its state holds the learning rate, 0 until `with_learning_rate` sets one. The same decay gives
+    the same object, so that steps jitted for it are compiled once.
     """
-    return optax.adamw(1.0, weight_decay=weight_decay, mask=decay_mask)
+
+    def with_rate(learning_rate):
+        return optax.adamw(learning_rate, weight_decay=weight_decay, mask=decay_mask)
+
+    return optax.inject_hyperparams(with_rate)(learning_rate=0.0)
 
 
-def decay_mask(params):
+def decay_mask(params: Any) -> Any:
     """Returns a pytree of bools: true for kernels, false for biases and norm scales."""
     return jax.tree.map(lambda x: x.ndim > 1, params)
 
 
-@dataclasses.dataclass(frozen=True)
-class Plateau:
-    """State of PyTorch's ReduceLROnPlateau(mode="min", factor, patience), other defaults."""
-
-    learning_rate: float
-    best: float = math.inf
-    bad_epochs: int = 0
-
-    def update(self, val_loss: float, factor: float, patience: int) -> "Plateau":
-        """Returns the state after an epoch; the rate is cut when bad epochs exceed `patience`."""
-        if val_loss < self.best * (1 - PLATEAU_THRESHOLD):
-            return Plateau(self.learning_rate, best=val_loss)
-        if self.bad_epochs < patience:
-            return dataclasses.replace(self, bad_epochs=self.bad_epochs + 1)
-        cut = self.learning_rate * factor
-        if self.learning_rate - cut <= PLATEAU_EPS:
-            cut = self.learning_rate
-        return Plateau(cut, self.best)
-
-
-@dataclasses.dataclass(frozen=True)
-class EarlyStopping:
-    """State of the study's early stopping: counts epochs whose loss is greater than the best."""
-
-    best: float = math.inf
-    bad_epochs: int = 0
-
-    def update(self, val_loss: float) -> "EarlyStopping":
-        """Returns the state after an epoch; a loss equal to the best resets the count."""
-        if val_loss > self.best:
-            return EarlyStopping(self.best, self.bad_epochs + 1)
-        return EarlyStopping(val_loss)
+def with_learning_rate(opt_state: Any, learning_rate: float) -> Any:
+    """Returns the state of `adamw` with that learning rate, on the same devices."""
+    before, rate = opt_state.hyperparams["learning_rate"], np.float32(learning_rate)
+    if isinstance(before, jax.Array):
+        # With another sharding the steps would be compiled again.
+        rate = jax.device_put(rate, before.sharding)
+    return opt_state._replace(hyperparams={"learning_rate": rate})

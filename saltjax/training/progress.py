@@ -1,35 +1,38 @@
-"""How far a run has come: its schedules and history, saved and restored with the state."""
+"""How far a run has come: schedules and history, saved and restored with the training state."""
 
 import dataclasses
 import math
 import pathlib
+from typing import Any
 
 import jax
+import msgspec
 import numpy as np
 
 from saltjax.runs import checkpoint
-from saltjax.runs import workdir as run
+from saltjax.runs import workdir as run_directory
 from saltjax.system import console
 from saltjax.system.errors import InputError
-from saltjax.training import optimizer, steps
+from saltjax.training import optimizer, schedules
+from saltjax.training.steps import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a run knows besides the arrays of `steps.TrainState`; lives in the checkpoint as JSON.
+    """What a run knows besides the arrays of `steps.TrainState`; JSON in the checkpoint.
 
     Attributes:
-      plateau: the learning rate and when it is cut.
+      plateau: the learning rate and its schedule.
       early_stopping: when the run ends.
       best_loss, best_epoch: of the best checkpoint.
-      history: a row of metrics.csv for each epoch that is done.
-      step: steps done of the epoch that is running, 0 between epochs.
+      history: a row of metrics.csv for each completed epoch.
+      step: steps done in the current epoch, 0 between epochs.
       totals: sums of `losses.tile_means` over the tiles of those steps.
-      seconds: time that they took.
+      seconds: duration of those steps.
     """
 
-    plateau: optimizer.Plateau
-    early_stopping: optimizer.EarlyStopping
+    plateau: schedules.Plateau
+    early_stopping: schedules.EarlyStopping
     best_loss: float = math.inf
     best_epoch: int = 0
     history: tuple[dict, ...] = ()
@@ -39,19 +42,23 @@ class Progress:
 
     @property
     def epochs(self) -> int:
-        """Epochs that are done."""
+        """Completed epochs."""
         return len(self.history)
+
+    def stopped_early(self, patience: int) -> bool:
+        """Returns whether the validation loss was above the best for `patience` epochs in a row."""
+        return self.early_stopping.bad_epochs >= patience
 
 
 def begin(learning_rate: float) -> Progress:
     """Returns the progress before the first epoch."""
-    return Progress(optimizer.Plateau(learning_rate), optimizer.EarlyStopping())
+    return Progress(schedules.Plateau(learning_rate), schedules.EarlyStopping())
 
 
 def after_epoch(
-    progress: Progress, row: dict, factor: float, patience: int
+    progress: Progress, row: dict[str, Any], factor: float, patience: int
 ) -> Progress:
-    """Returns the progress with the epoch's row of metrics.csv, its schedules moved on."""
+    """Returns the progress after an epoch, given its row of metrics.csv."""
     loss = row["val_loss"]
     better = loss < progress.best_loss
     return Progress(
@@ -63,13 +70,8 @@ def after_epoch(
     )
 
 
-def stopped_early(progress: Progress, patience: int) -> bool:
-    """Returns whether the validation loss has been too high for `patience` epochs in a row."""
-    return progress.early_stopping.bad_epochs >= patience
-
-
-def save(workdir: pathlib.Path, state: steps.TrainState, progress: Progress) -> None:
-    """Saves `checkpoints/last`, before it `best` if the epoch just done is it, and metrics.csv.
+def save(workdir: pathlib.Path, state: TrainState, progress: Progress) -> None:
+    """Saves `checkpoints/last`, before it `best` after the best epoch, and metrics.csv.
 
     In that order, a run that is killed in between repeats the epoch and saves the same again.
 
@@ -80,21 +82,25 @@ def save(workdir: pathlib.Path, state: steps.TrainState, progress: Progress) -> 
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
         raise InputError(
             f"epoch {progress.epochs + 1}, step {progress.step}: weights are not finite; lower "
-            "config.optim.learning_rate. What was saved before stays."
+            "config.optim.learning_rate. What was saved before is kept."
         )
     if progress.step == 0 and 0 < progress.best_epoch == progress.epochs:
         meta = {"epoch": progress.best_epoch, "val_loss": progress.best_loss}
         checkpoint.save(workdir / "checkpoints/best", state.variables, meta)
-    checkpoint.save(
-        workdir / "checkpoints/last", vars(state), dataclasses.asdict(progress)
-    )
-    run.write_metrics(workdir, progress.history)
+    last = workdir / "checkpoints/last"
+    checkpoint.save(last, _saved(state), dataclasses.asdict(progress))
+    run_directory.write_metrics(workdir, progress.history)
+
+
+def _saved(state: TrainState) -> dict[str, Any]:
+    """Returns what is saved of a state: all but the learning rate, which the progress holds."""
+    return vars(state) | {"opt_state": state.opt_state.inner_state}
 
 
 def restore(
-    workdir: pathlib.Path, state: steps.TrainState, learning_rate: float
-) -> tuple[steps.TrainState, Progress]:
-    """Returns the (state, progress) to go on from, those of a new run where none was saved.
+    workdir: pathlib.Path, state: TrainState, learning_rate: float
+) -> tuple[TrainState, Progress]:
+    """Returns the (state, progress) to resume from, those of a new run where none was saved.
 
     If the best checkpoint is damaged, an earlier best one takes its place in the progress.
 
@@ -102,55 +108,40 @@ def restore(
       InputError: if all checkpoints are damaged, or the best one is missing.
     """
     state = jax.device_get(state)
-    last = checkpoint.restore(workdir / "checkpoints/last", vars(state))
+    last = checkpoint.restore(workdir / "checkpoints/last", _saved(state))
     if last is None:
-        return state, begin(learning_rate)
+        return with_rate(state, learning_rate), begin(learning_rate)
     arrays, meta = last
     try:
-        progress = Progress(
-            **meta
-            | {
-                "plateau": optimizer.Plateau(**meta["plateau"]),
-                "early_stopping": optimizer.EarlyStopping(**meta["early_stopping"]),
-                "history": tuple(meta["history"]),
-            }
-        )
-    except (KeyError, TypeError) as error:
+        progress = msgspec.convert(meta, Progress)
+    except msgspec.ValidationError as error:
         raise InputError(
-            f"{workdir / 'checkpoints/last'} was saved by another version ({error}); go on with "
-            "that one, or start anew with --overwrite"
+            f"{workdir / 'checkpoints/last'} was saved by another version ({error}); continue with "
+            "that version, or start again with --overwrite"
         ) from None
     if progress.best_epoch > 0:
-        _, best = restore_best(workdir, state.variables)
+        _, best = checkpoint.restore_best(workdir, state.variables)
         if best["epoch"] < progress.best_epoch:
             console.say(
-                f"           the best epoch was {progress.best_epoch}; of those left it is "
-                f"{best['epoch']}"
+                f"           the best epoch was {progress.best_epoch}; of the remaining "
+                f"checkpoints it is {best['epoch']}"
             )
             progress = dataclasses.replace(
                 progress, best_epoch=best["epoch"], best_loss=best["val_loss"]
             )
-    run.write_metrics(workdir, progress.history)
+    run_directory.write_metrics(workdir, progress.history)
     if progress.epochs or progress.step:
         place = f"epoch {progress.epochs}"
         if progress.step:
             place = f"step {progress.step} of epoch {progress.epochs + 1}"
         console.say(f"Resuming after {place}")
-    return steps.TrainState(**arrays), progress
+    inner, count = arrays.pop("opt_state"), np.asarray(arrays["step"])
+    opt_state = state.opt_state._replace(inner_state=inner, count=count)
+    state = TrainState(opt_state=opt_state, **arrays)
+    return with_rate(state, progress.plateau.learning_rate), progress
 
 
-def restore_best(workdir: pathlib.Path, like: dict) -> tuple[dict, dict]:
-    """Returns (variables, {"epoch", "val_loss"}) of the best checkpoint.
-
-    `like` are arrays of the variables' structure, shapes and dtypes.
-
-    Raises:
-      InputError: if there is none, or no good one.
-    """
-    path = workdir / "checkpoints/best"
-    best = checkpoint.restore(path, like)
-    if best is None:
-        raise InputError(
-            f"the checkpoint {path} is missing; start anew with --overwrite"
-        )
-    return best
+def with_rate(state: TrainState, learning_rate: float) -> TrainState:
+    """Returns the state with that learning rate in its optimizer."""
+    opt_state = optimizer.with_learning_rate(state.opt_state, learning_rate)
+    return dataclasses.replace(state, opt_state=opt_state)

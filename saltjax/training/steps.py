@@ -1,43 +1,33 @@
-"""The pure functions that run on the devices: a training step and an evaluation step."""
+"""The training step: a pure function of state and batch, jitted once."""
 
-import dataclasses
 import functools
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from saltjax.networks import resize
+from saltjax.data.feed import Feed, host_batch
+from saltjax.networks.network import Network
+from saltjax.system import devices, seeds
 from saltjax.training import losses
 
-MAX_UINT16 = 65535
 
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A model and the resolution it works at; hashable, so jitted steps take it as static.
+@flax.struct.dataclass
+class Recipe:
+    """What a training step needs besides state and batch.
 
     Attributes:
-      model: the linen module.
-      image_size: side of the square that it sees, in pixels.
-      resize: how tiles are brought to that size, "nearest", "bilinear" or "pad".
+      network: the model and its resolution; static.
+      tx: the optimizer; static.
+      seed: int32[], of dropout.
     """
 
-    model: nn.Module
-    image_size: int
-    resize: str
-
-    def inputs(self, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """Returns image float32[B, S, S, 3] and label float32[B, S, S, 1] of a batch of tiles."""
-        tile = batch["image"].shape[1:3]
-        image = batch["image"].astype(jnp.float32) / 255
-        return (
-            resize.image_to_network(image, tile, self.image_size, self.resize),
-            resize.label_to_network(batch["label"], tile, self.image_size, self.resize),
-        )
+    network: Network = flax.struct.field(pytree_node=False)
+    tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
+    seed: np.int32
 
 
 @flax.struct.dataclass
@@ -48,7 +38,7 @@ class TrainState:
       step: int32[], steps done.
       params: the network's parameters.
       batch_stats: running means and variances, {} without batch norm.
-      opt_state: the optimizer's state.
+      opt_state: the optimizer's state, which holds the learning rate.
     """
 
     step: jax.Array
@@ -62,42 +52,30 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def create_state(
-    network: Network, tx: optax.GradientTransformation, seed: int
-) -> TrainState:
+def create_state(recipe: Recipe, seed: int) -> TrainState:
     """Returns the state before the first step; the weights follow from the seed."""
-    image = jnp.zeros((1, network.image_size, network.image_size, 3), jnp.float32)
-    variables = jax.jit(network.model.init)(jax.random.key(seed), image)
-    params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params))
+    variables = recipe.network.init(seed)
+    step, opt_state = jnp.zeros((), jnp.int32), recipe.tx.init(variables["params"])
+    return TrainState(step, opt_state=opt_state, **variables)
 
 
-@functools.partial(jax.jit, static_argnames=("network", "tx"), donate_argnums=0)
+@functools.partial(jax.jit, donate_argnames="state")
 def train_step(
-    state: TrainState,
-    batch: dict[str, jax.Array],
-    learning_rate: jax.Array,
-    seed: jax.Array,
-    *,
-    network: Network,
-    tx: optax.GradientTransformation,
+    state: TrainState, batch: dict[str, jax.Array], recipe: Recipe
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Returns the state after one step and the `losses.tile_means` before it.
 
     Args:
       state: the state, donated.
       batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], weight float32[B]: each tile's share
-        in the loss, 0 where it only fills up the batch.
-      learning_rate: float32[].
-      seed: int32[], of dropout.
-      network: the model and its resolution.
-      tx: the optimizer, for a learning rate of 1.
+        in the loss, 0 for padding.
+      recipe: network, optimizer and seed.
     """
-    image, label = network.inputs(batch)
-    rng = jax.random.fold_in(jax.random.key(seed), state.step)
+    image, label = recipe.network.inputs(batch)
+    rng = seeds.dropout_key(recipe.seed, state.step)
 
     def loss_fn(params):
-        logits, updated = network.model.apply(
+        logits, updated = recipe.network.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             image,
             train=True,
@@ -109,25 +87,21 @@ def train_step(
         loss = jnp.sum(batch["weight"] * means["loss"])
         return loss, (means, updated.get("batch_stats", {}))
 
-    # The value of the loss is not used: devices would have to meet for it before they go back.
+    # The value of the loss is not used: it would need a reduction over the devices before the
+    # backward pass.
     grads, (means, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    updates = jax.tree.map(lambda u: learning_rate * u, updates)
+    updates, opt_state = recipe.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, batch_stats, opt_state), means
 
 
-@functools.partial(jax.jit, static_argnames=("network", "tx"), donate_argnums=0)
+@functools.partial(jax.jit, donate_argnames="state")
 def train_steps(
     state: TrainState,
     tiles: dict[str, jax.Array],
     rows: jax.Array,
     weight: jax.Array,
-    learning_rate: jax.Array,
-    seed: jax.Array,
-    *,
-    network: Network,
-    tx: optax.GradientTransformation,
+    recipe: Recipe,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Returns the state after K steps of `train_step` and the means of each, float32[K, B].
 
@@ -136,105 +110,27 @@ def train_steps(
       tiles: image uint8[N, H, W, 3], label uint8[N, H, W, 1].
       rows: int32[K, B], the tiles of each step's batch.
       weight: float32[K, B].
-      learning_rate, seed, network, tx: as in `train_step`.
+      recipe: as in `train_step`.
     """
 
     def body(state, step):
         rows, weight = step
-        batch = _gather(tiles, rows) | {"weight": weight}
-        return train_step(state, batch, learning_rate, seed, network=network, tx=tx)
+        batch = {name: x[rows] for name, x in tiles.items()} | {"weight": weight}
+        return train_step(state, batch, recipe)
 
     return jax.lax.scan(body, state, (rows, weight))
 
 
-def _gather(tiles, rows):
-    return {name: x[rows] for name, x in tiles.items()}
+def train_call(
+    feed: Feed, state: TrainState, rows: np.ndarray, valid: np.ndarray, recipe: Recipe
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Returns the state after the steps of a call of `feed.calls`, and their `losses.tile_means`.
 
-
-@functools.partial(jax.jit, static_argnames="network")
-def score_step(
-    variables: dict[str, Any], batch: dict[str, jax.Array], *, network: Network
-) -> dict[str, jax.Array]:
-    """Returns the `losses.tile_means` of a batch; arguments as in `eval_step`."""
-    image, label = network.inputs(batch)
-    return losses.tile_means(network.model.apply(variables, image), label)
-
-
-@functools.partial(jax.jit, static_argnames="network")
-def score_steps(
-    variables: dict[str, Any],
-    tiles: dict[str, jax.Array],
-    rows: jax.Array,
-    *,
-    network: Network,
-) -> dict[str, jax.Array]:
-    """Returns the means of K batches, float32[K, B]; arguments as in `train_steps`."""
-    return jax.lax.map(
-        lambda rows: score_step(variables, _gather(tiles, rows), network=network), rows
-    )
-
-
-@functools.partial(jax.jit, static_argnames=("network", "tta"))
-def eval_step(
-    variables: dict[str, Any],
-    batch: dict[str, jax.Array],
-    *,
-    network: Network,
-    tta: bool,
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Returns the `losses.tile_means` of a batch, and what it is scored by.
-
-    Args:
-      variables: params and batch_stats.
-      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1].
-      network: the model and its resolution.
-      tta: average the probabilities of each image and of its mirror image, left to right.
-
-    Returns:
-      The means; and `prob` float32[B, S, S], `label` uint8[B, S, S] at the network's resolution,
-      `prob_native` uint16[B, H, W], 65535 times the probability, at the tiles' own.
+    These are float32[K, B] where the tiles are resident, else, of the one step, float32[B].
     """
-    image, label = network.inputs(batch)
-    logits = _logits(variables, image, network.model, tta)
-    prob = jax.nn.sigmoid(logits)
-    tile = batch["image"].shape[1:3]
-    native = resize.probability_to_native(
-        prob, tile, tile, network.image_size, network.resize
-    )
-    # The depth at which probabilities are written: a mask is what the written ones give.
-    native = jnp.rint(jnp.clip(native, 0, 1) * MAX_UINT16).astype(jnp.uint16)
-    outputs = {"prob": prob, "label": label.astype(jnp.uint8), "prob_native": native}
-    means = losses.tile_means(logits, label)
-    return means, {name: x[..., 0] for name, x in outputs.items()}
-
-
-@functools.partial(jax.jit, static_argnames=("model", "tta"))
-def predict_step(
-    variables: dict[str, Any], image: jax.Array, *, model: nn.Module, tta: bool
-) -> jax.Array:
-    """Returns probabilities of salt float32[B, H, W] for windows at the network's scale.
-
-    Args:
-      variables: params and batch_stats.
-      image: float32[B, H, W, 1 or 3] in [0, 1]; one channel stands for three equal ones.
-      model: the network.
-      tta: as in `eval_step`.
-    """
-    image = jnp.broadcast_to(image, (*image.shape[:3], 3))
-    return jax.nn.sigmoid(_logits(variables, image, model, tta))[..., 0]
-
-
-def _logits(variables, image, model, tta):
-    logits = model.apply(variables, image)
-    if tta:
-        mirrored = model.apply(variables, image[:, :, ::-1])[:, :, ::-1]
-        logits = average_logits(logits, mirrored)
-    return logits
-
-
-def average_logits(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Returns the logits of the mean of the probabilities of logits a and b."""
-    # From logarithms of both probabilities: 1 - p would lose what is near 1.
-    salt = jnp.logaddexp(jax.nn.log_sigmoid(a), jax.nn.log_sigmoid(b))
-    none = jnp.logaddexp(jax.nn.log_sigmoid(-a), jax.nn.log_sigmoid(-b))
-    return salt - none
+    weight = np.float32(valid / valid.sum(axis=1, keepdims=True))
+    if feed.resident:
+        rows, weight = devices.shard((rows, weight), feed.mesh, axis=1)
+        return train_steps(state, feed.resident, rows, weight, recipe)
+    batch = host_batch(feed, rows[0]) | devices.shard({"weight": weight[0]}, feed.mesh)
+    return train_step(state, batch, recipe)

@@ -1,0 +1,141 @@
+"""Trains, evaluates, compares and applies networks that segment salt in seismic images.
+
+launch.py --config=configs/unet_strided.py --config.model.skip=False
+"""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from saltjax import commandline
+from saltjax.runs import workdir as run_directory
+from saltjax.system.errors import InputError
+
+FLAGS = flags.FLAGS
+# The flags besides --config and --mode: how each is defined, its default, the modes that take it,
+# and its help.
+TABLE: dict[str, tuple[Callable[..., Any], Any, tuple[str, ...], str]] = {
+    "workdir": (
+        flags.DEFINE_string,
+        "",
+        ("train", "check", "evaluate", "predict", "compare", "export"),
+        "The run directory; predict: or several, as a,b,c, whose probabilities are averaged; "
+        "compare: the directory that holds the runs.",
+    ),
+    "overwrite": (
+        flags.DEFINE_boolean,
+        False,
+        ("train",),
+        "train: start again, deleting the run in the directory.",
+    ),
+    "input": (
+        flags.DEFINE_string,
+        "",
+        ("evaluate", "predict"),
+        "evaluate: a directory with images and masks, by default the run's own test tiles; "
+        "predict: a PNG, a directory of them, a .npy or a .sgy.",
+    ),
+    "output": (
+        flags.DEFINE_string,
+        "",
+        ("evaluate", "predict", "export"),
+        "The directory to write to; evaluate: by default the run's; export: or a file *.onnx.",
+    ),
+    "threshold": (
+        flags.DEFINE_float,
+        None,
+        ("predict",),
+        "predict: the probability at and above which a pixel is salt; by default the run's.",
+    ),
+    "tta": (
+        flags.DEFINE_boolean,
+        None,
+        ("evaluate", "predict"),
+        "evaluate, predict: average the probabilities of a tile and its mirror image; by default "
+        "as in the run's config.",
+    ),
+}
+MODES = ("train", "check", "evaluate", "predict", "compare", "export")
+
+
+def define_flags() -> None:
+    """Defines the flags besides --config."""
+    flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+    for name, (define, default, _, text) in TABLE.items():
+        define(name, default, text)
+
+
+def dispatch() -> None:
+    """Runs the mode that the flags name, which is imported only then."""
+    mode, workdir = FLAGS.mode, pathlib.Path(FLAGS.workdir)
+    for name, (_, _, modes, _) in TABLE.items():
+        if FLAGS[name].present and mode not in modes:
+            raise InputError(f"--mode={mode} takes no --{name}")
+    if mode in ("train", "check"):
+        config = commandline.required_config()
+        workdir = pathlib.Path(FLAGS.workdir or default_workdir())
+    elif FLAGS["config"].present:
+        raise InputError(
+            f"--mode={mode} takes no --config: the settings are those of the run"
+        )
+    elif mode != "compare" and not FLAGS.workdir:
+        raise InputError(f"--mode={mode} needs the --workdir of a finished run")
+    match mode:
+        case "train":
+            from saltjax import train
+            from saltjax.system import devices
+
+            devices.keep_freed_memory()
+            train.train(config, workdir, FLAGS.overwrite)
+        case "check":
+            from saltjax import check
+
+            check.check(config, workdir)
+        case "evaluate":
+            from saltjax import evaluate
+
+            evaluate.evaluate(workdir, FLAGS.input, FLAGS.output, FLAGS.tta)
+        case "predict":
+            from saltjax import predict
+
+            names = FLAGS.workdir.split(",")
+            if not all(names):
+                raise InputError(
+                    f"--workdir={FLAGS.workdir}: one of its directories is empty"
+                )
+            predict.predict(
+                [pathlib.Path(name) for name in names],
+                FLAGS.input,
+                FLAGS.output,
+                FLAGS.threshold,
+                FLAGS.tta,
+            )
+        case "export":
+            from saltjax import export
+
+            export.export(workdir, FLAGS.output)
+        case "compare":
+            from saltjax import compare
+
+            compare.compare(pathlib.Path(FLAGS.workdir or "runs"))
+
+
+def default_workdir() -> str:
+    """Returns the directory in runs/ that config file and overrides name."""
+    flag = FLAGS["config"]
+    overrides = config_flags.get_override_values(flag)
+    return run_directory.default_workdir(
+        config_flags.get_config_filename(flag), overrides
+    )
+
+
+def main() -> None:
+    """Runs the command line."""
+    commandline.start(define_flags, dispatch, __doc__)
+
+
+if __name__ == "__main__":
+    main()

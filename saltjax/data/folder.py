@@ -1,0 +1,131 @@
+"""A directory of tiles as PNG files, every file checked."""
+
+import collections
+import concurrent.futures
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from saltjax.data import png
+from saltjax.data.tiles import Tiles
+from saltjax.system import console
+from saltjax.system.errors import InputError
+
+
+def read_folder(directory: str) -> Tiles:
+    """Reads `images/<id>.png` and `masks/<id>.png` of a directory, every file checked.
+
+    Raises:
+      InputError: naming every file that is missing, damaged, of another size or no PNG.
+    """
+    root = pathlib.Path(directory)
+    ids, problems = _match_ids(root)
+    image_paths = [root / "images" / f"{i}.png" for i in ids]
+    mask_paths = [root / "masks" / f"{i}.png" for i in ids]
+    images, bad_images = read_files(image_paths, png.read_image, "Images")
+    labels, bad_masks = read_files(mask_paths, png.read_mask, "Masks")
+    problems += bad_images + bad_masks
+    shapes = [x if x is None else x.shape[:2] for x in (*images, *labels)]
+    problems += size_problems([*image_paths, *mask_paths], shapes)
+    if problems:
+        raise bad_files(problems, root)
+    return Tiles(tuple(ids), np.stack(images), np.stack(labels), "folder", directory)
+
+
+def read_files(
+    paths: Sequence[pathlib.Path],
+    reader: Callable[[pathlib.Path], Any],
+    title: str,
+) -> tuple[list, list[tuple[pathlib.Path, str]]]:
+    """Returns `reader(path)` of each file, None for a bad one, and (path, reason) of the bad ones."""
+    problems = []
+
+    def read(path):
+        try:
+            return reader(path)
+        except ValueError as error:
+            problems.append((path, str(error)))
+            return None
+
+    values = []
+    with (
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+        console.Bar(title, len(paths), "files") as bar,
+    ):
+        for value in pool.map(read, paths):
+            values.append(value)
+            bar.advance(1)
+    return values, problems
+
+
+def bad_files(
+    problems: list[tuple[pathlib.Path, str]], folder: pathlib.Path
+) -> InputError:
+    """Returns the error that lists (path, reason) of all bad files."""
+    lines = [f"  {path}: {reason}" for path, reason in sorted(problems)]
+    return InputError(
+        f"{len(problems)} bad file(s) in {folder}; repair or remove them:\n"
+        + "\n".join(lines)
+    )
+
+
+def _match_ids(
+    root: pathlib.Path,
+) -> tuple[list[str], list[tuple[pathlib.Path, str]]]:
+    """Returns the sorted ids that have image and mask, and (path, reason) for all else."""
+    stems, problems = [], []
+    for name in ("images", "masks"):
+        try:
+            # Hidden files are the system's, not the user's.
+            paths = [p for p in (root / name).iterdir() if not p.name.startswith(".")]
+        except OSError as error:
+            raise InputError(
+                f"data.dir={root}: cannot list {root / name} ({error.strerror}); "
+                "expected a directory with images/<id>.png and masks/<id>.png"
+            ) from None
+        stems.append({p.stem for p in paths if p.suffix == ".png"})
+        problems += [(p, "not named *.png") for p in paths if p.suffix != ".png"]
+        problems += [
+            (p, "the file name is not UTF-8") for p in paths if not is_utf8(p.name)
+        ]
+    images, masks = stems
+    problems += [
+        (root / "images" / f"{i}.png", "has no mask of that name")
+        for i in images - masks
+    ]
+    problems += [
+        (root / "masks" / f"{i}.png", "has no image of that name")
+        for i in masks - images
+    ]
+    if not images & masks and not problems:
+        raise InputError(
+            f"data.dir={root}: no files in {root / 'images'} and {root / 'masks'}; "
+            "expected images/<id>.png and masks/<id>.png"
+        )
+    return sorted(images & masks), problems
+
+
+def is_utf8(name: str) -> bool:
+    """Returns whether a file's name can be written into JSON and figures."""
+    return name.encode(errors="replace").decode() == name
+
+
+def size_problems(
+    paths: Sequence[pathlib.Path], shapes: Sequence[tuple[int, int] | None]
+) -> list[tuple[pathlib.Path, str]]:
+    """Returns (path, reason) for each file whose (height, width) is not the most common one.
+
+    The shape of an unreadable file is None.
+    """
+    known = collections.Counter(shape for shape in shapes if shape)
+    if not known:
+        return []
+    (common, _), *_ = known.most_common(1)
+    return [
+        (path, f"{shape[1]}×{shape[0]} pixels; the others have {common[1]}×{common[0]}")
+        for path, shape in zip(paths, shapes)
+        if shape not in (None, common)
+    ]

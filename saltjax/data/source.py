@@ -1,0 +1,106 @@
+"""The data of a run: tiles of a directory or built-in sections, their statistics and their split."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from saltjax.data import folder, splits, statistics, synthetic
+from saltjax.data.tiles import Tiles
+from saltjax.system import console
+from saltjax.system.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Tiles, and which of them train, validate and test.
+
+    Attributes:
+      tiles: N tiles.
+      statistics: of all of them.
+      split: sorted indices of "train", "val" and "test".
+      split_description: how many are in each part and, unless at random, how they were split.
+    """
+
+    tiles: Tiles
+    statistics: statistics.Statistics
+    split: dict[str, np.ndarray]
+    split_description: str
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what data.json holds: source, hash, statistics and the ids of each part."""
+        return {
+            "source": self.tiles.source,
+            "dir": self.tiles.directory,
+            "content_sha256": self.tiles.content_hash(),
+            **dataclasses.asdict(self.statistics),
+            "splits": {
+                name: [self.tiles.ids[i] for i in part]
+                for name, part in self.split.items()
+            },
+        }
+
+
+def load(
+    *,
+    dir: str,
+    image_size: int,
+    resize: str,
+    split: Sequence[float],
+    split_by: str,
+    groups: str,
+    folds: int,
+    fold: int,
+    synthetic_count: int,
+    seed: int,
+    batch_size: int,
+) -> Data:
+    """Reads or makes the tiles that `config.data` describes, and splits them.
+
+    Args:
+      dir: directory with images/ and masks/; "" for synthetic tiles.
+      image_size, resize: of the network, see `check_shape`.
+      split, split_by, groups, folds, fold: see `splits.split`.
+      synthetic_count: how many tiles are made where `dir` is "".
+      seed: of the split and of synthetic tiles.
+      batch_size: tiles of a training step, of which there must be at least one.
+
+    Raises:
+      InputError: if files are bad, or the tiles do not suit the settings.
+    """
+    if dir:
+        tiles = folder.read_folder(dir)
+    else:
+        tiles = synthetic.make_tiles(synthetic_count, seed)
+    check_shape(tiles.images.shape[1:3], image_size, resize)
+    parts = splits.split(tiles, split_by, groups, split, folds, fold, seed)
+    train, val, test = (len(parts[name]) for name in ("train", "val", "test"))
+    if train < batch_size or not val or not test:
+        raise InputError(
+            f"{len(tiles)} tiles split into {train} for training, {val} for validation and {test} "
+            f"for the test; expected at least one batch ({batch_size}) and one tile each: give "
+            "more tiles, other shares (data.split), folds or groups, or a smaller train.batch_size"
+        )
+    description = f"{train} train, {val} val, {test} test"
+    if split_by != "random":
+        description += f", by {split_by}"
+    if folds:
+        description += f", fold {fold} (0 to {folds - 1})"
+    return Data(tiles, statistics.compute(tiles), parts, description)
+
+
+def announce(directory: str) -> None:
+    """Prints, before anything else, that the data are not real where they are synthetic."""
+    if not directory:
+        console.say("These are built-in synthetic sections, no real data.")
+
+
+def check_shape(shape: tuple[int, int], image_size: int, resize: str) -> None:
+    """Raises InputError if tiles of that height and width cannot be brought to image_size."""
+    height, width = shape
+    if resize == "pad" and max(height, width) > image_size:
+        raise InputError(
+            f"config.data.resize=pad cannot shrink tiles of {width}×{height} pixels to "
+            f"data.image_size={image_size}; give a larger image_size, or resize=bilinear"
+        )

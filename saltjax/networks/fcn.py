@@ -1,0 +1,38 @@
+"""The fully convolutional network at constant resolution."""
+
+import flax.linen as nn
+import jax
+
+from saltjax.networks import layers
+
+
+class FCN(nn.Module):
+    """Fully convolutional network: one block per entry of `features`, all at full resolution.
+
+    Attributes:
+      features: channels of each block.
+      norm, dropout, dtype: as in `unet.UNet`.
+    """
+
+    features: tuple[int, ...]
+    norm: str = "none"
+    dropout: float = 0.0
+    dtype: str = "float32"
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per pixel of the coarsest feature map: 1."""
+        return 1
+
+    @nn.compact
+    def __call__(
+        self, image: jax.Array, train: bool = False, valid: jax.Array | None = None
+    ) -> jax.Array:
+        """Returns logits float32[B, H, W, 1] for image float32[B, H, W, 3]; see `unet.UNet`."""
+        x = image
+        for i, features in enumerate(self.features):
+            block = layers.ConvBlock(
+                features, self.norm, self.dropout, self.dtype, name=f"block{i}"
+            )
+            x = block(x, train, valid)
+        return layers.LogitHead(name="head")(x)

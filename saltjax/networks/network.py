@@ -1,0 +1,161 @@
+"""A network: a model, the resolution at which it sees tiles, and how it is applied to images."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from saltjax.networks import resize
+from saltjax.networks.fcn import FCN
+from saltjax.networks.unet import UNet
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A model and the resolution it works at; hashable, so jitted steps take it as static.
+
+    Attributes:
+      model: the linen module, from image float32[B, H, W, 3] to logits float32[B, H, W, 1].
+      image_size: side of the square that a tile is resized to, in pixels.
+      resize: how tiles are brought to that size, "nearest", "bilinear" or "pad".
+    """
+
+    model: nn.Module
+    image_size: int
+    resize: str
+
+    def inputs(self, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Returns image float32[B, S, S, 3] and label float32[B, S, S, 1] of a batch of tiles."""
+        tile = batch["image"].shape[1:3]
+        image = batch["image"].astype(jnp.float32) / 255
+        return (
+            resize.image_to_network(image, tile, self.image_size, self.resize),
+            resize.label_to_network(batch["label"], tile, self.image_size, self.resize),
+        )
+
+    def init(self, seed: int) -> dict[str, Any]:
+        """Returns the variables that follow from the seed: `params` and `batch_stats` ({} if none).
+
+        `jax.eval_shape(network.init, 0)` gives their shapes without computing anything.
+        """
+        image = jnp.zeros((1, self.image_size, self.image_size, 3), jnp.float32)
+        variables = jax.jit(self.model.init)(jax.random.key(seed), image)
+        return {
+            "params": variables["params"],
+            "batch_stats": variables.get("batch_stats", {}),
+        }
+
+    @functools.cached_property
+    def stride(self) -> int:
+        """Pixels of the network's input per pixel of its coarsest feature map."""
+        return self.model.stride  # type: ignore[attr-defined]
+
+    @functools.cached_property
+    def receptive_radius(self) -> int | None:
+        """See `receptive_radius`."""
+        return receptive_radius(self.model, self.stride)
+
+
+def create_network(
+    model: dict[str, Any], dtype: str, image_size: int, resize: str
+) -> Network:
+    """Returns the network of a config: its section `model`, and three settings beside it."""
+    return Network(create_model(**model, dtype=dtype), image_size, resize)
+
+
+def create_model(
+    name: str,
+    features: tuple[int, ...],
+    downsample: str,
+    skip: bool,
+    upsample: str,
+    norm: str,
+    dropout: float,
+    dtype: str = "float32",
+) -> nn.Module:
+    """Returns the model that `config.model` describes; the FCN takes none of the U-Net's fields."""
+    common: dict[str, Any] = {
+        "features": tuple(features),
+        "norm": norm,
+        "dropout": dropout,
+        "dtype": dtype,
+    }
+    if name == "fcn":
+        return FCN(**common)
+    return UNet(downsample=downsample, skip=skip, upsample=upsample, **common)
+
+
+def receptive_radius(model: nn.Module, stride: int) -> int | None:
+    """Returns how many pixels away an input can be that changes an output; None for anywhere.
+
+    The sum over all layers of their `reach`, in pixels of the network's input: an upper bound for
+    any network, and exact where each layer's input is the output of the one before.
+
+    Raises:
+      TypeError: if the model calls a layer that states no reach.
+    """
+    size, radius = 2 * stride, 0.0
+
+    def add(call, args, kwargs, context):
+        nonlocal radius
+        layer = context.module
+        # Of the model's own layers alone: theirs are counted by them.
+        if context.method_name == "__call__" and len(layer.path) == 1:
+            if not hasattr(layer, "reach"):
+                raise TypeError(
+                    f"layer {layer.name} of {type(model).__name__} states no reach"
+                )
+            radius += layer.reach * size / args[0].shape[1]
+        return call(*args, **kwargs)
+
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    with nn.intercept_methods(add):
+        jax.eval_shape(model.init, jax.random.key(0), image)
+    return None if math.isinf(radius) else round(radius)
+
+
+def count_parameters(params: Any) -> int:
+    """Returns the number of scalars in a pytree of parameters."""
+    return sum(x.size for x in jax.tree.leaves(params))
+
+
+@functools.partial(jax.jit, static_argnames=("model", "tta"))
+def predict_step(
+    variables: dict[str, Any], image: jax.Array, *, model: nn.Module, tta: bool
+) -> jax.Array:
+    """Returns probabilities of salt float32[B, H, W] for images at the network's resolution.
+
+    Args:
+      variables: params and batch_stats.
+      image: float32[B, H, W, 1 or 3] in [0, 1]; one channel stands for three equal ones.
+      model: the model.
+      tta: as in `apply`.
+    """
+    image = jnp.broadcast_to(image, (*image.shape[:3], 3))
+    return jax.nn.sigmoid(apply(variables, image, model, tta))[..., 0]
+
+
+def apply(
+    variables: dict[str, Any], image: jax.Array, model: nn.Module, tta: bool
+) -> jax.Array:
+    """Returns logits float32[B, H, W, 1] for image float32[B, H, W, 3].
+
+    `tta` averages the probabilities of each image and of its mirror image, left to right.
+    """
+    logits = model.apply(variables, image)
+    if tta:
+        mirrored = model.apply(variables, image[:, :, ::-1])[:, :, ::-1]
+        logits = average_logits(logits, mirrored)
+    return logits
+
+
+def average_logits(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Returns the logits of the mean of the probabilities of logits a and b."""
+    # From the logarithms of both probabilities: 1 - p would lose precision near 1.
+    salt = jnp.logaddexp(jax.nn.log_sigmoid(a), jax.nn.log_sigmoid(b))
+    none = jnp.logaddexp(jax.nn.log_sigmoid(-a), jax.nn.log_sigmoid(-b))
+    return salt - none

@@ -1,0 +1,126 @@
+"""Which figures a run and an evaluation get, and the tiles that they show."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saltjax.data.tiles import Tiles, salt_coverage
+from saltjax.reporting import figures, tile_figures
+from saltjax.reporting.tile_figures import EXAMPLES, shortened
+from saltjax.runs.result import Validation
+from saltjax.scoring import metrics
+from saltjax.scoring.postprocess import Postprocessing
+from saltjax.system import seeds
+from saltjax.system.errors import writing
+
+if TYPE_CHECKING:
+    from saltjax.scoring.scores import (
+        Test,  # imports JAX, which the check of data does without
+    )
+
+
+def draw_data(tiles: Tiles, folder: pathlib.Path, seed: int) -> None:
+    """Draws examples.png and coverage.png."""
+    chosen = seeds.examples_rng(seed).permutation(len(tiles))[:EXAMPLES]
+    examples = tile_figures.examples(
+        tiles.images[chosen],
+        tiles.labels[chosen, :, :, 0],
+        [tiles.ids[i] for i in chosen],
+        tiles.description,
+    )
+    coverage = figures.coverage(salt_coverage(tiles.labels), tiles.description)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        figures.save(examples, folder / "examples.png")
+        figures.save(coverage, folder / "coverage.png")
+
+
+def draw_training(
+    history: Sequence[dict[str, Any]],
+    best_epoch: int,
+    source: str,
+    folder: pathlib.Path,
+) -> None:
+    """Draws curves.png for the rows of metrics.csv."""
+    figures.save(figures.curves(history, best_epoch, source), folder / "curves.png")
+
+
+def draw_thresholds(
+    validation: Validation, curve: metrics.Curve, source: str, folder: pathlib.Path
+) -> None:
+    """Draws thresholds.png; `curve` is of the validation pixels."""
+    figure = figures.thresholds(
+        validation.thresholds, validation.threshold, curve, source
+    )
+    figures.save(figure, folder / "thresholds.png")
+
+
+def draw_scores(
+    curves: dict[str, metrics.Curve],
+    test: Test,
+    chosen: Postprocessing,
+    tiles: Tiles,
+    source: str,
+    seed: int,
+    folder: pathlib.Path,
+) -> None:
+    """Draws the scores of a test: curves, coverage classes, calibration, examples, worst tiles.
+
+    `curves` are drawn in one figure, by the name of the tiles; `source` says what the data are.
+    """
+    drawn = {
+        "precision_recall": figures.precision_recall(curves, chosen.threshold, source),
+        "by_coverage": figures.by_coverage(test.scores.by_coverage, source),
+        "reliability": figures.reliability(test.scores.calibration, source),
+    }
+    mean = test.scores.test_native.iou.value
+    for name, rows, heading in (
+        (
+            "predictions",
+            pick_examples(test.counts, seed),
+            f"Evenly spaced ranks by IoU of {len(test.counts)} tiles, mean IoU {mean:.2f}",
+        ),
+        (
+            "worst",
+            pick_worst(test.counts),
+            f"Lowest IoU of {len(test.counts)} tiles, ties by the number of wrong pixels",
+        ),
+    ):
+        indices = test.outputs.indices[rows]
+        iou = metrics.tile_scores(test.counts[rows])["iou"]
+        drawn[name] = tile_figures.predictions(
+            tiles.images[indices],
+            tiles.labels[indices, :, :, 0],
+            test.outputs.prob_native[rows],
+            test.masks[rows],
+            chosen.threshold,
+            [
+                f"{shortened(tiles.ids[i])}\nIoU {score:.2f}"
+                for i, score in zip(indices, iou)
+            ],
+            heading,
+            source,
+        )
+    for name, figure in drawn.items():
+        figures.save(figure, folder / f"{name}.png")
+
+
+def pick_examples(counts: np.ndarray, seed: int) -> np.ndarray:
+    """Returns rows of `metrics.confusion` counts at evenly spaced ranks by IoU.
+
+    The seed orders tiles of the same IoU.
+    """
+    n = min(len(counts), EXAMPLES)
+    order = seeds.examples_rng(seed).permutation(len(counts))
+    ranked = order[np.argsort(metrics.tile_scores(counts)["iou"][order], kind="stable")]
+    return ranked[(2 * np.arange(n) + 1) * len(counts) // (2 * n)]
+
+
+def pick_worst(counts: np.ndarray) -> np.ndarray:
+    """Returns rows of `metrics.confusion` counts: lowest IoU first, ties by more wrong pixels."""
+    wrong = counts[:, 1] + counts[:, 2]
+    return np.lexsort((-wrong, metrics.tile_scores(counts)["iou"]))[:EXAMPLES]

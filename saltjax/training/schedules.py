@@ -1,0 +1,42 @@
+"""Schedules that follow the validation loss: learning rate on a plateau, and early stopping."""
+
+import dataclasses
+import math
+
+# PyTorch's defaults of ReduceLROnPlateau: `threshold`, relative, and `eps`, the minimum change.
+PLATEAU_THRESHOLD = 1e-4
+PLATEAU_EPS = 1e-8
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+    """State of PyTorch's ReduceLROnPlateau(mode="min", factor, patience), other defaults."""
+
+    learning_rate: float
+    best: float = math.inf
+    bad_epochs: int = 0
+
+    def update(self, val_loss: float, factor: float, patience: int) -> "Plateau":
+        """Returns the state after an epoch; the rate is reduced when bad epochs exceed `patience`."""
+        if val_loss < self.best * (1 - PLATEAU_THRESHOLD):
+            return Plateau(self.learning_rate, best=val_loss)
+        if self.bad_epochs < patience:
+            return dataclasses.replace(self, bad_epochs=self.bad_epochs + 1)
+        reduced = self.learning_rate * factor
+        if self.learning_rate - reduced <= PLATEAU_EPS:
+            reduced = self.learning_rate
+        return Plateau(reduced, self.best)
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyStopping:
+    """State of the study's early stopping: counts epochs in a row with a loss above the best."""
+
+    best: float = math.inf
+    bad_epochs: int = 0
+
+    def update(self, val_loss: float) -> "EarlyStopping":
+        """Returns the state after an epoch; a loss equal to the best resets the count."""
+        if val_loss > self.best:
+            return EarlyStopping(self.best, self.bad_epochs + 1)
+        return EarlyStopping(val_loss)
