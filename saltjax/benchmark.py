@@ -27,7 +27,7 @@ from saltjax.networks import network as networks
 from saltjax.runs import settings
 from saltjax.scoring.steps import score_call
 from saltjax.system import console, devices
-from saltjax.training import optimizer, progress, steps
+from saltjax.training import optimizer, steps
 from saltjax.training.steps import Recipe, TrainState
 
 TILE_SIZE = 101  # pixels, the challenge's
@@ -57,7 +57,8 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
         batch_size,
         resident=not devices.is_cpu(mesh),
     )
-    state = progress.with_rate(steps.create_state(recipe, config.seed), 1e-3)
+    state = steps.create_state(recipe, config.seed)
+    state = steps.with_learning_rate(state, 1e-3)
     state = devices.replicate(state, mesh)
     parameters = networks.count_parameters(state.params)
     flops = train_flops(feed, state, recipe)

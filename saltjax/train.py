@@ -168,6 +168,7 @@ def run_epoch(
 ) -> tuple[TrainState, Progress]:
     """Returns state and progress after the rest of an epoch of training and its validation."""
     start, config, epoch = time.monotonic(), setup.config, progress.epochs + 1
+    state = steps.with_learning_rate(state, progress.plateau.learning_rate)
     state, trained = train_epoch(state, progress, setup)
     try:
         val = scores.mean_scores(
@@ -192,8 +193,7 @@ def run_epoch(
         "seconds": round(progress.seconds + time.monotonic() - start, 3),
     }
     factor, patience = config.plateau.factor, config.plateau.patience
-    progress = progresses.after_epoch(progress, row, factor, patience)
-    return progresses.with_rate(state, progress.plateau.learning_rate), progress
+    return state, progresses.after_epoch(progress, row, factor, patience)
 
 
 def train_epoch(

@@ -13,7 +13,7 @@ from saltjax.runs import checkpoint
 from saltjax.runs import workdir as run_directory
 from saltjax.system import console
 from saltjax.system.errors import InputError
-from saltjax.training import optimizer, schedules
+from saltjax.training import schedules
 from saltjax.training.steps import TrainState
 
 
@@ -110,7 +110,7 @@ def restore(
     state = jax.device_get(state)
     last = checkpoint.restore(workdir / "checkpoints/last", _saved(state))
     if last is None:
-        return with_rate(state, learning_rate), begin(learning_rate)
+        return state, begin(learning_rate)
     arrays, meta = last
     try:
         progress = msgspec.convert(meta, Progress)
@@ -137,11 +137,4 @@ def restore(
         console.say(f"Resuming after {place}")
     inner, count = arrays.pop("opt_state"), np.asarray(arrays["step"])
     opt_state = state.opt_state._replace(inner_state=inner, count=count)
-    state = TrainState(opt_state=opt_state, **arrays)
-    return with_rate(state, progress.plateau.learning_rate), progress
-
-
-def with_rate(state: TrainState, learning_rate: float) -> TrainState:
-    """Returns the state with that learning rate in its optimizer."""
-    opt_state = optimizer.with_learning_rate(state.opt_state, learning_rate)
-    return dataclasses.replace(state, opt_state=opt_state)
+    return TrainState(opt_state=opt_state, **arrays), progress

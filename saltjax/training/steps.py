@@ -1,5 +1,6 @@
 """The training step: a pure function of state and batch, jitted once."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -12,7 +13,7 @@ import optax
 from saltjax.data.feed import Feed, host_batch
 from saltjax.networks.network import Network
 from saltjax.system import devices, seeds
-from saltjax.training import losses
+from saltjax.training import losses, optimizer
 
 
 @flax.struct.dataclass
@@ -57,6 +58,12 @@ def create_state(recipe: Recipe, seed: int) -> TrainState:
     variables = recipe.network.init(seed)
     step, opt_state = jnp.zeros((), jnp.int32), recipe.tx.init(variables["params"])
     return TrainState(step, opt_state=opt_state, **variables)
+
+
+def with_learning_rate(state: TrainState, learning_rate: float) -> TrainState:
+    """Returns the state with that learning rate in its optimizer."""
+    opt_state = optimizer.with_learning_rate(state.opt_state, learning_rate)
+    return dataclasses.replace(state, opt_state=opt_state)
 
 
 @functools.partial(jax.jit, donate_argnames="state")
