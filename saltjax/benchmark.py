@@ -11,6 +11,7 @@ import resource
 import statistics
 import sys
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +121,8 @@ def train_flops(feed: Feed, state: TrainState, recipe: Recipe) -> float:
     """Returns the floating-point operations of a training step, as XLA counts them."""
     rows, valid = next(feeds.calls(feed, np.arange(feed.batch_size)))
     batch = feeds.host_batch(feed, rows[0]) | {"weight": np.float32(valid[0])}
-    return steps.train_step.lower(state, batch, recipe).cost_analysis()["flops"]
+    costs: Any = steps.train_step.lower(state, batch, recipe).cost_analysis()
+    return costs["flops"]
 
 
 def peak_gflops(mesh: Mesh, dtype: str, size: int = 2048) -> float:

@@ -153,12 +153,12 @@ def predict_images(
     codes = {}
     with console.Bar("Segmenting", len(paths), "images") as bar, writing(target):
         for image, probs in zip(paths, zip(*streams)):
-            sixteen = np.uint16(np.rint(np.mean(probs, axis=0) * MAX_UINT16))
+            sixteen = np.rint(np.mean(probs, axis=0) * MAX_UINT16).astype(np.uint16)
             # The mask belongs to the probabilities as they are written.
-            prob = np.float32(sixteen) / MAX_UINT16
+            prob = sixteen.astype(np.float32) / MAX_UINT16
             mask = salt_mask(prob[None], chosen)[0]
             png.write(target / f"probs/{image.stem}.png", sixteen)
-            png.write(target / f"masks/{image.stem}.png", np.uint8(mask) * 255)
+            png.write(target / f"masks/{image.stem}.png", mask.astype(np.uint8) * 255)
             codes[image.stem] = rle.encode(mask)
             bar.advance(1)
     rows = ({"id": name, "rle_mask": code} for name, code in codes.items())

@@ -101,6 +101,6 @@ def valid_means(
 ) -> dict[str, np.ndarray]:
     """Returns the means of the valid tiles of a call, float64[n], in the order of their rows."""
     return {
-        name: np.float64(x.reshape(valid.shape)[valid])
+        name: x.reshape(valid.shape)[valid].astype(np.float64)
         for name, x in devices.fetch(means).items()
     }

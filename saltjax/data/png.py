@@ -82,7 +82,7 @@ def _open(path: pathlib.Path) -> Image.Image:
         _check_chunks(content)
     except Image.UnidentifiedImageError:
         raise ValueError("not a PNG file, or its header is damaged") from None
-    except Exception as error:  # noqa: BLE001 - Pillow raises a dozen types
+    except Exception as error:
         raise ValueError(f"damaged PNG: {error}") from None
     if image.has_transparency_data:
         alpha = np.asarray(image.convert("RGBA"))[:, :, 3]

@@ -51,7 +51,7 @@ def split(
         test = order[start:end]
         order = np.concatenate([order[end:], order[:start]])
         (cut,) = _cut(units[order], [shares[0] / (shares[0] + shares[1])])
-        parts = order[:cut], order[cut:], test
+        parts = [order[:cut], order[cut:], test]
     else:
         parts = np.split(order, _cut(units[order], np.cumsum(shares)[:2]))
     return {name: np.sort(p) for name, p in zip(("train", "val", "test"), parts)}
@@ -66,7 +66,7 @@ def _evenly_mixed(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return order[np.argsort(position[order], kind="stable")]
 
 
-def _cut(units: np.ndarray, shares: Sequence[float]) -> list[int]:
+def _cut(units: np.ndarray, shares: Sequence[float] | np.ndarray) -> list[int]:
     """Returns the cuts of a sequence of units that are nearest to the shares and divide no unit."""
     n = len(units)
     borders = np.concatenate([[0], np.flatnonzero(np.diff(units)) + 1, [n]])
@@ -106,7 +106,7 @@ def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
             f"config.data.groups={path}: its first line is {','.join(header)!r}; expected the "
             "columns id and group, or id and mosaic_id, each once"
         )
-    listed = {}
+    listed: dict[str, str] = {}
     for line, row in enumerate(rows[1:], start=2):
         if not row:
             continue

@@ -43,8 +43,8 @@ class Tiles:
     def content_hash(self) -> str:
         """Returns the SHA-256, in hex, over ids, shapes and pixels."""
         digest = hashlib.sha256(repr((self.ids, self.images.shape)).encode())
-        digest.update(self.images)
-        digest.update(self.labels)
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 
 

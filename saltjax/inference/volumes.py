@@ -100,7 +100,8 @@ def predict_lines(
     streams = itertools.tee(images(), len(models))
     for probs in zip(*map(predict_sections, streams, models)):
         numbers, keep, live = waiting.popleft()
-        prob = np.mean(probs, axis=0, dtype=np.float32)[:, keep].T
+        mean = np.asarray(np.mean(probs, axis=0, dtype=np.float32))
+        prob = mean[:, keep].T
         yield numbers, np.where(live[:, None], prob, np.float32(0))
 
 

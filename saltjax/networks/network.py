@@ -140,7 +140,7 @@ def predict_step(
 
 
 def apply(
-    variables: dict[str, Any], image: jax.Array, model: nn.Module, tta: bool
+    variables: dict[str, Any], image: jax.Array, model: Any, tta: bool
 ) -> jax.Array:
     """Returns logits float32[B, H, W, 1] for image float32[B, H, W, 3].
 

@@ -1,30 +1,32 @@
 """From the tiles' own resolution to the network's and back.
 
-The network sees a tile of (h, w) pixels as a square of `size`. Larger and smaller sections, (H, W),
-are brought to the same scale, so that what they show is as large as it was in training.
+A tile of (h, w) pixels is resized to a square of `size` for the network. Larger and smaller sections,
+(H, W), are resized by the same factors, so that features have the size that they had in training.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+Array = jax.Array | np.ndarray
+
 
 def network_length(n: int, tile: int, size: int, method: str) -> int:
-    """Returns the pixels on the network's side for n on the section's; `size` for n = tile.
+    """Returns the length at the network's resolution of an axis of n pixels; `size` for n = tile.
 
     >>> network_length(101, 101, 128, "nearest"), network_length(202, 101, 128, "nearest")
     (128, 256)
     """
     if method == "pad":
         return n + size - tile
-    # As many as have their centres, tile / size apart, within the section; but at least one.
+    # The pixels, tile / size apart, whose centres lie within the section; at least one.
     return max(1, -(-(2 * size * n - tile) // (2 * tile)))
 
 
 def image_to_network(
-    image: jax.Array, tile: tuple[int, int], size: int, method: str
+    image: Array, tile: tuple[int, ...], size: int, method: str
 ) -> jax.Array:
-    """Returns image float32[B, H', W', C], at the network's scale, for float32[B, H, W, C].
+    """Returns image float32[B, H', W', C], at the network's resolution, for float32[B, H, W, C].
 
     `nearest` and `bilinear` interpolate; `pad` mirrors the image around its edges (h, w <= size).
     """
@@ -34,7 +36,7 @@ def image_to_network(
 
 
 def label_to_network(
-    label: jax.Array, tile: tuple[int, int], size: int, method: str
+    label: Array, tile: tuple[int, ...], size: int, method: str
 ) -> jax.Array:
     """Returns float32[B, H', W', 1] in {0, 1} for uint8[B, H, W, 1] in {0, 1}.
 
@@ -47,16 +49,16 @@ def label_to_network(
 
 
 def probability_to_native(
-    prob: jax.Array,
-    shape: tuple[int, int],
-    tile: tuple[int, int],
+    prob: Array,
+    shape: tuple[int, ...],
+    tile: tuple[int, ...],
     size: int,
     method: str,
-) -> jax.Array:
-    """Returns float32[B, H, W, 1] for float32[B, H', W', 1]: undoes `image_to_network`.
+) -> Array:
+    """Returns float32[B, H, W, 1] for float32[B, H', W', 1]: the inverse of `image_to_network`.
 
-    What `nearest` copied is averaged, what `pad` added is cut off, `bilinear` interpolates back.
-    `shape` is (H, W).
+    Pixels that `nearest` repeated are averaged, those that `pad` added are removed, and `bilinear`
+    interpolates back. `shape` is (H, W).
     """
     if method == "pad":
         top, left = (_margins(t, size)[0] for t in tile)
@@ -83,9 +85,8 @@ def _interpolate(x, tile, size, method):
 def _interpolate_axis(x, axis, n, scale):
     """Returns x with that axis at n pixels, `scale` times as fine, by linear interpolation.
 
-    Where that is coarser, over as many pixels as become one, as Pillow and `jax.image.resize` do.
-    Few pixels enter each, so they are gathered: a matrix of weights would be as large as long axes
-    squared.
+    Downsampling averages over the pixels that become one, as Pillow and `jax.image.resize` do. The
+    few inputs of each pixel are gathered: a matrix of weights would grow with the square of the axis.
     """
     length, reach = x.shape[axis], max(1.0, 1 / scale)
     centre = (np.arange(n) + 0.5) / scale - 0.5
@@ -94,7 +95,7 @@ def _interpolate_axis(x, axis, n, scale):
     weights = np.maximum(0, 1 - np.abs(places - centre[:, None]) / reach)
     weights *= (places >= 0) & (places < length)
     places = np.clip(places, 0, length - 1)
-    # A centre off the axis, which only axes of a few pixels have, takes the nearest pixel.
+    # A centre outside the axis, which occurs only on axes of a few pixels, takes the nearest pixel.
     weights[weights.sum(axis=1) == 0] = 1
     weights = np.float32(weights / weights.sum(axis=1, keepdims=True))
     return _weigh(x, axis, places, weights)
@@ -117,18 +118,18 @@ def _weigh(x, axis, places, weights):
 
 
 def _nearest(n: int, old: int, new: int) -> np.ndarray:
-    """Returns int[n], the pixel of `old` to the tile that each of `new` to the tile lies in.
+    """Returns int[n], the pixel, `old` per tile, that holds the centre of each of `new` per tile.
 
-    In integers: in floats a centre on the border of two pixels falls to either side.
+    In integers: in floats a centre on the border of two pixels would be rounded to either side.
     """
     return (2 * np.arange(n) + 1) * old // (2 * new)
 
 
 def _average_copies(prob, axis, n, tile, size):
-    """Returns `prob` with that axis brought back to n pixels from what `_nearest` made of them."""
+    """Returns `prob` with that axis resized back to n pixels from the copies that `_nearest` made."""
     length = prob.shape[axis]
     if tile > size:
-        # Pixels were left out: each takes the nearest of those that were not.
+        # Pixels were dropped: each takes the value of the nearest one that was kept.
         nearest = np.minimum(_nearest(n, size, tile), length - 1)
         return _take(prob, nearest, axis)
     copies = np.bincount(_nearest(length, tile, size), minlength=n)
@@ -139,7 +140,7 @@ def _average_copies(prob, axis, n, tile, size):
     return _weigh(prob, axis, places, weights)
 
 
-def _margins(tile: int, size: int) -> tuple[int, int]:
+def _margins(tile: int, size: int) -> tuple[int, ...]:
     before = (size - tile) // 2
     return before, size - tile - before
 

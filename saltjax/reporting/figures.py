@@ -210,9 +210,9 @@ def by_coverage(rows: Sequence[CoverageScores], source: str) -> Figure:
         (0.12, "kaggle_map", ORANGE, "s"),
     ):
         value, errors = _error_bars([getattr(row, key) for row in rows])
-        style = {"fmt": marker, "markersize": 5, "capsize": 3, "color": color}
+        style: dict[str, Any] = {"fmt": marker, "markersize": 5, "capsize": 3}
         label = f"{SCORE_NAMES[key]}, 95 % interval"
-        axes.errorbar(x + shift, value, yerr=errors, label=label, **style)
+        axes.errorbar(x + shift, value, yerr=errors, label=label, color=color, **style)
     names = [f"{_percent_range(r.coverage)}\n{r.tiles} tiles" for r in rows]
     axes.set_xticks(x, names, fontsize=8)
     axes.set(

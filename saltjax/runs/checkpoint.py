@@ -128,7 +128,7 @@ def checksums(tree: Any) -> dict[str, str]:
 def _leaf_checksum(leaf) -> str:
     leaf = np.asarray(leaf)
     digest = hashlib.sha256(f"{leaf.dtype.str}{leaf.shape}".encode())
-    digest.update(np.ascontiguousarray(leaf))
+    digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()
 
 

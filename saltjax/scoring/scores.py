@@ -102,7 +102,7 @@ def predict_tiles(
         delayed.flush()
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     loss, accuracy = (float(arrays.pop(name).mean()) for name in ("loss", "accuracy"))
-    arrays["prob_native"] = np.float32(arrays["prob_native"]) / steps.MAX_UINT16
+    arrays["prob_native"] = arrays["prob_native"].astype(np.float32) / steps.MAX_UINT16
     return Outputs(indices, loss, accuracy, **arrays)
 
 

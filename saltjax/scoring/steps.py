@@ -23,7 +23,8 @@ def score_step(
 ) -> dict[str, jax.Array]:
     """Returns the `losses.tile_means` of a batch; arguments as in `eval_step`."""
     image, label = network.inputs(batch)
-    return losses.tile_means(network.model.apply(variables, image), label)
+    logits = networks.apply(variables, image, network.model, tta=False)
+    return losses.tile_means(logits, label)
 
 
 @functools.partial(jax.jit, static_argnames="network")

@@ -63,12 +63,12 @@ def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
         return np.zeros(traces.shape, np.float32)  # all amplitudes are equal
     low, high = limits.low / unit, limits.high / unit
     scaled = (np.float64(traces) / unit - low) / (high - low)
-    return np.clip(scaled, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(scaled, 0, 1), np.float32)
 
 
 def live(traces: np.ndarray) -> np.ndarray:
     """Returns bool[n], which of the traces [n, samples] are not dead, that is not all 0."""
-    return traces.any(axis=1)
+    return np.any(traces != 0, axis=1)
 
 
 def check_finite(traces: np.ndarray, numbers: np.ndarray, path) -> None:

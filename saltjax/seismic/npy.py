@@ -70,7 +70,7 @@ def read(path: pathlib.Path, mode: str = "r") -> ArrayTraces:
     # The header is parsed once: parsing it is not thread-safe (CPython 3.11).
     try:
         whole = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # noqa: BLE001 - numpy raises a dozen types
+    except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or "it is empty"
         raise InputError(f"{path}: cannot read it as .npy: {reason}") from None
     dtype, offset, shape = whole.dtype, whole.offset, whole.shape

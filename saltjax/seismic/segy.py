@@ -147,7 +147,8 @@ class SegyTraces:
 
     def _find_lines(self, direction: str) -> list[np.ndarray]:
         inline, crossline = (
-            np.int64(self._file.attributes(field)[:]) for field in (INLINE, CROSSLINE)
+            np.asarray(self._file.attributes(field)[:], np.int64)
+            for field in (INLINE, CROSSLINE)
         )
         names, positions = (
             (inline, crossline) if direction == "inline" else (crossline, inline)
@@ -247,5 +248,5 @@ def copy_headers(path: pathlib.Path, old: Layout, new: pathlib.Path) -> Layout:
             traces = np.frombuffer(source.read(n * old.trace_bytes), np.uint8)
             copy = np.zeros((n, layout.trace_bytes), np.uint8)
             copy[:, :TRACE_HEADER_BYTES] = traces.reshape(n, -1)[:, :TRACE_HEADER_BYTES]
-            target.write(copy)
+            target.write(copy.tobytes())
     return layout

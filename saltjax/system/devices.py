@@ -56,11 +56,9 @@ def configure(cpu_devices: int, batch_size: int, compile_cache: str) -> None:
 def split_cpu(cpu_devices: int, batch_size: int) -> None:
     """Splits the CPU into virtual devices; arguments as in `configure`."""
     if cpu_devices == 0:
-        cores = (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count()
-        )
+        cores = os.cpu_count() or 1
+        if hasattr(os, "sched_getaffinity"):
+            cores = len(os.sched_getaffinity(0))
         cpu_devices = max(1, min(2 * cores, batch_size // TILES_PER_CPU_DEVICE))
     jax.config.update("jax_num_cpu_devices", cpu_devices)
 
@@ -129,7 +127,8 @@ class Delayed:
     """
 
     def __init__(self, consume: Callable[..., None]):
-        self._consume, self._held = consume, None
+        self._consume = consume
+        self._held: tuple[Any, ...] | None = None
 
     def put(self, *result: Any) -> None:
         """Holds a result back, and calls `consume(*result)` for the one held until now."""

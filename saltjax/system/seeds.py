@@ -46,7 +46,7 @@ def init_key(seed: int) -> jax.Array:
     return jax.random.key(seed)
 
 
-def dropout_key(seed: jax.Array, step: jax.Array) -> jax.Array:
+def dropout_key(seed: np.int32 | jax.Array, step: jax.Array) -> jax.Array:
     """Of the dropout in a training step; seed and step int32[]."""
     import jax
 

@@ -34,7 +34,7 @@ class Pause:
         self._requested = None
         self._deferred = False
 
-    def __enter__(self) -> "Pause":  # noqa: PYI034 - no subclasses
+    def __enter__(self) -> "Pause":
         self._before = {
             s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT)
         }

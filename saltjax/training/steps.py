@@ -28,7 +28,7 @@ class Recipe:
 
     network: Network = flax.struct.field(pytree_node=False)
     tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
-    seed: np.int32
+    seed: np.int32 | jax.Array
 
 
 @flax.struct.dataclass
@@ -135,7 +135,7 @@ def train_call(
 
     These are float32[K, B] where the tiles are resident, else, of the one step, float32[B].
     """
-    weight = np.float32(valid / valid.sum(axis=1, keepdims=True))
+    weight = (valid / valid.sum(axis=1, keepdims=True)).astype(np.float32)
     if feed.resident:
         rows, weight = devices.shard((rows, weight), feed.mesh, axis=1)
         return train_steps(state, feed.resident, rows, weight, recipe)

@@ -1,0 +1,1 @@
+"""The directory of a run: its settings, checkpoints and result."""

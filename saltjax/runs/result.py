@@ -1,0 +1,236 @@
+"""The outcome of a run and of an evaluation: result.json and evaluation.json.
+
+The fields are the keys of the JSON files, in their order.
+"""
+
+import dataclasses
+import pathlib
+from typing import TypeVar
+
+import msgspec
+
+from saltjax.runs.settings import CHOICES
+from saltjax.system import files
+from saltjax.system.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A score with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class NativeScores:
+    """Scores at the tiles' own resolution, see `metrics.native_scores`."""
+
+    iou: Interval
+    dice: Interval
+    kaggle_map: Interval
+    accuracy: Interval
+    precision: Interval
+    recall: Interval
+    f1: Interval
+
+
+@dataclasses.dataclass(frozen=True)
+class CoverageClass:
+    """Tiles of a class of salt coverage, one of `tiles.COVERAGE_CLASSES`."""
+
+    coverage: str
+    tiles: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CoverageScores(NativeScores, CoverageClass):
+    """Scores of the tiles of one class of salt coverage."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkScores:
+    """Scores at the network's resolution; all but loss and accuracy (at 0.5) at the threshold."""
+
+    loss: float
+    accuracy: float
+    accuracy_at_threshold: float
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float
+
+
+@dataclasses.dataclass(frozen=True)
+class NoSalt:
+    """What predicting no salt anywhere scores on the same tiles."""
+
+    accuracy: float
+    kaggle_map: float
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationBin:
+    """Pixels whose probability lies in [low, high)."""
+
+    low: float
+    high: float
+    pixels: int
+    mean_probability: float
+    salt_share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Expected calibration error and its bins, see `metrics.calibration`."""
+
+    ece: float
+    bins: list[CalibrationBin]
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """The threshold, its F1 on validation pixels, and the metric that chose it with its value."""
+
+    value: float
+    f1: float
+    metric: str
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ThresholdAccuracy:
+    """Pixel accuracies at one of the study's thresholds."""
+
+    threshold: float
+    val_accuracy: float
+    test_accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Scores of a set of tiles under a threshold that was chosen on others."""
+
+    test: NetworkScores
+    test_no_salt: NoSalt
+    test_native: NativeScores
+    by_coverage: list[CoverageScores]
+    calibration: Calibration
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """Where the tiles of a run are from, and how many are in each part."""
+
+    source: str
+    dir: str
+    train: int
+    val: int
+    test: int
+
+    @property
+    def label(self) -> str:
+        """The source and the sizes of the parts, in a word.
+
+        >>> TrainingData("folder", "/data/tgs/train", 7, 2, 1).label
+        'tgs/train 7/2/1'
+        """
+        place = "synthetic" if self.source == "synthetic" else files.path_label(self.dir)
+        return f"{place} {self.train}/{self.val}/{self.test}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a run trained."""
+
+    status: str
+    parameters: int
+    epochs: int
+    best_epoch: int
+    stopped_early: bool
+    train_seconds: float
+    data: TrainingData
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What was chosen on the validation tiles."""
+
+    threshold: Threshold
+    min_area: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation(Choice):
+    """What was chosen and measured on the validation tiles; `average_precision` is theirs."""
+
+    thresholds: list[ThresholdAccuracy]
+    average_precision: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Result(Scores, Validation, Training):
+    """What result.json holds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatedData:
+    """The tiles of an evaluation; `trained_on` of them have names of the run's other tiles."""
+
+    source: str
+    dir: str
+    tiles: int
+    trained_on: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What was evaluated, and how."""
+
+    run: str
+    best_epoch: int
+    tta: bool
+    data: EvaluatedData
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation(Scores, Choice, Evaluated):
+    """What evaluation.json holds."""
+
+
+def join(kind: type[T], *parts: object) -> T:
+    """Returns a dataclass made of the fields of others, of which it inherits.
+
+    >>> join(CoverageClass, CoverageClass("0", 3))
+    CoverageClass(coverage='0', tiles=3)
+    """
+    fields: dict = {}
+    for part in parts:
+        fields |= vars(part)
+    return kind(**fields)
+
+
+def read(workdir: pathlib.Path) -> Result:
+    """Returns the result of a finished run.
+
+    Raises:
+      InputError: if result.json is damaged.
+    """
+    path = workdir / "result.json"
+    tree = files.read_json(path)
+    try:
+        found = msgspec.convert(tree, Result)
+        chosen = found.threshold
+        if not 0 <= chosen.value <= 1 or found.min_area < 0:
+            raise ValueError(f"threshold {chosen.value}, min_area {found.min_area}")
+        if chosen.metric not in CHOICES["eval.threshold_metric"]:
+            raise ValueError(f"metric {chosen.metric}")
+    except ValueError as error:
+        raise InputError(
+            f"{path}: damaged ({error}); delete it, and the command that trained the run tests it "
+            "again"
+        ) from None
+    return found
