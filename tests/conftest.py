@@ -4,6 +4,10 @@ import os
 import pathlib
 import tempfile
 
+import program
+import pytest
+from tile_files import flip_a_bit, write_tiles  # noqa: F401
+
 # Tests compile the same small programs again and again, here and in the processes they start.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="saltjax_test_cache_")
@@ -14,10 +18,6 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 
 jax.config.update("jax_num_cpu_devices", 4)
-
-import program
-import pytest
-from tile_files import flip_a_bit, write_tiles  # noqa: F401
 
 
 @pytest.fixture
