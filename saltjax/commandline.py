@@ -116,7 +116,8 @@ def import_configs() -> None:
     spec = importlib.util.spec_from_file_location(
         "configs", folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["configs"] = module
     spec.loader.exec_module(module)

@@ -6,6 +6,8 @@ Ricker wavelet. What betrays the salt is what betrays it in the field: its stron
 end against it, and its texture; neither brightness nor local energy alone.
 """
 
+import functools
+
 import numpy as np
 
 from saltjax.data.tiles import Tiles
@@ -144,9 +146,10 @@ def _layers(rng, age):
     )
     # A spike must reach two samples far, or dipping layers fall between the samples.
     padded = np.pad(spikes, ((0, 0), (3, 3)))
-    spikes = sum(
+    weighted = (
         w * padded[:, i : i + samples] for i, w in enumerate((1, 2, 3, 4, 3, 2, 1))
     )
+    spikes = functools.reduce(np.add, weighted)
     spikes /= np.sqrt((spikes**2).mean(axis=1, keepdims=True) + 1e-6)
     position = np.clip((age - first) / step, 0, samples - 2)
     left = position.astype(np.int32)

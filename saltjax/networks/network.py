@@ -52,7 +52,7 @@ class Network:
     @functools.cached_property
     def stride(self) -> int:
         """Pixels of the network's input per pixel of its coarsest feature map."""
-        return self.model.stride  # type: ignore[attr-defined]
+        return self.model.stride
 
     @functools.cached_property
     def receptive_radius(self) -> int | None:

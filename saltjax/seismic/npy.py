@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class ArrayTraces:
             array[np.unravel_index(numbers, self.shape[:2])] = traces
 
 
-def read(path: pathlib.Path, mode: str = "r") -> ArrayTraces:
+def read(path: pathlib.Path, mode: Literal["r", "r+"] = "r") -> ArrayTraces:
     """Returns the traces of a .npy file, which is memory-mapped for each access.
 
     Pages of earlier accesses are released, so memory does not grow with the file.
@@ -74,7 +75,7 @@ def read(path: pathlib.Path, mode: str = "r") -> ArrayTraces:
         reason = getattr(error, "strerror", None) or str(error) or "it is empty"
         raise InputError(f"{path}: cannot read it as .npy: {reason}") from None
     dtype, offset, shape = whole.dtype, whole.offset, whole.shape
-    order = "C" if whole.flags.c_contiguous else "F"
+    order: Literal["C", "F"] = "C" if whole.flags.c_contiguous else "F"
 
     def mapped():
         return np.memmap(path, dtype, mode, offset, shape, order)
