@@ -1,12 +1,26 @@
 import csv
+import json
 import subprocess
 import sys
 
 import pytest
 
+from configs import default
+from saltjax.runs import workdir as run_directory
+from saltjax.runs.workdir import Status
 from saltjax.system import files
-from saltjax.runs import workdir as run
 from saltjax.system.errors import InputError
+
+
+def complete(overrides=None):
+    """Returns a complete config as a dict."""
+    config = default.get_config()
+    config.update_from_flattened_dict(overrides or {})
+    return config.to_dict()
+
+
+def write_config(workdir, config):
+    (workdir / "config.json").write_text(json.dumps(config))
 
 
 @pytest.mark.parametrize(
@@ -24,74 +38,172 @@ from saltjax.system.errors import InputError
         ),
     ],
 )
-def test_default_workdir_tells_the_overrides(overrides, expected):
-    assert run.default_workdir("configs/unet_strided.py", overrides) == expected
-    # The order in which the overrides stand makes no other folder.
+def test_default_workdir_names_the_overrides(overrides, expected):
+    config = "configs/unet_strided.py"
+    assert run_directory.default_workdir(config, overrides) == expected
+    # It does not depend on the order of the overrides.
     backwards = dict(reversed(overrides.items()))
-    assert run.default_workdir("configs/unet_strided.py", backwards) == expected
+    assert run_directory.default_workdir(config, backwards) == expected
 
 
-def test_a_folder_belongs_to_one_config(tmp_path):
-    config = {"seed": 0, "model": {"skip": True, "features": (4, 8)}}
-    run.check_config(tmp_path, config)
-    files.write_json(tmp_path / "config.json", config)
-    run.check_config(tmp_path, config)
-    other = {"seed": 0, "model": {"skip": False, "features": (4, 8)}}
-    with pytest.raises(
-        InputError, match=r"model\.skip: True there, False now"
-    ) as caught:
-        run.check_config(tmp_path, other)
-    assert "seed" not in str(caught.value)
-    assert "model.features" not in str(caught.value)
-
-
-def test_settings_of_a_newer_version_are_told(tmp_path):
-    files.write_json(
-        tmp_path / "config.json", {"seed": 0, "model": {"attention": True}}
+def test_long_names_are_truncated_and_stay_distinct():
+    overrides = {f"section.setting{i}": "x" * 20 for i in range(20)}
+    name = run_directory.default_workdir("configs/unet.py", overrides)
+    other = run_directory.default_workdir(
+        "configs/unet.py", overrides | {"section.setting9": "y"}
     )
+    assert len(name.removeprefix("runs/")) < 255
+    assert name != other
+    assert name.startswith("runs/unet-section.setting0=")
+
+
+def test_directory_without_a_run_is_new(tmp_path):
+    for workdir in (tmp_path, tmp_path / "missing"):
+        assert run_directory.status(workdir) is Status.NEW
+        assert run_directory.status(workdir, complete()) is Status.NEW
+    assert not (tmp_path / "missing").exists()
+
+
+def test_status_of_a_run_of_the_same_config(tmp_path):
+    # Tuples are lists in the file.
+    config = complete({"model.features": (4, 8)})
+    write_config(tmp_path, config)
+    assert run_directory.status(tmp_path) is Status.RESUME
+    assert run_directory.status(tmp_path, config) is Status.RESUME
+    (tmp_path / "result.json").write_text("")
+    assert run_directory.status(tmp_path) is Status.FINISHED
+    assert run_directory.status(tmp_path, config) is Status.FINISHED
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"eval.min_area": 9}, {"eval.tta": True}, {"eval.threshold_metric": "iou"}],
+)
+def test_finished_run_under_other_settings_of_the_test_is_tested_again(tmp_path, other):
+    write_config(tmp_path, complete())
+    # Before its result there is nothing to test again.
+    assert run_directory.status(tmp_path, complete(other)) is Status.RESUME
+    (tmp_path / "result.json").write_text("")
+    assert run_directory.status(tmp_path, complete(other)) is Status.RETEST
+    assert run_directory.status(tmp_path) is Status.FINISHED
+
+
+def test_settings_that_change_no_weights_are_free(tmp_path):
+    write_config(tmp_path, complete())
+    free = {
+        "train.compile_cache": "/cache",
+        "train.cpu_devices": 2,
+        "checkpoint.every_minutes": 1.0,
+        "predict.normalize": "minmax",
+        "predict.direction": "both",
+    }
+    assert run_directory.status(tmp_path, complete(free)) is Status.RESUME
+    (tmp_path / "result.json").write_text("")
+    assert run_directory.status(tmp_path, complete(free)) is Status.FINISHED
+    with pytest.raises(InputError, match="seed: 0 there, 1 now") as caught:
+        run_directory.status(tmp_path, complete(free | {"seed": 1}))
+    assert "cpu_devices" not in str(caught.value)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_run_of_another_config_is_refused_naming_what_differs(tmp_path, finished):
+    write_config(tmp_path, complete({"model.features": (4, 8), "eval.min_area": 3}))
+    if finished:
+        (tmp_path / "result.json").write_text("")
+    other = complete({"model.skip": False, "model.features": (4, 8), "train.epochs": 5})
+    with pytest.raises(InputError) as caught:
+        run_directory.status(tmp_path, other)
+    message = str(caught.value)
+    assert f"--workdir={tmp_path} holds a run of another config" in message
+    assert [line for line in message.splitlines() if line.startswith("  ")] == [
+        "  model.skip: True there, False now",
+        "  train.epochs: 100 there, 5 now",
+    ]
+    assert "--overwrite" in message
+    # Without a config, whatever run is there is meant.
+    expected = Status.FINISHED if finished else Status.RESUME
+    assert run_directory.status(tmp_path) is expected
+
+
+def test_setting_that_an_older_version_lacked_is_a_difference(tmp_path):
+    config = complete()
+    del config["model"]["norm"]
+    write_config(tmp_path, config)
+    with pytest.raises(InputError, match=r"model\.norm: None there, 'none' now"):
+        run_directory.status(tmp_path, complete())
+
+
+def test_settings_of_a_newer_version_are_named(tmp_path):
+    config = complete()
+    config["model"]["attention"] = True
+    config["loss"] = {"lovasz": 0.5}
+    write_config(tmp_path, config)
+    message = r"does not know: loss\.lovasz, model\.attention; use the newer version"
+    with pytest.raises(InputError, match=message):
+        run_directory.status(tmp_path, complete())
+
+
+def test_result_without_a_config_is_refused(tmp_path):
+    (tmp_path / "result.json").write_text("{}")
+    for config in (None, complete()):
+        with pytest.raises(InputError, match=r"result\.json but no config\.json"):
+            run_directory.status(tmp_path, config)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"seed": ', "[" * 9999])
+def test_damaged_config_is_refused(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    for config in (None, complete()):
+        with pytest.raises(InputError, match=r"config\.json: damaged"):
+            run_directory.status(tmp_path, config)
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("16", 16), ("auto", -1)])
+def test_run_of_an_older_version_is_accepted(tmp_path, text, number):
+    """The minimum component size was a string."""
+    config = complete()
+    config["eval"]["min_area"] = text
+    write_config(tmp_path, config)
+    (tmp_path / "result.json").write_text("")
+    same, other = (complete({"eval.min_area": area}) for area in (number, number + 1))
+    assert run_directory.status(tmp_path, same) is Status.FINISHED
+    assert run_directory.status(tmp_path, other) is Status.RETEST
+    assert run_directory.status(tmp_path) is Status.FINISHED
+
+
+def test_changed_data_are_refused(tmp_path):
+    splits = {"train": ["a"], "val": ["b"], "test": ["c"]}
+    facts = {"tiles": 30, "content_sha256": "aaa", "splits": splits}
+    run_directory.check_data(tmp_path, facts)
+    files.write_json(tmp_path / "data.json", facts)
+    run_directory.check_data(tmp_path, facts)
     with pytest.raises(
-        InputError, match=r"does not know: model\.attention; a newer version"
+        InputError, match="30 tiles, hash aaa then, 29 tiles, hash bbb now"
     ):
-        run.check_config(tmp_path, {"seed": 0, "model": {}})
+        run_directory.check_data(tmp_path, {"tiles": 29, "content_sha256": "bbb"})
+    other = facts | {"splits": splits | {"val": ["c"], "test": ["b"]}}
+    with pytest.raises(InputError, match="the split has changed"):
+        run_directory.check_data(tmp_path, other)
 
 
-def test_another_device_count_is_said(tmp_path, capsys):
-    run.tell_device_change(tmp_path, {"devices": ["a", "b"]})
-    files.write_json(tmp_path / "env.json", {"devices": ["a", "b"]})
-    run.tell_device_change(tmp_path, {"devices": ["a", "b"]})
-    assert capsys.readouterr().out == ""
-    run.tell_device_change(tmp_path, {"devices": ["a"]})
-    assert "2 until now, 1 from here" in capsys.readouterr().out
-
-
-def test_delete_takes_the_run_and_nothing_else(tmp_path):
+def test_delete_removes_the_run_and_nothing_else(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     files.write_json(tmp_path / "config.json", {"model": {}, "optim": {}, "train": {}})
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/weights").write_text("kept")
     (tmp_path / "checkpoints").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "plots").mkdir()
-    run.delete(tmp_path)
+    run_directory.delete(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "elsewhere"}
     assert (tmp_path / "elsewhere/weights").exists()
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{}", '{"model": {"na'])
-def test_delete_takes_a_run_whose_config_is_damaged(tmp_path, content):
+def test_delete_removes_a_run_whose_config_is_damaged(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    run.write_metrics(tmp_path, [])
-    run.delete(tmp_path)
+    run_directory.write_metrics(tmp_path, [])
+    run_directory.delete(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_mistake_leaves_no_empty_folder(tmp_path):
-    with pytest.raises(ZeroDivisionError), run.lock(tmp_path / "made"):
-        1 / 0  # noqa: B018
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "there").mkdir()
-    with run.lock(tmp_path / "there"):
-        pass
-    assert (tmp_path / "there").exists()
 
 
 def test_delete_refuses_what_is_no_run(tmp_path):
@@ -100,93 +212,69 @@ def test_delete_refuses_what_is_no_run(tmp_path):
     with pytest.raises(
         InputError, match=r"holds plots, data\.json but no config\.json"
     ):
-        run.delete(tmp_path)
+        run_directory.delete(tmp_path)
     files.write_json(tmp_path / "config.json", {"of": "another program"})
     with pytest.raises(InputError, match="of a run"):
-        run.delete(tmp_path)
+        run_directory.delete(tmp_path)
     assert (tmp_path / "data.json").exists()
     assert (tmp_path / "plots").exists()
 
 
-def test_long_names_are_cut_and_stay_apart():
-    overrides = {f"section.setting{i}": "x" * 20 for i in range(20)}
-    name = run.default_workdir("configs/unet.py", overrides)
-    other = run.default_workdir(
-        "configs/unet.py", overrides | {"section.setting9": "y"}
-    )
-    assert len(name.removeprefix("runs/")) < 255
-    assert name != other
-    assert name.startswith("runs/unet-section.setting0=")
-
-
-def test_settings_that_change_nothing_may_change(tmp_path):
-    config = {"seed": 0, "train": {"compile_cache": "", "cpu_devices": 0}}
-    files.write_json(tmp_path / "config.json", config)
-    other = {"compile_cache": "/cache", "cpu_devices": 2}
-    run.check_config(tmp_path, config | {"train": other})
-    with pytest.raises(InputError, match="seed: 0 there, 1 now") as caught:
-        run.check_config(tmp_path, config | {"train": other, "seed": 1})
-    assert "cpu_devices" not in str(caught.value)
-
-
-def test_changed_data_are_refused(tmp_path):
-    splits = {"train": ["a"], "val": ["b"], "test": ["c"]}
-    facts = {"tiles": 30, "content_sha256": "aaa", "splits": splits}
-    run.check_data(tmp_path, facts)
-    files.write_json(tmp_path / "data.json", facts)
-    run.check_data(tmp_path, facts)
-    with pytest.raises(
-        InputError, match="30 tiles, hash aaa then, 29 tiles, hash bbb now"
-    ):
-        run.check_data(tmp_path, {"tiles": 29, "content_sha256": "bbb"})
-    other = facts | {"splits": splits | {"val": ["c"], "test": ["b"]}}
-    with pytest.raises(InputError, match="tiles are split otherwise"):
-        run.check_data(tmp_path, other)
-
-
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"seed": '])
-def test_damaged_config_is_told(tmp_path, content):
-    (tmp_path / "config.json").write_text(content)
-    with pytest.raises(InputError, match=r"config\.json: damaged"):
-        run.check_config(tmp_path, {"seed": 0})
+def test_error_leaves_no_empty_directory(tmp_path):
+    with pytest.raises(ZeroDivisionError), run_directory.lock(tmp_path / "made"):
+        1 / 0  # noqa: B018
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "there").mkdir()
+    with run_directory.lock(tmp_path / "there"):
+        pass
+    assert (tmp_path / "there").exists()
 
 
 HOLD = """
 import pathlib, sys
-from saltjax.runs import workdir as run
-with run.lock(pathlib.Path(sys.argv[1])):
+from saltjax.runs import workdir
+with workdir.lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-def test_second_process_is_refused_and_the_lock_dies_with_the_first(tmp_path):
+def test_second_process_is_refused_and_the_lock_ends_with_the_first(tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(InputError, match="another run is at work"), run.lock(tmp_path):
+    with (
+        pytest.raises(InputError, match="another process is using it"),
+        run_directory.lock(tmp_path),
+    ):
         pass
     holder.kill()
-    holder.wait()
-    with run.lock(tmp_path):
+    holder.communicate()
+    with run_directory.lock(tmp_path):
         pass
 
 
-def test_workdir_that_is_a_file_is_told(tmp_path):
+def test_workdir_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(InputError, match="cannot write there"), run.lock(path):
+        with (
+            pytest.raises(InputError, match="cannot write there"),
+            run_directory.lock(path),
+        ):
             pass
 
 
-def test_an_error_of_the_run_is_not_taken_for_the_lock(tmp_path):
-    with pytest.raises(BlockingIOError), run.lock(tmp_path):
+def test_error_of_the_run_is_not_taken_for_the_lock(tmp_path):
+    with pytest.raises(BlockingIOError), run_directory.lock(tmp_path):
         raise BlockingIOError
 
 
-def test_metrics_csv_has_a_row_an_epoch(tmp_path):
-    row = dict.fromkeys(run.METRICS, 0.5) | {"epoch": 1, "learning_rate": 1e-3}
-    run.write_metrics(tmp_path, [row, row | {"epoch": 2}])
+def test_metrics_csv_has_a_row_for_each_epoch(tmp_path):
+    row = dict.fromkeys(run_directory.METRICS, 0.5) | {
+        "epoch": 1,
+        "learning_rate": 1e-3,
+    }
+    run_directory.write_metrics(tmp_path, [row, row | {"epoch": 2}])
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     header = (
