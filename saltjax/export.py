@@ -110,15 +110,15 @@ def check(artifact: pathlib.Path, model: SectionModel) -> float:
         "odd": rng.random((1, size + odd, size - odd // 2, 3), np.float32),
     }
     with tempfile.TemporaryDirectory() as folder:
-        given, found = (os.path.join(folder, name) for name in ("in.npz", "out.npz"))
-        np.savez(given, allow_pickle=False, **images)
-        command = [sys.executable, "-P", "-c", CALL, str(artifact), given, found]
+        inputs, outputs = (os.path.join(folder, name) for name in ("in.npz", "out.npz"))
+        np.savez(inputs, allow_pickle=False, **images)
+        command = [sys.executable, "-P", "-c", CALL, str(artifact), inputs, outputs]
         done = subprocess.run(
             command, check=False, cwd=folder, capture_output=True, text=True
         )
         if done.returncode or done.stdout.strip() != "False":
             raise RuntimeError(f"the artifact cannot be called: {done.stderr}")
-        with np.load(found) as probs:
+        with np.load(outputs) as probs:
             return max(
                 float(np.abs(probs[name] - _probabilities(image, model)).max())
                 for name, image in images.items()

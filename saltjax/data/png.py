@@ -49,12 +49,12 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
                 raise ValueError(
                     "a mask in colour; expected grey, 0 and one value for salt"
                 )
-    found = np.unique(values)
-    if not (len(found) <= 2 and found[0] == 0) and found.tolist() not in (
+    levels = np.unique(values)
+    if not (len(levels) <= 2 and levels[0] == 0) and levels.tolist() not in (
         [1],
         [largest],
     ):
-        listed = ", ".join(map(str, found[:5])) + (", …" if len(found) > 5 else "")
+        listed = ", ".join(map(str, levels[:5])) + (", …" if len(levels) > 5 else "")
         raise ValueError(
             f"mask values {listed}; expected only 0 and one value for salt"
         )
@@ -127,6 +127,6 @@ def _check_chunks(png: bytes) -> None:
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     expected = height * (1 + (width * samples * depth + 7) // 8)
     # At most one byte more: a small file can expand to gigabytes.
-    found = len(zlib.decompressobj().decompress(data, expected + 1))
-    if not interlaced and found != expected:
-        raise ValueError(f"{found} bytes of pixels, expected {expected}")
+    size = len(zlib.decompressobj().decompress(data, expected + 1))
+    if not interlaced and size != expected:
+        raise ValueError(f"{size} bytes of pixels, expected {expected}")

@@ -25,17 +25,17 @@ class ArrayTraces:
     def __init__(self, array: Callable[[], np.ndarray], name: str):
         """Takes a function that returns the array; it is called for each access."""
         self._array, self.name = array, name
-        found = array()
-        self.shape, self.dtype = found.shape, found.dtype
-        if found.ndim not in (2, 3) or 0 in self.shape:
+        first = array()
+        self.shape, self.dtype = first.shape, first.dtype
+        if first.ndim not in (2, 3) or 0 in self.shape:
             raise InputError(
                 f"{name}: an array of shape {self.shape}; expected a section [samples, traces] or a "
                 "volume [inline, crossline, sample]"
             )
         if self.dtype.kind not in "fiu" or self.dtype.itemsize > 8:
             raise InputError(f"{name}: an array of {self.dtype}; expected real numbers")
-        self.samples = self.shape[0] if found.ndim == 2 else self.shape[2]
-        self.count = found.size // self.samples
+        self.samples = self.shape[0] if first.ndim == 2 else self.shape[2]
+        self.count = first.size // self.samples
 
     def lines(self, direction: str) -> list[np.ndarray]:
         """Returns the trace numbers of each "inline" or "crossline"."""
@@ -70,12 +70,12 @@ def read(path: pathlib.Path, mode: Literal["r", "r+"] = "r") -> ArrayTraces:
     """
     # The header is parsed once: parsing it is not thread-safe (CPython 3.11).
     try:
-        whole = np.lib.format.open_memmap(path, mode="r")
+        opened = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or "it is empty"
         raise InputError(f"{path}: cannot read it as .npy: {reason}") from None
-    dtype, offset, shape = whole.dtype, whole.offset, whole.shape
-    order: Literal["C", "F"] = "C" if whole.flags.c_contiguous else "F"
+    dtype, offset, shape = opened.dtype, opened.offset, opened.shape
+    order: Literal["C", "F"] = "C" if opened.flags.c_contiguous else "F"
 
     def mapped():
         return np.memmap(path, dtype, mode, offset, shape, order)

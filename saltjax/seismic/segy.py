@@ -126,10 +126,10 @@ class SegyTraces:
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: segyio cannot open it: {error}") from None
         self.count, self.samples = self.layout.count, self.layout.samples
-        found = self._file.tracecount, len(self._file.samples), int(self._file.format)
-        if found != (self.count, self.samples, self.layout.format):
+        opened = self._file.tracecount, len(self._file.samples), int(self._file.format)
+        if opened != (self.count, self.samples, self.layout.format):
             raise InputError(
-                f"{path}: segyio finds {found[0]} traces of {found[1]} samples of format {found[2]}, "
+                f"{path}: segyio finds {opened[0]} traces of {opened[1]} samples of format {opened[2]}, "
                 f"the header says {self.count}, {self.samples} and {self.layout.format}"
             )
         self.dtype = self._file.dtype

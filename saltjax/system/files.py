@@ -1,4 +1,4 @@
-"""Files read whole, and written atomically: a reader sees the old file or the new one."""
+"""Reading and atomic writing of files: a reader sees the old file or the new one."""
 
 import contextlib
 import csv
