@@ -28,7 +28,7 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the parent process
-            setattr(sys, name, open(os.devnull, "w"))
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end
         # A terminal that cannot show × and – is no reason to fail.
         getattr(sys, name).reconfigure(errors="replace")
     console.show()

@@ -151,9 +151,10 @@ def common_name(names: Sequence[str]) -> str:
     >>> common_name(["unet-data.fold=0-data.folds=5", "unet-data.fold=13-data.folds=5"])
     'unet-data.fold=*-data.folds=5'
     """
-    start = os.path.commonprefix(names)
+    prefix = os.path.commonprefix
+    start = prefix(names)
     ends = [name[len(start) :][::-1] for name in names]
-    shared = f"{start}*{os.path.commonprefix(ends)[::-1]}"
+    shared = f"{start}*{prefix(ends)[::-1]}"
     return ", ".join(names) if shared == "*" else shared
 
 
