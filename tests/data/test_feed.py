@@ -9,36 +9,41 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from saltjax.data import feed as pipeline
+from saltjax.data import feed as feeds
 from saltjax.data import synthetic
-from saltjax.networks import unet as models
-from saltjax.scoring import scores as scoring
+from saltjax.networks.network import Network
+from saltjax.networks.unet import UNet
+from saltjax.scoring import scores
 from saltjax.system import devices
 from saltjax.training import optimizer, steps
 
 
-def outcome(resident):
+def train(feed, order):
+    """Returns the network, its state after a pass over the tiles in that order, and their losses."""
+    network = Network(UNet(features=(4, 8)), 16, "nearest")
+    recipe = steps.Recipe(network, optimizer.adamw(0.01), np.int32(0))
+    state = devices.replicate(steps.create_state(recipe, seed=0), feed.mesh)
+    state, losses = steps.with_learning_rate(state, 1e-2), []
+    for rows, valid in feeds.calls(feed, order):
+        state, means = steps.train_call(feed, state, rows, valid, recipe)
+        losses.append(feeds.valid_means(means, valid)["loss"])
+    return network, state, np.concatenate(losses)
+
+
+def weights_and_scores(resident):
     """Returns weights, each tile's loss and validation scores after an epoch of three steps."""
-    network = steps.Network(models.UNet(features=(4, 8)), 16, "nearest")
-    tx = optimizer.adamw(0.01)
-    mesh = devices.data_mesh()
     tiles = synthetic.make_tiles(30, seed=0)
-    feed = pipeline.create(tiles, mesh, 9, resident)
-    state = devices.replicate(steps.create_state(network, tx, seed=0), mesh)
-    order, losses = np.arange(30)[::-3], []
-    for rows, valid in pipeline.calls(feed, np.concatenate([order, order + 1])):
-        state, means = pipeline.train_call(
-            feed, state, rows % 30, valid, 1e-2, 0, network=network, tx=tx
-        )
-        losses.append(pipeline.valid_means(means, valid)["loss"])
-    scores = scoring.mean_scores(
+    feed = feeds.create(tiles, devices.data_mesh(), 9, resident)
+    order = np.arange(30)[::-3]
+    network, state, losses = train(feed, np.concatenate([order, order + 1]) % 30)
+    means = scores.mean_scores(
         feed, state.variables, np.arange(20), network, lambda: None
     )
-    return jax.device_get(state.params), np.concatenate(losses), scores
+    return jax.device_get(state.params), losses, means
 
 
-def test_many_steps_in_one_call_are_the_same_steps():
-    one_a_call, resident = outcome(resident=False), outcome(resident=True)
+def test_many_steps_in_one_call_equal_one_step_a_call():
+    one_a_call, resident = (weights_and_scores(resident) for resident in (False, True))
     assert one_a_call[1].shape == (20,)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
@@ -48,17 +53,39 @@ def test_many_steps_in_one_call_are_the_same_steps():
 
 
 @pytest.mark.parametrize("resident", [False, True])
-def test_calls_begin_where_an_epoch_was_cut_off(resident, monkeypatch):
-    monkeypatch.setattr(pipeline, "MAX_STEPS_PER_CALL", 2)
+def test_calls_start_at_any_step_of_an_epoch(resident, monkeypatch):
+    monkeypatch.setattr(feeds, "MAX_STEPS_PER_CALL", 2)
     tiles = synthetic.make_tiles(50, seed=0)
-    feed = pipeline.create(tiles, devices.data_mesh(), 8, resident)
+    feed = feeds.create(tiles, devices.data_mesh(), 8, resident)
     indices = np.arange(50)
-    seen = [rows[valid] for rows, valid in pipeline.calls(feed, indices, first=3)]
+    seen = [rows[valid] for rows, valid in feeds.calls(feed, indices, first=3)]
     assert np.concatenate(seen).tolist() == list(range(24, 50))
     assert [len(s) for s in seen] == ([16, 10] if resident else [8, 8, 8, 2])
 
 
-def test_two_hosts_compute_what_one_does(tmp_path):
+def test_batches_contain_every_tile_once_and_padding_is_invalid():
+    indices = np.arange(10)[::-1]
+    rows, valid = feeds.batch_rows(indices, batch_size=4, padded_size=6)
+    # Each batch is padded with its first tile.
+    expected = [[9, 8, 7, 6, 9, 9], [5, 4, 3, 2, 5, 5], [1, 0, 1, 1, 1, 1]]
+    np.testing.assert_array_equal(rows, expected)
+    assert valid.sum(axis=1).tolist() == [4, 4, 2]
+    assert rows[valid].tolist() == indices.tolist()
+
+
+def test_order_differs_by_epoch_and_seed_and_is_reproducible():
+    indices = np.arange(100, 200)
+    orders = [
+        tuple(feeds.epoch_order(indices, seed, epoch))
+        for seed in (0, 1)
+        for epoch in (1, 2)
+    ]
+    assert len(set(orders)) == 4
+    assert all(sorted(order) == indices.tolist() for order in orders)
+    assert tuple(feeds.epoch_order(indices, 0, 1)) == orders[0]
+
+
+def test_two_hosts_compute_the_same_as_one(tmp_path):
     """Two processes with four devices each, against three devices of this one."""
     with socket.socket() as server:
         server.bind(("localhost", 0))
@@ -81,19 +108,12 @@ def test_two_hosts_compute_what_one_does(tmp_path):
 
 
 def two_steps_and_a_prediction(mesh):
-    network = steps.Network(models.UNet(features=(4, 8)), 16, "nearest")
-    tx = optimizer.adamw(0.01)
-    feed = pipeline.create(synthetic.make_tiles(10, seed=0), mesh, 7, resident=False)
-    state = devices.replicate(steps.create_state(network, tx, seed=0), mesh)
-    for rows, valid in pipeline.calls(feed, np.arange(10)):
-        state, means = pipeline.train_call(
-            feed, state, rows, valid, 1e-2, 0, network=network, tx=tx
-        )
-    loss = pipeline.valid_means(means, valid)["loss"]
-    outputs = scoring.predict_tiles(
+    feed = feeds.create(synthetic.make_tiles(10, seed=0), mesh, 7, resident=False)
+    network, state, losses = train(feed, np.arange(10))
+    outputs = scores.predict_tiles(
         feed, state.variables, np.arange(10), network, tta=False
     )
-    return {"loss": loss, "prob": outputs.prob, "test_loss": outputs.loss}
+    return {"loss": losses, "prob": outputs.prob, "test_loss": outputs.loss}
 
 
 if __name__ == "__main__":

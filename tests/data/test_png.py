@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,12 +25,12 @@ MASK = np.array([[0, 1], [1, 0]], np.uint8)
     ],
     ids=["L", "L of ones", "L of seventeens", "I;16", "1", "RGB", "RGBA", "P", "LA"],
 )
-def test_masks_of_every_mode_become_zeros_and_ones(tmp_path, image):
+def test_masks_of_every_mode_become_0_and_1(tmp_path, image):
     image.save(tmp_path / "m.png")
     np.testing.assert_array_equal(png.read_mask(tmp_path / "m.png")[:, :, 0], MASK)
 
 
-def test_images_of_every_depth_become_rgb_bytes(tmp_path):
+def test_images_of_every_bit_depth_become_rgb_bytes(tmp_path):
     grey = np.array([[0, 128, 255]], np.uint8)
     images = {
         "L": Image.fromarray(grey),
@@ -40,3 +43,31 @@ def test_images_of_every_depth_become_rgb_bytes(tmp_path):
         image.save(tmp_path / "i.png")
         found = png.read_image(tmp_path / "i.png")
         np.testing.assert_array_equal(found, np.repeat(grey[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize("reader", [png.read_image, png.read_mask])
+@pytest.mark.parametrize("shape", [(2**14, 2**14), (4097, 4096), (2**31 - 1, 1)])
+def test_size_in_the_header_is_checked_before_pillow_sees_the_file(
+    tmp_path, monkeypatch, recwarn, reader, shape
+):
+    Image.fromarray(MASK).save(tmp_path / "m.png")
+    content = bytearray((tmp_path / "m.png").read_bytes())
+    content[16:24] = struct.pack(">2I", *shape)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "m.png").write_bytes(content)
+
+    def opened(*_, **__):
+        raise AssertionError("Pillow opened it")
+
+    monkeypatch.setattr(Image, "open", opened)
+    message = f"^{shape[0]}×{shape[1]} pixels; a tile has at most 16777216$"
+    with pytest.raises(ValueError, match=message):
+        reader(tmp_path / "m.png")
+    assert not recwarn.list
+
+
+def test_an_image_of_the_largest_size_is_read_without_a_warning(tmp_path, recwarn):
+    # Zeros, in a palette of one bit a pixel.
+    Image.new("1", (4096, 4096)).save(tmp_path / "i.png")
+    assert png.read_image(tmp_path / "i.png").shape == (4096, 4096, 3)
+    assert not recwarn.list

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ def test_pixels_are_numbered_from_one_down_the_columns():
     assert rle.encode(mask) == "1 1"
     mask[:, 1] = True
     assert rle.encode(mask) == "1 1 4 3"
-    # A run goes on from the foot of a column to the head of the next.
+    # A run continues from the last pixel of a column to the first of the next.
     mask[2, 0] = True
     assert rle.encode(mask) == "1 1 3 4"
     mask[2, 3] = True
@@ -23,14 +25,14 @@ def test_pixels_are_numbered_from_one_down_the_columns():
 
 
 @given(arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, max_side=12)))
-def test_a_mask_comes_back(mask):
+def test_decode_inverts_encode(mask):
     np.testing.assert_array_equal(rle.decode(rle.encode(mask), mask.shape), mask)
 
 
 @given(
     st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), max_size=6),
 )
-def test_a_code_comes_back(gaps_and_lengths):
+def test_encode_inverts_decode(gaps_and_lengths):
     position, words = 1, []
     for gap, length in gaps_and_lengths:
         words += [position + gap, length]
@@ -39,10 +41,26 @@ def test_a_code_comes_back(gaps_and_lengths):
     assert rle.encode(rle.decode(code, (10, 6))) == code
 
 
+@pytest.mark.parametrize("code", ["1", "1 2 3", "a b", "1 -1", "1.0 2"])
+def test_other_words_than_pairs_of_whole_numbers_are_refused(code):
+    message = f"'{re.escape(code)}' is not a run-length encoding"
+    with pytest.raises(ValueError, match=message):
+        rle.decode(code, (2, 3))
+
+
 @pytest.mark.parametrize(
-    "code",
-    ["1", "0 3", "1 0", "1 7", "6 2", "3 1 1 1", "1 2 3 1", "a b", "1 -1", "1.0 2"],
+    ("code", "run"),
+    [
+        ("0 3", "0 3"),  # before the first pixel
+        ("1 0", "1 0"),  # empty
+        ("1 7", "1 7"),  # past the sixth and last pixel
+        ("6 2", "6 2"),
+        ("3 1 1 1", "1 1"),  # not in order
+        ("1 2 2 1", "2 1"),  # overlaps
+        ("1 2 3 1", "3 1"),  # touches
+    ],
 )
-def test_what_is_no_code_is_refused(code):
-    with pytest.raises(ValueError, match="code|fit"):
+def test_impossible_runs_are_refused(code, run):
+    message = f"'{code}': run {run} overlaps or touches .* exceeds 2×3 pixels"
+    with pytest.raises(ValueError, match=message):
         rle.decode(code, (2, 3))

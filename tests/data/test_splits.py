@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltjax.data import splits
-from saltjax.data import tiles as data
+from saltjax.data.tiles import Tiles, coverage_class, salt_coverage
 from saltjax.system.errors import InputError
 
 SHARES = (0.7, 0.15, 0.15)
@@ -18,7 +18,7 @@ def make_tiles(count, salt_rows=()):
     for i in range(count if salt_rows else 0):
         labels[i, : salt_rows[i % len(salt_rows)]] = 1
     ids = tuple(f"t{i:04d}" for i in range(count))
-    return data.Tiles(ids, np.zeros((count, 10, 10, 3), np.uint8), labels, "folder")
+    return Tiles(ids, np.zeros((count, 10, 10, 3), np.uint8), labels, "folder")
 
 
 def split(tiles, method="random", groups="", folds=0, fold=0, seed=0):
@@ -29,7 +29,7 @@ def assert_partition(parts, count):
     assert sorted(np.concatenate(list(parts.values()))) == list(range(count))
 
 
-def test_a_random_split_is_a_seeded_partition():
+def test_random_split_is_a_seeded_partition():
     tiles = make_tiles(3000)
     parts = split(tiles, seed=1)
     assert [len(parts[name]) for name in ("train", "val", "test")] == [2100, 450, 450]
@@ -45,10 +45,10 @@ def test_every_part_has_the_same_mix_of_coverage():
         parts = split(tiles, "coverage", folds=folds, fold=fold)
         assert_partition(parts, 1000)
         for part in parts.values():
-            classes = data.coverage_class(data.salt_coverage(tiles.labels[part]))
+            classes = coverage_class(salt_coverage(tiles.labels[part]))
             found = np.bincount(classes, minlength=4)
             expected = np.array([0.4, 0.3, 0.2, 0.1]) * len(part)
-            # A part is a stretch of the order, so at either end a tile more or less.
+            # A part is an interval of the order, so at either end a tile more or less.
             assert np.abs(found - expected).max() <= 2
     assert len(parts["test"]) == 200
 
@@ -66,7 +66,7 @@ def write_groups(path, groups):
     folds=st.sampled_from([0, 2, 3, 5]),
     seed=st.integers(0, 5),
 )
-def test_no_group_crosses(tmp_path_factory, names, alone, folds, seed):
+def test_groups_are_never_divided(tmp_path_factory, names, alone, folds, seed):
     count = len(names) + alone
     tiles = make_tiles(count)
     path = tmp_path_factory.mktemp("groups") / "groups.csv"
@@ -86,7 +86,7 @@ def test_no_group_crosses(tmp_path_factory, names, alone, folds, seed):
 
 
 @pytest.mark.parametrize("method", ["random", "coverage"])
-def test_folds_share_out_the_test(method):
+def test_every_tile_is_a_test_tile_in_one_fold(method):
     tiles = make_tiles(103, (0, 1, 5))
     tests, validations = [], []
     for fold in range(5):
@@ -101,20 +101,19 @@ def test_folds_share_out_the_test(method):
     assert not np.array_equal(validations[0], validations[1])
 
 
-def test_sizes_follow_the_shares_as_nearly_as_groups_allow(tmp_path):
+def test_part_sizes_are_the_nearest_to_the_shares_that_groups_allow(tmp_path):
     path = write_groups(tmp_path / "g.csv", {i: i // 4 for i in range(400)})
     parts = split(make_tiles(400), "group", path)
     assert [len(p) for p in parts.values()] == [280, 60, 60]
 
 
-def test_the_columns_of_the_challenges_mosaics_are_read(tmp_path, capsys):
+def test_columns_of_the_challenges_mosaics_are_read(tmp_path, caplog):
+    caplog.set_level("INFO", "saltjax")
     path = tmp_path / "mosaics.csv"
     path.write_text("id,mosaic_id,x,y\nb,7,0,0\nd,7,1,0\nelsewhere,8,0,0\n\na,7,2,0\n")
     found = splits.read_groups(path, ["a", "b", "c", "d", "e"])
     assert found.tolist() == [0, 0, 1, 0, 2]
-    assert (
-        "3 of 5 tiles in 1 groups of mosaics.csv, 2 in none" in capsys.readouterr().out
-    )
+    assert "3 of 5 tiles in 1 groups of mosaics.csv, 2 in none" in caplog.text
     path.write_text("id, group\na, 7\nb,7 \n")
     assert splits.read_groups(path, ["a", "b"]).tolist() == [0, 0]
 
@@ -127,19 +126,22 @@ def test_the_columns_of_the_challenges_mosaics_are_read(tmp_path, capsys):
         ("id,group\na\n", "line 2: 'a' lacks an id or a group"),
         ("id,mosaic_id\na,\n", "line 2: 'a,' lacks an id or a mosaic_id"),
         ("id,group\na,1\na,1\na,2\n", "line 4: a is in group 1 and in 2"),
-        ("id,group\nx,1\n", "lists none of the 2 tiles; it lists 'x', .* 'a'"),
-        ("id,group\n", "it lists ''"),
+        (
+            "id,group\nx,1\n",
+            "lists none of the 2 tiles; it lists, for example 'x'; .* the id 'a'",
+        ),
+        ("id,group\n", "it lists, for example ''"),
         ("id,group,group\na,1,2\n", "each once"),
         ("id,group\na,\udcff\n", "cannot read it: .*utf-8"),
     ],
 )
-def test_a_file_of_groups_that_is_not_one_is_told(tmp_path, text, message):
+def test_invalid_file_of_groups_is_refused(tmp_path, text, message):
     path = tmp_path / "groups.csv"
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=message):
         splits.read_groups(path, ["a", "b"])
 
 
-def test_a_missing_file_of_groups_is_told(tmp_path):
+def test_missing_file_of_groups_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot read it: there is no such file"):
         splits.read_groups(tmp_path / "nowhere.csv", ["a"])

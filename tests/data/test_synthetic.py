@@ -3,8 +3,7 @@ import pytest
 import scipy.ndimage
 import sklearn.metrics
 
-from saltjax.data import synthetic
-from saltjax.data import tiles as data
+from saltjax.data import statistics, synthetic
 
 
 @pytest.fixture(scope="module")
@@ -12,22 +11,25 @@ def tiles():
     return synthetic.make_tiles(500, seed=0)
 
 
-def test_tiles_are_as_the_challenges(tiles):
+def test_tiles_have_shape_and_coverage_of_the_challenges(tiles):
     assert tiles.images.shape == (500, 101, 101, 3)
     assert tiles.labels.shape == (500, 101, 101, 1)
     assert tiles.images.dtype == tiles.labels.dtype == np.uint8
     assert tiles.source == "synthetic"
-    stats = data.statistics(tiles)
+    stats = statistics.compute(tiles)
     # 39 % without salt and a quarter of pixels salt, up to four standard errors of 500 tiles.
-    assert stats["empty_masks"] / 500 == pytest.approx(0.39, abs=0.09)
-    assert stats["salt_coverage"] == pytest.approx(0.25, abs=0.055)
-    assert stats["constant_images"] == 0
+    assert stats.empty_masks / 500 == pytest.approx(0.39, abs=0.09)
+    assert stats.salt_coverage == pytest.approx(0.25, abs=0.055)
+    assert stats.constant_images == 0
 
 
-def test_same_seed_same_tiles_and_a_prefix_for_a_smaller_count(tiles):
-    few = synthetic.make_tiles(3, seed=0)
-    np.testing.assert_array_equal(few.images, tiles.images[:3])
-    np.testing.assert_array_equal(few.labels, tiles.labels[:3])
+def test_first_tiles_depend_on_the_seed_alone(monkeypatch):
+    monkeypatch.setattr(synthetic, "CHUNK", 20)
+    few, more = (synthetic.make_tiles(count, seed=0) for count in (3, 25))
+    assert (len(few), len(more)) == (3, 25)
+    np.testing.assert_array_equal(few.images, more.images[:3])
+    np.testing.assert_array_equal(few.labels, more.labels[:3])
+    assert not np.array_equal(more.images[20:23], few.images)  # another chunk
     assert not np.array_equal(synthetic.make_tiles(3, seed=1).images, few.images)
 
 

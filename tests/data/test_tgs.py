@@ -1,11 +1,11 @@
-"""The challenge's own tiles, where SALTJAX_TGS names their folder."""
+"""The challenge's own tiles, where SALTJAX_TGS names their directory."""
 
 import numpy as np
 import pytest
 
 from configs import unet
 from saltjax import train
-from saltjax.data import tiles as data
+from saltjax.data import folder, statistics
 from saltjax.scoring import metrics
 from saltjax.system import files
 
@@ -14,32 +14,32 @@ pytestmark = pytest.mark.tgs
 
 @pytest.fixture(scope="module")
 def tiles(tgs):
-    return data.read_folder(tgs)
+    return folder.read_folder(tgs)
 
 
-def test_tiles_are_read_whole(tiles):
-    stats = data.statistics(tiles)
-    assert (stats["height"], stats["width"]) == (101, 101)
+def test_statistics_are_the_challenges(tiles):
+    stats = statistics.compute(tiles)
+    assert (stats.height, stats.width) == (101, 101)
     # Shares known of the challenge; a decoder that misreads one bit depth misses them.
-    assert 0.38 < stats["empty_masks"] / stats["tiles"] < 0.39
-    assert stats["full_masks"] == 0
-    assert stats["salt_coverage"] == pytest.approx(0.25, abs=0.005)
-    assert 0.01 < stats["constant_images"] / stats["tiles"] < 0.03
+    assert 0.38 < stats.empty_masks / stats.tiles < 0.39
+    assert stats.full_masks == 0
+    assert stats.salt_coverage == pytest.approx(0.25, abs=0.005)
+    assert 0.01 < stats.constant_images / stats.tiles < 0.03
     # Grey tiles: three equal channels.
     assert (tiles.images == tiles.images[..., :1]).all()
 
 
-def test_nothing_predicted_scores_exactly_the_share_of_empty_masks(tiles):
+def test_scores_of_empty_predictions_are_the_share_of_empty_masks(tiles):
     labels = tiles.labels[..., 0]
     counts = metrics.confusion(np.zeros(labels.shape, bool), labels)
     scores = metrics.native_scores(counts, seed=0)
     empty = sum(not label.any() for label in labels)
     for name in ("kaggle_map", "iou", "dice"):
-        assert scores[name]["value"] == empty / len(labels)
-    assert scores["accuracy"]["value"] == pytest.approx(1 - labels.mean(), abs=1e-12)
+        assert getattr(scores, name).value == empty / len(labels)
+    assert scores.accuracy.value == pytest.approx(1 - labels.mean(), abs=1e-12)
 
 
-def test_two_epochs_learn_something(tgs, tmp_path):
+def test_two_epochs_learn_more_than_no_salt_anywhere(tgs, tmp_path):
     config = unet.get_config()
     config.data.dir = tgs
     config.data.image_size = 32

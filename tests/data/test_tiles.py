@@ -1,184 +1,53 @@
-import collections
-import os
-import pathlib
-import struct
-import zlib
+import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
-from conftest import write_tiles
-from PIL import Image
 
-from saltjax.data import tiles as data
-from saltjax.system.errors import InputError
+from saltjax.data.tiles import Tiles, salt_coverage
 
 
-def test_folder_is_read_in_order_of_ids(tile_folder):
-    tiles = data.read_folder(str(tile_folder))
-    assert tiles.ids == tuple(f"t{i:02d}" for i in range(30))
-    assert tiles.images.shape == (30, 12, 10, 3)
-    assert tiles.images.dtype == tiles.labels.dtype == np.uint8
-    np.testing.assert_array_equal(tiles.images[:, 5, 5, 1], np.arange(30))
-    # Tile i has salt in its first i % 4 rows of 12, whatever the mask's bit depth.
-    np.testing.assert_array_equal(
-        tiles.labels.sum(axis=(1, 2, 3)), np.arange(30) % 4 * 10
-    )
-    assert tiles.labels[3, 2, 0, 0] == 1
-    assert tiles.labels[3, 3, 0, 0] == 0
+@pytest.fixture
+def tiles():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 12, 10, 3), np.uint8)
+    labels = rng.integers(0, 2, (4, 12, 10, 1), np.uint8)
+    return Tiles(("a", "b", "c", "d"), images, labels, "folder", "/data/train")
 
 
-def spoil(folder: pathlib.Path) -> dict[str, str]:
-    """Damages a folder of tiles in many ways; returns {file: part of the expected reason}."""
-    images, masks = folder / "images", folder / "masks"
-    (images / "t00.png").write_bytes(b"garbage")
-    noise = np.random.default_rng(0).integers(0, 256, (12, 10), np.uint8)
-    Image.fromarray(noise).save(images / "t01.png")
-    whole = (images / "t01.png").read_bytes()
-    (images / "t01.png").write_bytes(whole[: len(whole) // 2])
-    Image.new("RGB", (10, 12)).save(images / "t02.png", format="JPEG")
-    Image.new("L", (10, 12), 7).save(masks / "t03.png")
-    Image.fromarray(np.arange(120, dtype=np.uint8).reshape(12, 10)).save(
-        masks / "t04.png"
-    )
-    Image.new("RGB", (10, 12), (255, 0, 0)).save(masks / "t05.png")
-    Image.new("RGB", (11, 12)).save(images / "t06.png")
-    (masks / "t07.png").unlink()
-    (images / "t08.png").unlink()
-    (images / "t09.png").unlink()
-    (images / "t09.png").symlink_to(folder / "nowhere")
-    Image.new("1", (5000, 5000)).save(images / "t10.png")
-    (images / "t11.png").write_bytes(b"")
-    (images / "t12.PNG").write_bytes(whole)
-    (images / "t13.png").write_bytes(whole[:-20])
-    chunk = b"tEXtsome words"
-    damaged = struct.pack(">I", len(chunk) - 4) + chunk + b"\0\0\0\0"
-    (images / "t14.png").write_bytes(whole[:-12] + damaged + whole[-12:])
-    (images / "t15.png").write_bytes(with_half_of_its_rows(whole))
-    (images / "t16.png").unlink()
-    os.mkfifo(images / "t16.png")
-    alpha = np.zeros((12, 10, 4), np.uint8)
-    alpha[:6] = 255
-    Image.fromarray(alpha).save(masks / "t17.png")
-    with (masks / "t18.png").open("wb") as file:
-        file.truncate(2**28)  # sparse
-    (masks / ".DS_Store").write_bytes(b"the system's, not the user's")
-    return {
-        "images/t00.png": "not a PNG",
-        "images/t01.png": "damaged PNG",
-        "images/t02.png": "not a PNG",
-        "masks/t03.png": "mask values 7",
-        "masks/t04.png": "mask values 0, 1, 2, 3, 4, …",
-        "masks/t05.png": "in colour",
-        "images/t06.png": "11×12 pixels; the others have 10×12",
-        "images/t07.png": "no mask",
-        "masks/t08.png": "no image",
-        "images/t09.png": "broken link",
-        "images/t10.png": "5000×5000 pixels",
-        "images/t11.png": "not a PNG",
-        "images/t12.PNG": "not named *.png",
-        "images/t13.png": "damaged PNG",
-        "images/t14.png": "checksum of its b'tEXt' chunk",
-        "images/t15.png": "66 bytes of pixels, expected 132",
-        "images/t16.png": "not a regular file",
-        "masks/t17.png": "transparent pixels",
-        "masks/t18.png": "268435456 bytes",
-    }
-
-
-def with_half_of_its_rows(png_file: bytes) -> bytes:
-    """Returns a grey PNG whose pixel data, whole in themselves, end after half of the rows."""
-    start = png_file.index(b"IDAT")
-    (length,) = struct.unpack(">I", png_file[start - 4 : start])
-    rows = zlib.decompress(png_file[start + 4 : start + 4 + length])
-    chunk = b"IDAT" + zlib.compress(rows[: len(rows) // 2])
-    new = (
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    )
-    return png_file[: start - 4] + new + png_file[start + 8 + length :]
-
-
-def test_all_bad_files_are_named_at_once(tile_folder):
-    expected = spoil(tile_folder)
-    with pytest.raises(InputError) as caught:
-        data.read_folder(str(tile_folder))
-    lines = str(caught.value).splitlines()
-    assert f"{len(expected)} bad file(s)" in lines[0]
-    assert len(lines) == 1 + len(expected)
-    for name, reason in expected.items():
-        (line,) = [line for line in lines if f"/{name}:" in line]
-        assert reason in line
-
-
-@pytest.mark.parametrize("missing", ["", "images", "masks"])
-def test_missing_or_empty_folders_are_told(tmp_path, missing):
-    if missing == "":
-        (tmp_path / "images").mkdir()
-        (tmp_path / "masks").mkdir()
-        expected = "no files"
-    else:
-        (tmp_path / ({"images", "masks"} - {missing}).pop()).mkdir()
-        expected = f"cannot list {tmp_path / missing}"
-    with pytest.raises(InputError, match=expected):
-        data.read_folder(str(tmp_path))
-
-
-@pytest.mark.skipif(os.getuid() == 0, reason="root reads whatever the permissions")
-def test_unreadable_file_is_told(tile_folder):
-    (tile_folder / "images/t00.png").chmod(0)
-    with pytest.raises(InputError, match="Permission denied"):
-        data.read_folder(str(tile_folder))
-
-
-def test_batches_show_every_tile_once_and_mark_what_fills_up():
-    indices = np.arange(10)[::-1]
-    rows, valid = data.batch_rows(indices, batch_size=4, padded_size=6)
-    # Each batch is filled up with its first tile.
-    expected = [[9, 8, 7, 6, 9, 9], [5, 4, 3, 2, 5, 5], [1, 0, 1, 1, 1, 1]]
-    np.testing.assert_array_equal(rows, expected)
-    assert valid.sum(axis=1).tolist() == [4, 4, 2]
-    assert rows[valid].tolist() == indices.tolist()
-
-
-def test_order_differs_by_epoch_and_seed_and_is_reproducible():
-    indices = np.arange(100, 200)
-    orders = [
-        tuple(data.epoch_order(indices, seed, epoch))
-        for seed in (0, 1)
-        for epoch in (1, 2)
-    ]
-    assert len(set(orders)) == 4
-    assert all(sorted(order) == indices.tolist() for order in orders)
-    assert tuple(data.epoch_order(indices, 0, 1)) == orders[0]
-
-
-def test_statistics_by_hand(tile_folder):
-    stats = data.statistics(data.read_folder(str(tile_folder)))
-    # 30 tiles, coverage (i % 4) / 12: 8 empty, 8 of 1/12, 7 of 2/12, 7 of 3/12.
-    assert stats["tiles"] == 30
-    assert (stats["height"], stats["width"]) == (12, 10)
-    assert stats["empty_masks"] == 8
-    assert stats["full_masks"] == 0
-    assert stats["constant_images"] == 30
-    assert stats["salt_coverage"] == pytest.approx((8 * 1 + 7 * 2 + 7 * 3) / 12 / 30)
-    assert stats["coverage_histogram"] == [8, 7, 7, 0, 0, 0, 0, 0, 0, 0]
-
-
-def test_content_hash_sees_every_pixel(tmp_path):
-    tiles = data.read_folder(str(write_tiles(tmp_path / "a", 4)))
-    same = data.read_folder(str(write_tiles(tmp_path / "b", 4)))
-    assert tiles.content_hash() == same.content_hash()
-    for array in (same.images, same.labels):
-        before = same.content_hash()
+def test_content_hash_depends_on_every_pixel_and_id(tiles):
+    before = tiles.content_hash()
+    for array in (tiles.images, tiles.labels):
         array[2, 3, 4, 0] ^= 1
-        assert same.content_hash() != before
+        changed = tiles.content_hash()
+        assert changed != before
+        array[2, 3, 4, 0] ^= 1
+        assert tiles.content_hash() == before
+    other = dataclasses.replace(tiles, ids=("a", "b", "c", "e"))
+    assert other.content_hash() != before
+    # The same bytes in another shape.
+    turned = (x.reshape(4, 10, 12, -1) for x in (tiles.images, tiles.labels))
+    assert Tiles(tiles.ids, *turned, "folder").content_hash() != before
+    elsewhere = dataclasses.replace(tiles, directory="/other")
+    assert elsewhere.content_hash() == before
 
 
-def test_most_common_size_is_the_expected_one(tile_folder):
-    for i in range(3):
-        Image.new("L", (9, 9)).save(tile_folder / f"masks/t{i:02d}.png")
-    with pytest.raises(InputError) as caught:
-        data.read_folder(str(tile_folder))
-    named = collections.Counter(
-        line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]
-    )
-    assert set(named) == {str(tile_folder / f"masks/t{i:02d}.png") for i in range(3)}
+def test_content_hash_has_the_definition_of_earlier_versions(tiles):
+    # data.json of a run keeps it: with another definition runs could not resume.
+    digest = hashlib.sha256(b"(('a', 'b', 'c', 'd'), (4, 12, 10, 3))")
+    digest.update(tiles.images.tobytes())
+    digest.update(tiles.labels.tobytes())
+    assert tiles.content_hash() == digest.hexdigest()
+
+
+def test_salt_coverage_is_the_share_of_salt_pixels():
+    labels = np.zeros((3, 2, 5, 1), np.uint8)
+    labels[1, 0, :3] = 1
+    labels[2] = 1
+    np.testing.assert_allclose(salt_coverage(labels), [0, 0.3, 1])
+
+
+def test_description_says_where_tiles_come_from(tiles):
+    assert tiles.description == "tiles of data/train"
+    synthetic = dataclasses.replace(tiles, source="synthetic", directory="")
+    assert synthetic.description == "built-in synthetic sections, no real data"

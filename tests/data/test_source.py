@@ -1,0 +1,112 @@
+import hashlib
+
+import numpy as np
+import pytest
+from tile_files import write_tiles
+
+from configs import default
+from saltjax.data import source, synthetic
+from saltjax.system.errors import InputError
+
+
+def load(seed=0, batch_size=8, **changes):
+    """Loads the data of the default config with changes."""
+    settings = default.get_config().data.to_dict() | changes
+    return source.load(**settings, seed=seed, batch_size=batch_size)
+
+
+def test_without_a_directory_synthetic_tiles_are_made(monkeypatch):
+    monkeypatch.setattr(synthetic, "CHUNK", 60)
+    data = load(seed=3, synthetic_count=60)
+    expected = synthetic.make_tiles(60, 3)
+    assert data.tiles.ids == expected.ids
+    np.testing.assert_array_equal(data.tiles.images, expected.images)
+    assert data.statistics.tiles == 60
+    assert {name: len(part) for name, part in data.split.items()} == {
+        "train": 42,
+        "val": 9,
+        "test": 9,
+    }
+    assert data.split_description == "42 train, 9 val, 9 test"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "18 train, 6 val, 6 test"),
+        ({"split_by": "coverage"}, "18 train, 6 val, 6 test, by coverage"),
+        ({"folds": 3, "fold": 2}, "15 train, 5 val, 10 test, fold 2 (0 to 2)"),
+    ],
+)
+def test_split_is_described(tile_folder, changes, expected):
+    data = load(dir=str(tile_folder), split=(0.6, 0.2, 0.2), **changes)
+    assert data.split_description == expected
+    assert sorted(np.concatenate(list(data.split.values()))) == list(range(30))
+
+
+def test_facts_by_hand(tmp_path):
+    folder = write_tiles(tmp_path / "tiles", 10)
+    data = load(dir=str(folder), batch_size=2)
+    facts = data.facts()
+    splits = facts.pop("splits")
+    pixels = hashlib.sha256(
+        repr((tuple(f"t0{i}" for i in range(10)), (10, 12, 10, 3))).encode()
+    )
+    pixels.update(np.repeat(np.arange(10, dtype=np.uint8), 12 * 10 * 3).tobytes())
+    for i in range(10):
+        pixels.update(b"\1" * (i % 4 * 10) + b"\0" * (120 - i % 4 * 10))
+    assert facts == {
+        "source": "folder",
+        "dir": str(folder),
+        "content_sha256": pixels.hexdigest(),
+        "tiles": 10,
+        "height": 12,
+        "width": 10,
+        "empty_masks": 3,
+        "full_masks": 0,
+        "constant_images": 10,
+        "salt_coverage": pytest.approx((3 * 1 + 2 * 2 + 2 * 3) / 12 / 10),
+        "coverage_histogram": [3, 2, 2, 0, 0, 0, 0, 0, 0, 0],
+    }
+    for name, part in data.split.items():
+        assert splits[name] == [f"t0{i}" for i in part]
+    assert sorted(i for part in splits.values() for i in part) == list(data.tiles.ids)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "split", "message"),
+    [
+        (30, 22, (0.7, 0.1, 0.2), "30 tiles split into 21 for training, 3 for"),
+        (3, 1, (0.98, 0.01, 0.01), "3 for training, 0 for validation and 0 for"),
+        (30, 8, (0.89, 0.1, 0.01), "3 for validation and 0 for the test"),
+        (30, 8, (0.9, 0.01, 0.09), "0 for validation and 3 for the test"),
+    ],
+)
+def test_too_few_tiles_are_refused(tmp_path, count, batch_size, split, message):
+    folder = write_tiles(tmp_path / "tiles", count)
+    with pytest.raises(InputError, match=message):
+        load(dir=str(folder), batch_size=batch_size, split=split)
+
+
+def test_one_batch_and_one_tile_each_suffice(tmp_path):
+    folder = write_tiles(tmp_path / "tiles", 4)
+    data = load(dir=str(folder), batch_size=2, split=(0.5, 0.25, 0.25))
+    assert [len(part) for part in data.split.values()] == [2, 1, 1]
+
+
+def test_padding_refuses_tiles_larger_than_the_network(tile_folder):
+    message = r"resize=pad cannot shrink tiles of 10×12 pixels to data\.image_size=11"
+    with pytest.raises(InputError, match=message):
+        load(dir=str(tile_folder), resize="pad", image_size=11)
+    with pytest.raises(InputError, match=r"10×12 pixels to data\.image_size=9"):
+        source.check_shape((12, 10), 9, "pad")
+    for size, resize in ((12, "pad"), (11, "nearest"), (11, "bilinear")):
+        source.check_shape((12, 10), size, resize)
+
+
+@pytest.mark.parametrize("directory", ["", "tiles"])
+def test_synthetic_tiles_are_announced(directory, caplog):
+    with caplog.at_level("INFO", "saltjax"):
+        source.announce(directory)
+    expected = ["These are built-in synthetic sections, no real data."]
+    assert caplog.messages == ([] if directory else expected)

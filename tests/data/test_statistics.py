@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from saltjax.data import folder, statistics
+from saltjax.data.tiles import Tiles
+
+
+def test_statistics_by_hand(tile_folder):
+    found = statistics.compute(folder.read_folder(str(tile_folder)))
+    # 30 tiles, coverage (i % 4) / 12: 8 empty, 8 of 1/12, 7 of 2/12, 7 of 3/12.
+    assert found == statistics.Statistics(
+        tiles=30,
+        height=12,
+        width=10,
+        empty_masks=8,
+        full_masks=0,
+        constant_images=30,
+        salt_coverage=pytest.approx((8 * 1 + 7 * 2 + 7 * 3) / 12 / 30),
+        coverage_histogram=[8, 7, 7, 0, 0, 0, 0, 0, 0, 0],
+    )
+
+
+def test_full_masks_and_images_of_more_than_one_value():
+    images = np.full((3, 4, 5, 3), 7, np.uint8)
+    images[1, 3, 4, 2] = 8
+    labels = np.zeros((3, 4, 5, 1), np.uint8)
+    labels[:2] = 1
+    labels[1, 0, 0] = 0
+    found = statistics.compute(Tiles(("a", "b", "c"), images, labels, "folder"))
+    assert (found.empty_masks, found.full_masks, found.constant_images) == (1, 1, 2)
+    # Of 19/20 and 20/20, both in the last bin, whose upper bound is included.
+    assert found.coverage_histogram == [0] * 9 + [2]
