@@ -192,7 +192,7 @@ def coverage(values: np.ndarray, source: str) -> Figure:
         linewidth=1,
         label=f"mean of all tiles {values.mean():.1%}",
     )
-    axes.set(xlabel="Share of a tile's pixels that are salt, in tenths", ylabel="Tiles")
+    axes.set(xlabel="Salt coverage of the tile", ylabel="Tiles")
     shares = np.arange(0, 1.01, 0.2)
     axes.set_xticks([-0.05, *shares[1:]], ["none", *(f"{s:.0%}" for s in shares[1:])])
     axes.legend(frameon=False, fontsize=8)
@@ -256,7 +256,7 @@ def reliability(calibration: Calibration, source: str) -> Figure:
         clip_on=False,
         label=f"pixels, in ten bins; expected calibration error {calibration.ece:.3f}",
     )
-    share.set(ylabel="Share of them that is salt", xlim=(0, 1), ylim=(0, 1))
+    share.set(ylabel="Observed share of salt", xlim=(0, 1), ylim=(0, 1))
     share.legend(frameon=False, fontsize=8, loc="upper left")
     for row in rows:
         width = row.high - row.low
