@@ -114,7 +114,10 @@ def restore(
     arrays, meta = last
     try:
         progress = msgspec.convert(meta, Progress)
-    except msgspec.ValidationError as error:
+        fields = dataclasses.asdict(progress) | {"history": list(progress.history)}
+        if fields != meta:
+            raise ValueError("it lacks values or has unknown ones")
+    except ValueError as error:
         raise InputError(
             f"{workdir / 'checkpoints/last'} was saved by another version ({error}); continue with "
             "that version, or start again with --overwrite"

@@ -1,81 +1,89 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from saltjax.system import devices
 from saltjax.training import optimizer
 
 
-def plateau_rates(losses, learning_rate=1e-3, factor=0.1, patience=5):
-    """Returns the learning rate after each epoch."""
-    state, rates = optimizer.Plateau(learning_rate), []
-    for loss in losses:
-        state = state.update(loss, factor, patience)
-        rates.append(state.learning_rate)
-    return rates
-
-
-@pytest.mark.parametrize(
-    ("losses", "cuts"),
-    [
-        # Five epochs without improvement are borne, the sixth cuts; the count starts anew.
-        ([1.0] * 14, {7: 1e-4, 13: 1e-5}),
-        # An improvement in the fifth bad epoch resets the count.
-        ([1.0, *[1.1] * 5, 0.9, *[1.0] * 6], {13: 1e-4}),
-        # Just over a ten-thousandth better counts as an improvement; less does not.
-        ([1.0, *[1.1] * 5, 0.9998, 0.9998], {}),
-        ([1.0, *[1.1] * 5, 0.9999], {7: 1e-4}),
-        ([1.0, *[1.1] * 5, 0.99995], {7: 1e-4}),
-        # The best stays the best after a cut.
-        ([0.5, *[0.9] * 6, 0.8, *[0.8] * 5], {7: 1e-4, 13: 1e-5}),
-        # Not a number never improves.
-        ([1.0, *[float("nan")] * 6], {7: 1e-4}),
-    ],
-)
-def test_plateau_follows_pytorch(losses, cuts):
-    rate, expected = 1e-3, []
-    for epoch in range(1, len(losses) + 1):
-        rate = cuts.get(epoch, rate)
-        expected.append(rate)
-    assert plateau_rates(losses) == pytest.approx(expected, rel=1e-12)
-
-
-def test_plateau_leaves_a_rate_that_would_change_by_less_than_eps():
-    # PyTorch's eps: a cut from 1e-8 to 1e-9 is less than 1e-8 and does not happen.
-    assert plateau_rates([1.0] * 14, learning_rate=1e-7)[-1] == pytest.approx(1e-8)
-    assert plateau_rates([1.0] * 30, learning_rate=1e-7)[-1] == pytest.approx(1e-8)
-
-
-def test_plateau_with_other_factor_and_patience():
-    assert plateau_rates([1.0, 1.0, 1.0], 0.4, factor=0.5, patience=0) == pytest.approx(
-        [0.4, 0.2, 0.1]
-    )
-
-
-@pytest.mark.parametrize(
-    ("losses", "counts"),
-    [
-        ([1.0, 1.1, 1.2, 0.9, 1.0], [0, 1, 2, 0, 1]),
-        # Equal to the best resets; a hair above counts: there is no tolerance.
-        ([1.0, 1.1, 1.0, 1.0000001], [0, 1, 0, 1]),
-        # A loss below the last but above the best counts.
-        ([1.0, 1.5, 1.2, 1.1], [0, 1, 2, 3]),
-    ],
-)
-def test_early_stopping_counts_as_the_study(losses, counts):
-    state, found = optimizer.EarlyStopping(), []
-    for loss in losses:
-        state = state.update(loss)
-        found.append(state.bad_epochs)
-    assert found == counts
-
-
-def test_adamw_decays_kernels_only_by_the_learning_rate():
+def test_first_step_decays_kernels_only_by_the_learning_rate():
     params = {"kernel": jnp.full((1, 2), 2.0), "bias": jnp.full((2,), 2.0)}
     grads = {"kernel": jnp.full((1, 2), 0.3), "bias": jnp.full((2,), -0.3)}
     tx = optimizer.adamw(0.1)
-    updates, _ = tx.update(grads, tx.init(params), params)
+    state = optimizer.with_learning_rate(tx.init(params), 0.01)
+    updates, _ = tx.update(grads, state, params)
     # Adam's first step has length 1 in the gradient's direction (up to eps).
-    changed = optax.apply_updates(params, {k: 0.01 * u for k, u in updates.items()})
+    changed = optax.apply_updates(params, updates)
     np.testing.assert_allclose(changed["kernel"], 2 - 0.01 * (1 + 0.1 * 2), rtol=1e-6)
     np.testing.assert_allclose(changed["bias"], 2 + 0.01, rtol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_steps_at_changing_rates_are_those_of_adamw(decay):
+    """Loshchilov & Hutter 2019, algorithm 2, in numpy; the rate multiplies Adam and decay."""
+    rng = np.random.default_rng(0)
+    expected = {"kernel": rng.normal(0, 1, (2, 3)), "bias": rng.normal(0, 1, 3)}
+    params = jax.tree.map(jnp.float32, expected)
+    tx = optimizer.adamw(decay)
+    state = tx.init(params)
+    m, v = dict.fromkeys(expected, 0.0), dict.fromkeys(expected, 0.0)
+    for t, rate in ((1, 0.02), (2, 0.003)):
+        grads = {name: rng.normal(0, 1, x.shape) for name, x in expected.items()}
+        state = optimizer.with_learning_rate(state, rate)
+        updates, state = tx.update(jax.tree.map(jnp.float32, grads), state, params)
+        params = optax.apply_updates(params, updates)
+        for name, g in grads.items():
+            m[name] = 0.9 * m[name] + 0.1 * g
+            v[name] = 0.999 * v[name] + 0.001 * g**2
+            mean, variance = m[name] / (1 - 0.9**t), v[name] / (1 - 0.999**t)
+            direction = mean / (np.sqrt(variance) + 1e-8)
+            if name == "kernel":
+                direction = direction + decay * expected[name]
+            update = -rate * direction
+            np.testing.assert_allclose(updates[name], update, rtol=2e-5, atol=1e-9)
+            expected[name] = expected[name] + update
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), params, expected
+        )
+
+
+def test_rate_is_zero_until_one_is_set():
+    params = {"kernel": jnp.ones((2, 2))}
+    tx = optimizer.adamw(0.1)
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert not np.asarray(updates["kernel"]).any()
+
+
+def test_same_decay_gives_the_same_object():
+    assert optimizer.adamw(0.01) is optimizer.adamw(0.01)
+    assert optimizer.adamw(0.01) is not optimizer.adamw(0.02)
+
+
+def test_rate_keeps_its_sharding():
+    params = {"kernel": jnp.ones((2, 2))}
+    mesh = devices.data_mesh()
+    assert mesh.size == 4
+    state = devices.replicate(optimizer.adamw(0.0).init(params), mesh)
+    changed = optimizer.with_learning_rate(state, 0.25)
+    before, after = (s.hyperparams["learning_rate"] for s in (state, changed))
+    assert float(after) == 0.25
+    assert (after.sharding, after.dtype, after.committed) == (
+        before.sharding,
+        before.dtype,
+        before.committed,
+    )
+    assert changed.inner_state is state.inner_state
+    # On the host it stays there.
+    host = optimizer.with_learning_rate(jax.device_get(state), 0.25)
+    assert isinstance(host.hyperparams["learning_rate"], np.float32)
+
+
+def test_decay_mask_is_true_for_kernels():
+    params = {"conv": {"kernel": np.ones((3, 3, 1, 2)), "bias": np.ones(2)}}
+    params["norm"] = {"scale": np.ones(2), "bias": np.ones(2)}
+    assert optimizer.decay_mask(params) == {
+        "conv": {"kernel": True, "bias": False},
+        "norm": {"scale": False, "bias": False},
+    }

@@ -1,0 +1,258 @@
+import csv
+import dataclasses
+import json
+import math
+import shutil
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from saltjax.networks.network import Network
+from saltjax.networks.unet import UNet
+from saltjax.runs import checkpoint
+from saltjax.system.errors import InputError
+from saltjax.training import optimizer, progress, schedules, steps
+from saltjax.training.progress import Progress
+
+NETWORK = Network(UNet(features=(2, 4)), 8, "nearest")
+RECIPE = steps.Recipe(NETWORK, optimizer.adamw(0.1), np.int32(0))
+
+
+def row(epoch, val_loss):
+    """Returns a row of metrics.csv."""
+    return {
+        "epoch": epoch,
+        "train_loss": 0.6,
+        "train_accuracy": 0.7,
+        "val_loss": val_loss,
+        "val_accuracy": 0.8,
+        "learning_rate": 1e-3,
+        "seconds": 1.5,
+    }
+
+
+def after(*losses):
+    """Returns the progress after epochs with those validation losses."""
+    found = progress.begin(1e-3)
+    for epoch, loss in enumerate(losses, 1):
+        found = progress.after_epoch(found, row(epoch, loss), 0.1, 5)
+    return found
+
+
+def make_state(seed=0):
+    """Returns a state of numpy arrays, its moments random."""
+    state = jax.device_get(steps.create_state(RECIPE, seed))
+    rng = np.random.default_rng(seed)
+    inner = jax.tree.map(
+        lambda x: np.asarray(rng.random(x.shape)).astype(x.dtype),
+        state.opt_state.inner_state,
+    )
+    return state.replace(
+        step=np.int32(seed), opt_state=state.opt_state._replace(inner_state=inner)
+    )
+
+
+def assert_same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+        np.testing.assert_array_equal(a, b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+
+
+def test_new_run_begins_with_its_own_state(tmp_path, caplog):
+    caplog.set_level("INFO")
+    state, found = progress.restore(tmp_path, make_state(), learning_rate=0.25)
+    assert_same(state, make_state())
+    assert found == Progress(schedules.Plateau(0.25), schedules.EarlyStopping())
+    assert (found.epochs, found.best_epoch, found.best_loss) == (0, 0, math.inf)
+    assert not caplog.records
+    assert list(tmp_path.iterdir()) == []
+    progress.save(tmp_path, state, found)
+    state, again = progress.restore(tmp_path, make_state(3), learning_rate=9.0)
+    assert again == found
+    assert_same(state.variables, make_state().variables)
+    assert not caplog.records
+
+
+def test_state_and_progress_are_restored(tmp_path, caplog):
+    caplog.set_level("INFO")
+    saved = dataclasses.replace(
+        after(0.5, 0.4),
+        step=3,
+        totals={"loss": 2.5, "accuracy": 3.0, "tiles": 4.0},
+        seconds=0.5,
+    )
+    progress.save(tmp_path, make_state(1), after(0.5, 0.4))
+    progress.save(tmp_path, make_state(7), saved)
+    (tmp_path / "metrics.csv").unlink()
+    state, found = progress.restore(tmp_path, make_state(), learning_rate=9.0)
+    assert found == saved
+    assert_same(state.variables, make_state(7).variables)
+    assert_same(state.opt_state.inner_state, make_state(7).opt_state.inner_state)
+    assert int(state.step) == int(state.opt_state.count) == 7
+    assert "Resuming after step 3 of epoch 3" in caplog.text
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        assert [r["val_loss"] for r in csv.DictReader(file)] == ["0.5", "0.4"]
+
+
+def test_best_is_saved_after_the_best_epoch_only(tmp_path):
+    progress.save(tmp_path, make_state(), progress.begin(1e-3))
+    assert not (tmp_path / "checkpoints/best").exists()
+    progress.save(tmp_path, make_state(1), after(0.5))
+    progress.save(tmp_path, make_state(2), after(0.5, 0.6))
+    within = dataclasses.replace(after(0.5, 0.6, 0.4), step=1)
+    progress.save(tmp_path, make_state(3), within)
+    variables, best = checkpoint.restore_best(tmp_path, make_state().variables)
+    assert best == {"epoch": 1, "val_loss": 0.5}
+    assert_same(variables, make_state(1).variables)
+
+
+# What versions wrote in whose state the optimizer was optax.adamw at the rate 1; Adam's step was
+# multiplied by the learning rate outside.
+OLDER_META = {
+    "plateau": {"learning_rate": 0.0001, "best": 0.5, "bad_epochs": 1},
+    "early_stopping": {"best": 0.5, "bad_epochs": 1},
+    "best_loss": 0.5,
+    "best_epoch": 1,
+    "history": [row(1, 0.5), row(2, 0.75)],
+    "step": 4,
+    "totals": {"loss": 2.5, "accuracy": 3.0, "tiles": 4.0},
+    "seconds": 0.5,
+}
+
+
+def decays(params):
+    return jax.tree.map(lambda x: x.ndim > 1, params)
+
+
+def test_checkpoint_of_an_older_version_resumes(tmp_path):
+    older = optax.adamw(1.0, weight_decay=0.1, mask=decays)
+    params = NETWORK.init(3)["params"]
+    grads, other = NETWORK.init(4)["params"], NETWORK.init(5)["params"]
+    _, opt_state = older.update(grads, older.init(params), params)
+    arrays = {
+        "step": np.int32(12),
+        "params": params,
+        "batch_stats": {},
+        "opt_state": opt_state,
+    }
+    checkpoint.save(tmp_path / "checkpoints/last", jax.device_get(arrays), OLDER_META)
+    best = jax.device_get({"params": other, "batch_stats": {}})
+    checkpoint.save(tmp_path / "checkpoints/best", best, {"epoch": 1, "val_loss": 0.5})
+    state, found = progress.restore(tmp_path, make_state(), learning_rate=9.0)
+    assert found == Progress(
+        schedules.Plateau(0.0001, 0.5, 1),
+        schedules.EarlyStopping(0.5, 1),
+        0.5,
+        1,
+        (row(1, 0.5), row(2, 0.75)),
+        4,
+        {"loss": 2.5, "accuracy": 3.0, "tiles": 4.0},
+        0.5,
+    )
+    assert int(state.step) == 12
+    assert_same(state.params, jax.device_get(params))
+    assert_same(state.opt_state.inner_state, jax.device_get(opt_state))
+    # The next step is that of the older version.
+    rate = found.plateau.learning_rate
+    state = steps.with_learning_rate(state, rate)
+    new, _ = RECIPE.tx.update(other, state.opt_state, state.params)
+    old, _ = older.update(other, opt_state, params)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, rate * b, rtol=1e-6), new, old
+    )
+
+
+def test_checkpoint_is_saved_as_older_versions_did(tmp_path):
+    """So that they can resume it too: paths, shapes and dtypes of arrays, and the metadata."""
+    progress.save(tmp_path, make_state(1), after(0.5))
+    document = json.loads((tmp_path / "checkpoints/last/meta/metadata").read_text())
+    params = make_state().params
+    older = {
+        "step": np.int32(1),
+        "params": params,
+        "batch_stats": {},
+        "opt_state": optax.adamw(1.0, weight_decay=0.1, mask=decays).init(params),
+    }
+    paths, _ = jax.tree_util.tree_flatten_with_path(older)
+    assert set(document["checksums"]) == {jax.tree_util.keystr(p) for p, _ in paths}
+    assert document["meta"].keys() == OLDER_META.keys()
+    tree, _ = checkpoint.restore(tmp_path / "checkpoints/last", jax.device_get(older))
+    assert_same(tree["params"], make_state(1).params)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda meta: meta.pop("plateau"),
+        lambda meta: meta["early_stopping"].pop("best"),
+        lambda meta: meta.update(plateau=3),
+        lambda meta: meta.update(best_epoch="1"),
+        lambda meta: meta.update(history={}),
+        lambda meta: meta.pop("history"),
+        lambda meta: meta.update(ema=0.999),
+        lambda meta: meta["plateau"].update(cooldown=3),
+    ],
+    ids=[
+        "no plateau",
+        "no best",
+        "plateau",
+        "best epoch",
+        "history",
+        "no history",
+        "newer",
+        "newer plateau",
+    ],
+)
+def test_progress_of_another_version_is_refused(tmp_path, change):
+    meta = json.loads(json.dumps(OLDER_META))
+    change(meta)
+    state = make_state()
+    arrays = vars(state) | {"opt_state": state.opt_state.inner_state}
+    checkpoint.save(tmp_path / "checkpoints/last", arrays, meta)
+    best = {"epoch": 1, "val_loss": 0.5}
+    checkpoint.save(tmp_path / "checkpoints/best", state.variables, best)
+    with pytest.raises(InputError, match="last was saved by another version"):
+        progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+
+
+def test_previous_best_replaces_a_damaged_one(tmp_path, caplog):
+    caplog.set_level("INFO")
+    progress.save(tmp_path, make_state(1), after(0.5))
+    progress.save(tmp_path, make_state(2), after(0.5, 0.4))
+    (tmp_path / "checkpoints/best/sha256.json").write_text("{}")
+    _, found = progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+    assert (found.best_epoch, found.best_loss) == (1, 0.5)
+    assert found.history == after(0.5, 0.4).history
+    assert "the best epoch was 2; of the remaining checkpoints it is 1" in caplog.text
+
+
+def test_missing_best_is_refused(tmp_path):
+    progress.save(tmp_path, make_state(1), after(0.5))
+    shutil.rmtree(tmp_path / "checkpoints/best")
+    with pytest.raises(InputError, match="best is missing; start again"):
+        progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
+    progress.save(tmp_path, make_state(1), after(0.5))
+    state = make_state(2)
+    state.params["head"]["bias"] = np.array([value], np.float32)
+    within = dataclasses.replace(after(0.5), step=3)
+    with pytest.raises(InputError, match="epoch 2, step 3: weights are not finite"):
+        progress.save(tmp_path, state, within)
+    found, saved = progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+    assert_same(found.params, make_state(1).params)
+    assert saved == after(0.5)
+
+
+def test_patience_counts_epochs_above_the_best():
+    found = after(0.5, 0.6, 0.7)
+    assert [found.stopped_early(patience) for patience in (1, 2, 3)] == [
+        True,
+        True,
+        False,
+    ]
