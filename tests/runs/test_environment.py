@@ -71,7 +71,7 @@ def test_commit_is_empty_without_git(monkeypatch, tmp_path):
 
 
 def test_another_device_count_is_announced(tmp_path, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "saltjax")
     environment.announce_device_change(tmp_path, {"devices": ["a", "b"]})
     files.write_json(tmp_path / "env.json", {"devices": ["a", "b"]})
     environment.announce_device_change(tmp_path, {"devices": ["a", "b"]})

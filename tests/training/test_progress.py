@@ -62,7 +62,7 @@ def assert_same(found, expected):
 
 
 def test_new_run_begins_with_its_own_state(tmp_path, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "saltjax")
     state, found = progress.restore(tmp_path, make_state(), learning_rate=0.25)
     assert_same(state, make_state())
     assert found == Progress(schedules.Plateau(0.25), schedules.EarlyStopping())
@@ -77,7 +77,7 @@ def test_new_run_begins_with_its_own_state(tmp_path, caplog):
 
 
 def test_state_and_progress_are_restored(tmp_path, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "saltjax")
     saved = dataclasses.replace(
         after(0.5, 0.4),
         step=3,
@@ -219,7 +219,7 @@ def test_progress_of_another_version_is_refused(tmp_path, change):
 
 
 def test_previous_best_replaces_a_damaged_one(tmp_path, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "saltjax")
     progress.save(tmp_path, make_state(1), after(0.5))
     progress.save(tmp_path, make_state(2), after(0.5, 0.4))
     (tmp_path / "checkpoints/best/sha256.json").write_text("{}")
