@@ -13,7 +13,7 @@ import rich.progress
 
 from saltjax.system.errors import OutputError
 
-out = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
+out = rich.console.Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 logger = logging.getLogger("saltjax")
 # Interval of the progress lines where output is a file.
 SECONDS_BETWEEN_LINES = 30.0

@@ -35,7 +35,7 @@ def examples_rng(seed: int) -> np.random.Generator:
 
 
 def bootstrap_rng(seed: int) -> np.random.Generator:
-    """Of the bootstrap of scores."""
+    """Of the bootstrap of scores; the stream of `split_rng`, kept for the same intervals."""
     return np.random.default_rng(seed)
 
 

@@ -1,33 +1,115 @@
+import errno
 import io
+import logging
+import os
+import sys
 
 import pytest
 import rich.console
 
 from saltjax.system import console
+from saltjax.system.errors import OutputError
+
+
+@pytest.fixture(autouse=True)
+def library(monkeypatch, caplog):
+    """Before `console.show`, whatever ran before in this process; log records are caught."""
+    monkeypatch.setattr(console, "shown", False)
+    caplog.set_level(logging.INFO, "saltjax")
 
 
 @pytest.fixture
-def output(monkeypatch):
+def clock(monkeypatch):
+    """Sets the times, in seconds, that the clock shows."""
+
+    def set_times(*seconds):
+        times = iter(seconds)
+        monkeypatch.setattr(console.time, "monotonic", lambda: next(times))
+
+    return set_times
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """What a terminal receives that takes the place of standard output."""
     file = io.StringIO()
-    monkeypatch.setattr(console, "out", rich.console.Console(file=file, soft_wrap=True))
+    out = rich.console.Console(
+        file=file, force_terminal=True, width=100, _environ={"TERM": "xterm"}
+    )
+    monkeypatch.setattr(console, "out", out)
     return file
 
 
-def test_a_file_gets_a_line_now_and_then(output, monkeypatch):
-    clock = iter([0, 10, 31, 40, 62])
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+def test_a_file_gets_a_line_of_progress_every_30_seconds(clock, capsys, caplog):
+    console.show()
+    clock(0, 10, 31, 40, 62)
     with console.Bar("Epoch 1", 100, "images") as bar:
         for done in (10, 21, 9, 22):
             bar.advance(done, "loss 0.5")
-    lines = output.getvalue().splitlines()
+    lines = capsys.readouterr().out.splitlines()
     # At 31 s 31 of 100 are done, one a second: 69 s are left. At 62 s it is 38 s.
     assert lines == [
         "Epoch 1 31/100 images    1.0/s loss 0.5 69 s left",
         "Epoch 1 62/100 images    1.0/s loss 0.5 38 s left",
     ]
+    assert not caplog.records
 
 
-def test_a_quick_bar_leaves_no_line(output):
+def test_short_progress_prints_no_line(capsys):
+    console.show()
     with console.Bar("Checking", 2, "tiles") as bar:
         bar.advance(2)
-    assert output.getvalue() == ""
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_gets_a_bar_that_is_erased_at_the_end(terminal):
+    console.show()
+    with console.Bar("Epoch 1", 4, "images") as bar:
+        bar.advance(3, "loss 0.5")
+    assert "3/4 images" in terminal.getvalue()
+    assert "loss 0.5" in terminal.getvalue()
+    # The cursor returns to the line of the bar, and the line is erased.
+    assert terminal.getvalue().endswith("\x1b[2K")
+
+
+def test_command_line_prints_lines_and_logs_nothing(capsys, caplog):
+    console.show()
+    line = "Test       loss 0.5 [/bold] :smile: 101×101 " + "x" * 200
+    console.say(line)
+    console.say("damaged", logging.WARNING)
+    console.say()
+    assert capsys.readouterr().out == f"{line}\ndamaged\n\n"
+    assert not caplog.records
+
+
+def test_library_logs_lines_and_prints_nothing(capfd, caplog):
+    console.say("loss 0.5")
+    console.say("100 %s", logging.WARNING)
+    assert caplog.record_tuples == [
+        ("saltjax", logging.INFO, "loss 0.5"),
+        ("saltjax", logging.WARNING, "100 %s"),
+    ]
+    assert capfd.readouterr().out == ""
+
+
+def test_library_shows_no_progress(terminal, clock, capfd, caplog, monkeypatch):
+    for out in (console.out, rich.console.Console()):
+        monkeypatch.setattr(console, "out", out)
+        clock(0, 31, 62)
+        with console.Bar("Epoch 1", 4, "images") as bar:
+            bar.advance(2)
+            bar.advance(2)
+    assert terminal.getvalue() == ""
+    assert capfd.readouterr().out == ""
+    assert not caplog.records
+
+
+def test_output_that_cannot_be_written_is_an_error(monkeypatch):
+    class FullDisk(io.StringIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    console.show()
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    with pytest.raises(OutputError, match=r"cannot write to standard output: .*space"):
+        console.say("loss 0.5")

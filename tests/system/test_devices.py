@@ -6,70 +6,152 @@ import sys
 import jax
 import pytest
 
-from configs import default
 from saltjax.system import devices
 from saltjax.system.errors import InputError
 
+ROOT = pathlib.Path(__file__).parents[2]
+
 
 @pytest.mark.parametrize(
-    ("cpu_devices", "batch_size", "expected"),
-    [(3, 32, {3}), (1, 32, {1}), (0, 4, {1}), (0, 32, {2, 4})],
+    ("cpu_devices", "batch_size", "cores", "expected"),
+    [
+        (3, 32, 2, 3),
+        (1, 32, 2, 1),
+        # A device for each 8 tiles, at least one and at most two a core.
+        (0, 4, 2, 1),
+        (0, 24, 2, 3),
+        (0, 32, 2, 4),
+        (0, 32, 1, 2),
+        (0, 1000, 16, 32),
+    ],
 )
-def test_the_cpu_is_split_as_asked(cpu_devices, batch_size, expected):
+def test_number_of_cpu_devices(monkeypatch, cpu_devices, batch_size, cores, expected):
+    changes = []
+    monkeypatch.setattr(jax.config, "update", lambda *args: changes.append(args))
+    monkeypatch.setattr(
+        os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False
+    )
+    devices.split_cpu(cpu_devices, batch_size)
+    assert changes == [("jax_num_cpu_devices", expected)]
+
+
+def test_cpu_is_split_into_that_many_devices():
     code = (
-        "import os; os.environ['JAX_PLATFORMS'] = 'cpu'\n"
         "from saltjax.system import devices\n"
-        f"devices.split_cpu({cpu_devices}, {batch_size})\n"
-        "print(devices.data_mesh().size, devices.padded_batch_size(7, devices.data_mesh()))"
+        "devices.split_cpu(3, 32)\n"
+        "mesh = devices.data_mesh()\n"
+        "print(mesh.size, devices.is_cpu(mesh))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )
-    size, padded = map(int, done.stdout.split())
-    assert size in expected
-    assert padded % size == 0
-    assert 7 <= padded < 7 + size
+    assert done.stdout.split() == ["3", "True"]
 
 
-def test_compiled_programs_are_kept_on_request(tmp_path):
+@pytest.mark.parametrize(("count", "expected"), [(1, 7), (2, 8), (3, 9), (4, 8)])
+def test_batches_are_padded_to_a_multiple_of_the_devices(count, expected):
+    mesh = devices.data_mesh(count)
+    assert mesh.size == count
+    assert devices.padded_batch_size(7, mesh) == expected
+    assert devices.padded_batch_size(expected, mesh) == expected
+
+
+def test_compiled_programs_are_kept_in_the_given_directory(tmp_path):
     code = (
-        "import os, jax\n"
-        "os.environ['JAX_PLATFORMS'] = 'cpu'\n"
-        "from configs import default\n"
+        "import jax\n"
         "from saltjax.system import devices\n"
-        "train = default.get_config().train\n"
-        f"train.compile_cache = {str(tmp_path / 'cache')!r}\n"
-        "devices.configure(train)\n"
+        f"devices.configure(1, 8, {str(tmp_path / 'cache')!r})\n"
         "def slow_to_compile(x):\n"
-        "    for i in range(300): x = x @ x + i\n"
+        "    for i in range(100): x = x @ x + i\n"
         "    return x\n"
         "jax.jit(slow_to_compile)(jax.numpy.ones((2, 2)))\n"
     )
-    command = [sys.executable, "-c", code]
     env = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
-    root = pathlib.Path(__file__).parents[2]
-    subprocess.run(command, check=True, cwd=root, env=env)
+    env["JAX_PLATFORMS"] = "cpu"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=env)
     assert any("slow_to_compile" in p.name for p in (tmp_path / "cache").iterdir())
 
 
-def test_a_compile_cache_that_cannot_be_made_is_told(tmp_path):
+def test_error_names_compile_cache_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    train = default.get_config().train
-    train.compile_cache = str(tmp_path / "file/x")
     with pytest.raises(InputError, match=r"config\.train\.compile_cache=.*file/x"):
-        devices.configure(train)
+        devices.configure(1, 8, str(tmp_path / "file/x"))
 
 
 @pytest.mark.parametrize("platform", ["nonsense", "cuda"])
-def test_a_platform_that_is_not_there_is_told(platform):
+def test_error_names_missing_platform(platform):
     if platform == "cuda" and jax.default_backend() != "cpu":
         pytest.skip("there may be one")
     command = [sys.executable, "-m", "saltjax.benchmark", "--config=configs/unet.py"]
     env = os.environ | {"JAX_PLATFORMS": platform}
-    root = pathlib.Path(__file__).parents[2]
     done = subprocess.run(
-        command, check=False, cwd=root, env=env, capture_output=True, text=True
+        command, check=False, cwd=ROOT, env=env, capture_output=True, text=True
     )
     assert done.returncode == 2
     assert f"no device with JAX_PLATFORMS='{platform}'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch):
+    options = {}
+
+    class Glibc:
+        def mallopt(self, option, value):
+            options[option] = value
+
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: Glibc())
+    devices.keep_freed_memory()
+    # In glibc's malloc.h: -1 M_TRIM_THRESHOLD, -2 M_TOP_PAD, -4 M_MMAP_MAX, -8 M_ARENA_MAX.
+    assert options == {-1: 2**31 - 1, -2: 2**28, -4: 0, -8: 1}
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: object())
+    devices.keep_freed_memory()
+
+
+def test_results_are_passed_on_one_call_late_and_in_order():
+    seen = []
+    delayed = devices.Delayed(lambda *result: seen.append(result))
+    delayed.put(1, "a")
+    assert seen == []
+    delayed.put(2)
+    assert seen == [(1, "a")]
+    delayed.put()  # a result of no values is one, too
+    delayed.put(None)
+    assert seen == [(1, "a"), (2,), ()]
+    delayed.flush()
+    assert seen == [(1, "a"), (2,), (), (None,)]
+
+
+def test_flush_passes_each_result_on_once():
+    seen = []
+    delayed = devices.Delayed(seen.append)
+    delayed.flush()
+    assert seen == []
+    delayed.put(1)
+    delayed.flush()
+    delayed.flush()
+    assert seen == [1]
+    delayed.put(2)
+    assert seen == [1]
+    delayed.flush()
+    assert seen == [1, 2]
+
+
+def test_a_result_that_fails_is_not_passed_on_again():
+    seen = []
+
+    def consume(result):
+        seen.append(result)
+        if result == 1:
+            raise ZeroDivisionError
+
+    delayed = devices.Delayed(consume)
+    delayed.put(1)
+    with pytest.raises(ZeroDivisionError):
+        delayed.put(2)
+    delayed.flush()
+    assert seen == [1, 2]
