@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from saltjax.networks import resize
 from saltjax.networks.fcn import FCN
 from saltjax.networks.unet import UNet
+from saltjax.system import seeds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Network:
         `jax.eval_shape(network.init, 0)` gives their shapes without computing anything.
         """
         image = jnp.zeros((1, self.image_size, self.image_size, 3), jnp.float32)
-        variables = jax.jit(self.model.init)(jax.random.key(seed), image)
+        variables = jax.jit(self.model.init)(seeds.init_key(seed), image)
         return {
             "params": variables["params"],
             "batch_stats": variables.get("batch_stats", {}),
