@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
+from saltjax.runs import result
 from saltjax.scoring import metrics
 
 
@@ -20,14 +21,14 @@ def test_confusion_by_hand():
     ("cells", "iou", "dice", "kaggle_map"),
     [
         ((10, 0, 0, 90), 1.0, 1.0, 1.0),
-        # Empty mask: nothing predicted is right, a single pixel is wholly wrong.
+        # Empty mask: an empty prediction scores 1, a single pixel 0.
         ((0, 0, 0, 100), 1.0, 1.0, 1.0),
         ((0, 1, 0, 99), 0.0, 0.0, 0.0),
         # Salt there, none predicted.
         ((0, 0, 1, 99), 0.0, 0.0, 0.0),
-        # One pixel of salt, found.
+        # One pixel of salt, predicted.
         ((1, 0, 0, 99), 1.0, 1.0, 1.0),
-        # A full mask found to 3/4: 0.75 beats 0.5, 0.55, 0.6, 0.65, 0.7 and does not beat itself.
+        # A full mask, 3/4 of it predicted: 0.75 exceeds 0.5, 0.55, 0.6, 0.65, 0.7 and not 0.75.
         ((75, 0, 25, 0), 0.75, 6 / 7, 0.5),
         # IoU 0.5 is not greater than 0.5.
         ((50, 25, 25, 0), 0.5, 2 / 3, 0.0),
@@ -44,7 +45,7 @@ def test_tile_scores_by_hand(cells, iou, dice, kaggle_map):
     assert scores["kaggle_map"] == pytest.approx(kaggle_map)
 
 
-def test_pooled_scores_are_scikit_learns():
+def test_pooled_scores_equal_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     label = (rng.random((5, 6, 7)) < 0.3).astype(np.uint8)
     prob = rng.random((5, 6, 7), np.float32)
@@ -79,32 +80,34 @@ def test_curve_and_its_best_point():
     label = np.array([0, 1, 0, 1], np.uint8)
     prob = np.float32([0.1, 0.4, 0.6, 0.8])
     curve = metrics.precision_recall(prob, label)
-    np.testing.assert_allclose(curve["precision"], [0.5, 2 / 3, 0.5, 1.0])
-    np.testing.assert_allclose(curve["recall"], [1.0, 1.0, 0.5, 0.5])
-    assert curve["thresholds"][curve["best"]] == np.float32(0.4)
-    assert curve["best_f1"] == pytest.approx(0.8)
+    np.testing.assert_allclose(curve.precision, [0.5, 2 / 3, 0.5, 1.0])
+    np.testing.assert_allclose(curve.recall, [1.0, 1.0, 0.5, 0.5])
+    assert curve.thresholds[curve.best] == np.float32(0.4)
+    assert curve.best_f1 == pytest.approx(0.8)
     expected = sklearn.metrics.average_precision_score(label, prob)
-    assert curve["average_precision"] == pytest.approx(expected)
+    assert curve.average_precision == pytest.approx(expected)
+    assert curve.salt_share == 0.5
 
 
-def test_best_threshold_maximises_f1_of_predictions():
+def test_best_threshold_maximizes_f1_of_predictions():
     rng = np.random.default_rng(1)
     label = (rng.random((4, 8, 8)) < 0.3).astype(np.uint8)
     prob = np.clip(0.4 * label + 0.7 * rng.random((4, 8, 8)), 0, 1).astype(np.float32)
     curve = metrics.precision_recall(prob, label)
-    threshold = float(curve["thresholds"][curve["best"]])
+    threshold = float(curve.thresholds[curve.best])
     f1 = {
         t: sklearn.metrics.f1_score(label.ravel(), prob.ravel() >= np.float32(t))
         for t in [threshold, *np.linspace(0.01, 0.99, 99)]
     }
     assert max(f1.values()) == pytest.approx(f1[threshold])
-    assert curve["best_f1"] == pytest.approx(f1[threshold])
+    assert curve.best_f1 == pytest.approx(f1[threshold])
 
 
 def test_labels_without_salt_give_no_curve():
     curve = metrics.precision_recall(np.float32([0.2, 0.7]), np.zeros(2, np.uint8))
-    assert curve["average_precision"] == curve["best_f1"] == 0
-    assert curve["thresholds"][curve["best"]] == 0.5
+    assert curve.average_precision == curve.best_f1 == 0
+    assert curve.thresholds[curve.best] == 0.5
+    assert curve.salt_share == 0
 
 
 def test_intervals_are_the_percentiles_of_resampled_tiles():
@@ -112,6 +115,7 @@ def test_intervals_are_the_percentiles_of_resampled_tiles():
     cells = rng.integers(1, 50, (40, 4))
     scores = metrics.native_scores(cells, seed=3, resamples=400)
     assert scores == metrics.native_scores(cells, seed=3, resamples=400)
+    assert scores.iou != metrics.native_scores(cells, seed=4, resamples=400).iou
     # Independently: draw tiles one resample at a time, from other random numbers.
     iou, recall = [], []
     for _ in range(4000):
@@ -122,20 +126,40 @@ def test_intervals_are_the_percentiles_of_resampled_tiles():
     for name, values in (("iou", iou), ("recall", recall)):
         low, high = np.percentile(values, (2.5, 97.5))
         width = high - low
-        assert scores[name]["low"] == pytest.approx(low, abs=0.15 * width)
-        assert scores[name]["high"] == pytest.approx(high, abs=0.15 * width)
-        assert scores[name]["low"] < scores[name]["value"] < scores[name]["high"]
+        found = getattr(scores, name)
+        assert found.low == pytest.approx(low, abs=0.15 * width)
+        assert found.high == pytest.approx(high, abs=0.15 * width)
+        assert found.low < found.value < found.high
 
 
-def test_one_tile_has_an_interval_without_width():
-    score = metrics.native_scores(counts(75, 0, 25, 0), seed=0)["iou"]
-    assert score == {"value": 0.75, "low": 0.75, "high": 0.75}
+def test_scores_of_two_tiles_by_hand():
+    cells = np.array([[6, 2, 2, 10], [0, 0, 5, 15]])
+    scores = metrics.native_scores(cells, seed=0)
+    values = {name: score.value for name, score in vars(scores).items()}
+    # IoU 0.6 exceeds 0.5 and 0.55 alone, as 0.6 does not exceed itself; the second tile is missed.
+    assert values == {
+        "iou": pytest.approx((0.6 + 0) / 2),
+        "dice": pytest.approx((12 / 16 + 0) / 2),
+        "kaggle_map": pytest.approx((0.2 + 0) / 2),
+        "accuracy": pytest.approx(31 / 40),
+        "precision": pytest.approx(6 / 8),
+        "recall": pytest.approx(6 / 13),
+        "f1": pytest.approx(12 / 21),
+    }
+    assert metrics.mean_score(cells, "f1") == pytest.approx(12 / 21)
+    assert metrics.mean_score(cells, "iou") == pytest.approx(0.3)
+    assert metrics.mean_score(cells, "kaggle_map") == pytest.approx(0.1)
 
 
-def test_confusion_over_thresholds_is_that_at_each():
+def test_interval_of_one_tile_has_no_width():
+    scores = metrics.native_scores(counts(75, 0, 25, 0), seed=0)
+    assert scores.iou == result.Interval(0.75, 0.75, 0.75)
+
+
+def test_confusion_over_thresholds_equals_confusion_at_each():
     rng = np.random.default_rng(4)
     label = (rng.random((3, 4, 5)) < 0.4).astype(np.uint8)
-    # Many probabilities equal a threshold: that is salt.
+    # Many probabilities equal a threshold, which counts as salt.
     prob = np.float32(rng.integers(0, 11, (3, 4, 5)) / 10)
     thresholds = np.arange(1, 10) / 10
     found = metrics.confusion_over(prob, label, thresholds)
@@ -145,12 +169,21 @@ def test_confusion_over_thresholds_is_that_at_each():
         np.testing.assert_array_equal(found[:, k], expected)
 
 
-def test_f1_at_a_threshold_of_the_curve_and_between():
+def test_f1_at_thresholds_of_the_curve_and_between():
     label = np.array([0, 1, 0, 1], np.uint8)
     curve = metrics.precision_recall(np.float32([0.1, 0.4, 0.6, 0.8]), label)
     # At >= 0.5 one of two predicted is salt, and one of two is found.
     for threshold, f1 in ((0.4, 0.8), (0.5, 0.5), (0.6, 0.5), (0.7, 2 / 3), (0.9, 0)):
-        assert metrics.f1_at(curve, threshold) == pytest.approx(f1)
+        assert curve.f1_at(threshold) == pytest.approx(f1)
+    # Above all probabilities there is no point.
+    assert [curve.index(t) for t in (0.1, 0.4, 0.5, 0.6, 0.7, 0.9)] == [
+        0,
+        1,
+        2,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_calibration_by_hand():
@@ -159,22 +192,17 @@ def test_calibration_by_hand():
     found = metrics.calibration(prob, label, bins=2)
     # Below a half: mean 0.05, half of them salt. Above: mean 2.3 / 3, two of three salt.
     ece = (2 * 0.45 + 3 * abs(2.3 / 3 - 2 / 3)) / 5
-    assert found["ece"] == pytest.approx(ece)
-    lower, upper = found["bins"]
-    assert lower == {
-        "low": 0.0,
-        "high": 0.5,
-        "pixels": 2,
-        "mean_probability": pytest.approx(0.05),
-        "salt_share": 0.5,
-    }
-    assert (upper["pixels"], upper["high"]) == (3, 1.0)
-    assert upper["salt_share"] == pytest.approx(2 / 3)
+    assert found.ece == pytest.approx(ece)
+    lower, upper = found.bins
+    assert lower == result.CalibrationBin(0.0, 0.5, 2, pytest.approx(0.05), 0.5)
+    assert (upper.pixels, upper.low, upper.high) == (3, 0.5, 1.0)
+    assert upper.mean_probability == pytest.approx(2.3 / 3)
+    assert upper.salt_share == pytest.approx(2 / 3)
 
 
-def test_calibration_leaves_out_empty_bins_and_knows_a_perfect_forecast():
+def test_calibration_omits_empty_bins_and_is_zero_for_a_perfect_forecast():
     prob = np.float32([0.25] * 4 + [0.75] * 4)
     label = np.array([1, 0, 0, 0, 1, 1, 1, 0], np.uint8)
     found = metrics.calibration(prob, label)
-    assert found["ece"] == 0
-    assert [row["low"] for row in found["bins"]] == [0.2, 0.7]
+    assert found.ece == 0
+    assert [row.low for row in found.bins] == [0.2, 0.7]

@@ -1,73 +1,74 @@
-import jax
-import jax.numpy as jnp
+import dataclasses
+
 import numpy as np
 import pytest
+import sklearn.metrics
 
-from saltjax.data import feed as pipeline
+from saltjax.data import feed as feeds
 from saltjax.data import synthetic
-from saltjax.networks import unet as models
-from saltjax.scoring import postprocess as masks
-from saltjax.scoring import scores as scoring
+from saltjax.networks.network import Network
+from saltjax.networks.unet import UNet
+from saltjax.runs import result
+from saltjax.scoring import scores
+from saltjax.scoring.postprocess import Postprocessing
 from saltjax.system import devices
-from saltjax.training import steps
 
 
 @pytest.fixture(scope="module")
 def untrained():
-    """A network, its variables, and seven tiles on the devices' doorstep."""
-    network = steps.Network(models.UNet(features=(4, 8)), 16, "nearest")
+    """A network, its variables, and a feed of seven tiles."""
+    network = Network(UNet(features=(4, 8)), 16, "nearest")
     mesh = devices.data_mesh()
-    feed = pipeline.create(synthetic.make_tiles(7, seed=0), mesh, 4, resident=False)
-    variables = jax.jit(network.model.init)(
-        jax.random.key(0), jnp.zeros((1, 16, 16, 3))
-    )
-    return network, devices.replicate(variables, mesh), feed
+    feed = feeds.create(synthetic.make_tiles(7, seed=0), mesh, 4, resident=False)
+    return network, devices.replicate(network.init(0), mesh), feed
 
 
 def predict(untrained, tiles=None, tta=False):
     network, variables, feed = untrained
     if tiles is not None:
-        feed = pipeline.create(tiles, feed.mesh, feed.batch_size, resident=False)
+        feed = feeds.create(tiles, feed.mesh, feed.batch_size, resident=False)
     order = np.arange(len(feed.tiles))
-    return scoring.predict_tiles(feed, variables, order, network, tta)
+    return scores.predict_tiles(feed, variables, order, network, tta)
 
 
 def mirrored(tiles):
-    return synthetic_like(tiles, tiles.images[:, :, ::-1], tiles.labels[:, :, ::-1])
+    images, labels = (
+        np.ascontiguousarray(x[:, :, ::-1]) for x in (tiles.images, tiles.labels)
+    )
+    return dataclasses.replace(tiles, images=images, labels=labels)
 
 
-def synthetic_like(tiles, images, labels):
-    return type(tiles)(tiles.ids, images.copy(), labels.copy(), tiles.source)
-
-
-def test_flip_averaging_is_the_mean_over_a_tile_and_its_mirror_image(untrained):
+def test_tta_is_the_mean_over_a_tile_and_its_mirror_image(untrained):
     tiles = untrained[2].tiles
     plain, both = predict(untrained), predict(untrained, tta=True)
     other = predict(untrained, mirrored(tiles))
     # 101 columns into 16: the nearest ones lie symmetrically.
     expected = (plain.prob + other.prob[:, :, ::-1]) / 2
     np.testing.assert_allclose(both.prob, expected, atol=1e-6)
-    # So it does not matter which way round a tile is.
+    # So a tile and its mirror image have the same probabilities.
     turned = predict(untrained, mirrored(tiles), tta=True)
     np.testing.assert_allclose(turned.prob, both.prob[:, :, ::-1], atol=1e-6)
     label, prob = both.label, np.float64(both.prob)
     loss = -np.mean(np.where(label, np.log(prob), np.log1p(-prob)))
     assert both.loss == pytest.approx(loss, rel=1e-5)
+    assert both.accuracy == pytest.approx(np.mean((prob >= 0.5) == label))
 
 
-@pytest.mark.parametrize(
-    ("a", "b"), [(0.0, 0.0), (3.0, -1.0), (90.0, 80.0), (-95.0, 2.0)]
-)
-def test_average_logits_are_those_of_the_mean_probability(a, b):
-    # In float64 by numpy, from the smaller of p and 1 - p.
-    x = np.array([a, b])
-    salt, none = np.mean(1 / (1 + np.exp(-x))), np.mean(1 / (1 + np.exp(x)))
-    expected = np.log(salt) - np.log(none)
-    assert steps.average_logits(a, b) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+def test_outputs_are_in_the_order_of_the_indices(untrained):
+    network, variables, feed = untrained
+    everything = predict(untrained)
+    order = np.array([5, 0, 6, 3, 1])
+    found = scores.predict_tiles(feed, variables, order, network, tta=False)
+    np.testing.assert_array_equal(found.indices, order)
+    for name in ("prob", "label", "prob_native"):
+        expected = getattr(everything, name)[order]
+        np.testing.assert_allclose(getattr(found, name), expected, atol=2e-5)
+    assert np.abs(np.diff(everything.prob, axis=0)).max() > 1e-3
 
 
-def test_probabilities_are_those_that_sixteen_bits_hold(untrained):
+def test_native_probabilities_are_multiples_of_sixteen_bits(untrained):
     native = predict(untrained).prob_native
+    assert native.shape == (7, 101, 101)
     assert native.dtype == np.float32
     sixteen = np.uint16(np.rint(native * 65535))
     np.testing.assert_array_equal(np.float32(sixteen) / np.float32(65535), native)
@@ -78,52 +79,137 @@ def test_scores_do_not_depend_on_batch_and_padding(untrained):
     network, variables, feed = untrained
     found = []
     for batch_size in (4, 7, 20):
-        other = pipeline.create(feed.tiles, feed.mesh, batch_size, resident=False)
+        other = feeds.create(feed.tiles, feed.mesh, batch_size, resident=False)
         outputs = predict((network, variables, other))
         labels = feed.tiles.labels[..., 0]
-        test = scoring.score(outputs, labels, masks.Rule(0.4, 3), seed=0)
-        found.append(test)
+        found.append(scores.score(outputs, labels, Postprocessing(0.4, 3), seed=0))
     for test in found[1:]:
         np.testing.assert_array_equal(test.counts, found[0].counts)
-        assert test.scores["test_native"] == found[0].scores["test_native"]
-        assert test.scores["test"] == pytest.approx(found[0].scores["test"], rel=1e-6)
+        assert test.scores.test_native == found[0].scores.test_native
+        expected = pytest.approx(vars(found[0].scores.test), rel=1e-6)
+        assert vars(test.scores.test) == expected
+    assert found[0].counts.sum() == 7 * 101 * 101
+
+
+def test_mean_scores_are_the_means_over_the_tiles(untrained):
+    network, variables, feed = untrained
+    outputs, order, called = predict(untrained), np.array([6, 2, 3, 0, 1]), []
+    prob, label = np.float64(outputs.prob[order]), outputs.label[order]
+    loss = -np.mean(np.where(label, np.log(prob), np.log1p(-prob)))
+    for resident in (False, True):
+        other = feeds.create(feed.tiles, feed.mesh, feed.batch_size, resident)
+        found = scores.mean_scores(
+            other, variables, order, network, lambda: called.append(1)
+        )
+        assert found == {
+            "loss": pytest.approx(loss, rel=1e-5),
+            "accuracy": pytest.approx(np.mean((prob >= 0.5) == label)),
+        }
+    # After each call: two batches from the host, or one call with both.
+    assert len(called) == 3
+
+
+def test_mean_scores_end_where_the_function_raises(untrained):
+    network, variables, feed = untrained
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scores.mean_scores(feed, variables, np.arange(7), network, stop)
 
 
 def outputs_of(prob, label):
     indices = np.arange(len(prob))
-    return scoring.Outputs(indices, 0.5, 0.9, prob, label, prob)
+    return scores.Outputs(indices, 0.5, 0.9, prob, label, prob)
 
 
-def test_classes_of_coverage_and_of_no_salt_by_hand():
+def test_scores_by_coverage_and_of_no_salt_by_hand():
     label = np.zeros((5, 10, 10), np.uint8)
     for i, rows in enumerate((0, 0, 1, 4, 5)):
         label[i, :rows] = 1
     prob = np.zeros(label.shape, np.float32)
-    prob[1, 0, 0] = 0.8  # false salt in an empty tile
-    prob[2, 0] = 0.8  # found
-    prob[3, :3] = 0.8  # found to three quarters
-    test = scoring.score(outputs_of(prob, label), label, masks.Rule(0.5, 0), seed=0)
-    rows = {row["coverage"]: row for row in test.scores["by_coverage"]}
-    assert {name: row["tiles"] for name, row in rows.items()} == {
+    prob[1, 0, 0] = 0.8  # a false positive in an empty tile
+    prob[2, 0] = 0.8  # all of its salt
+    prob[3, :3] = 0.8  # three quarters of its salt
+    test = scores.score(outputs_of(prob, label), label, Postprocessing(0.5, 0), seed=0)
+    rows = {row.coverage: row for row in test.scores.by_coverage}
+    assert {name: row.tiles for name, row in rows.items()} == {
         "0": 2,
         "0-0.1": 1,
         "0.1-0.4": 1,
         "0.4-1": 1,
     }
-    values = {name: row["iou"]["value"] for name, row in rows.items()}
+    values = {name: row.iou.value for name, row in rows.items()}
     assert values == {"0": 0.5, "0-0.1": 1.0, "0.1-0.4": 0.75, "0.4-1": 0.0}
-    assert test.scores["test_native"]["iou"]["value"] == pytest.approx(2.75 / 5)
-    assert test.scores["test_native"]["kaggle_map"]["value"] == pytest.approx(2.5 / 5)
-    assert test.scores["test_no_salt"] == {"accuracy": 0.8, "kaggle_map": 0.4}
-    # With a least area of two pixels the empty tile is right.
-    test = scoring.score(outputs_of(prob, label), label, masks.Rule(0.5, 2), seed=0)
-    assert test.scores["test_native"]["iou"]["value"] == pytest.approx(3.75 / 5)
+    assert test.scores.test_native.iou.value == pytest.approx(2.75 / 5)
+    assert test.scores.test_native.kaggle_map.value == pytest.approx(2.5 / 5)
+    assert test.scores.test_no_salt == result.NoSalt(accuracy=0.8, kaggle_map=0.4)
+    # With a minimum component size of two pixels the empty tile is correct.
+    test = scores.score(outputs_of(prob, label), label, Postprocessing(0.5, 2), seed=0)
+    assert test.scores.test_native.iou.value == pytest.approx(3.75 / 5)
+    assert not test.masks[1].any()
 
 
-def test_nothing_predicted_scores_the_share_of_empty_masks():
+def test_empty_prediction_scores_the_share_of_empty_masks():
     label = np.zeros((8, 5, 5), np.uint8)
     label[:5, 2, 2] = 1
     prob = np.zeros(label.shape, np.float32)
-    test = scoring.score(outputs_of(prob, label), label, masks.Rule(0.5, 0), seed=0)
+    test = scores.score(outputs_of(prob, label), label, Postprocessing(0.5, 0), seed=0)
     for name in ("kaggle_map", "iou", "dice"):
-        assert test.scores["test_native"][name]["value"] == 3 / 8
+        assert getattr(test.scores.test_native, name).value == 3 / 8
+
+
+def random_outputs(seed):
+    rng = np.random.default_rng(seed)
+    label = (rng.random((4, 8, 8)) < 0.3).astype(np.uint8)
+    prob = np.float32(np.clip(0.4 * label + 0.7 * rng.random((4, 8, 8)), 0, 1))
+    return outputs_of(prob, label)
+
+
+def test_scores_at_the_networks_resolution_are_those_of_scikit_learn():
+    outputs = random_outputs(0)
+    test = scores.score(outputs, outputs.label, Postprocessing(0.6, 0), seed=0)
+    actual, predicted = outputs.label.ravel(), outputs.prob.ravel() >= 0.6
+    assert vars(test.scores.test) == {
+        "loss": 0.5,
+        "accuracy": 0.9,
+        "accuracy_at_threshold": pytest.approx(
+            sklearn.metrics.accuracy_score(actual, predicted)
+        ),
+        "precision": pytest.approx(sklearn.metrics.precision_score(actual, predicted)),
+        "recall": pytest.approx(sklearn.metrics.recall_score(actual, predicted)),
+        "f1": pytest.approx(sklearn.metrics.f1_score(actual, predicted)),
+        "average_precision": pytest.approx(
+            sklearn.metrics.average_precision_score(actual, outputs.prob.ravel())
+        ),
+    }
+
+
+def test_validation_chooses_on_the_validation_tiles_alone():
+    val, test = random_outputs(0), random_outputs(1)
+    chosen, curve, found = scores.validate(val, test, val.label, "f1", 0)
+    precision, recall, thresholds = sklearn.metrics.precision_recall_curve(
+        val.label.ravel(), val.prob.ravel()
+    )
+    f1 = (2 * precision * recall / (precision + recall))[:-1]
+    assert chosen.threshold == pytest.approx(thresholds[np.argmax(f1)])
+    assert (chosen.min_area, found.min_area) == (0, 0)
+    assert found.threshold == result.Threshold(
+        chosen.threshold, pytest.approx(f1.max()), "f1", pytest.approx(f1.max())
+    )
+    assert found.average_precision == curve.average_precision
+    assert curve.average_precision == pytest.approx(
+        sklearn.metrics.average_precision_score(val.label.ravel(), val.prob.ravel())
+    )
+    for row, threshold in zip(
+        found.thresholds, (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), strict=True
+    ):
+        at = np.float32(threshold)
+        assert row == result.ThresholdAccuracy(
+            threshold,
+            pytest.approx(np.mean((val.prob >= at) == val.label)),
+            pytest.approx(np.mean((test.prob >= at) == test.label)),
+        )
+    other, *_ = scores.validate(val, random_outputs(2), val.label, "f1", 0)
+    assert other == chosen

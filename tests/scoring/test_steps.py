@@ -1,0 +1,108 @@
+import jax
+import numpy as np
+import pytest
+import reference
+
+from saltjax.data import feed as feeds
+from saltjax.data import synthetic
+from saltjax.networks import network as networks
+from saltjax.networks.network import Network
+from saltjax.networks.unet import UNet
+from saltjax.scoring import steps
+from saltjax.system import devices
+
+NETWORK = Network(UNet(features=(2, 4)), 8, "nearest")
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return NETWORK.init(0)
+
+
+def make_batch(height=8, width=8):
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (3, height, width, 3), np.uint8),
+        "label": rng.integers(0, 2, (3, height, width, 1), np.uint8),
+    }
+
+
+def numpy_prob(variables, image):
+    """Returns the probabilities float64[B, H, W] by the numpy network."""
+    logits = reference.unet(
+        image / 255, variables["params"], levels=2, strided=False, skip=True
+    )
+    return 1 / (1 + np.exp(-logits[..., 0]))
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_probabilities_and_means_are_those_of_the_numpy_network(variables, tta):
+    batch = make_batch()
+    means, found = steps.eval_step(variables, batch, network=NETWORK, tta=tta)
+    prob, label = numpy_prob(variables, batch["image"]), batch["label"][..., 0]
+    if tta:
+        mirrored = numpy_prob(variables, batch["image"][:, :, ::-1])
+        prob = (prob + mirrored[:, :, ::-1]) / 2
+    loss = -np.where(label, np.log(prob), np.log1p(-prob))
+    np.testing.assert_allclose(found["prob"], prob, rtol=1e-5)
+    np.testing.assert_array_equal(found["label"], label)
+    assert found["label"].dtype == np.uint8
+    np.testing.assert_allclose(means["loss"], loss.mean(axis=(1, 2)), rtol=1e-5)
+    correct = (prob >= 0.5) == label
+    np.testing.assert_allclose(means["accuracy"], correct.mean(axis=(1, 2)))
+    # At the tiles' own resolution, here the same.
+    assert found["prob_native"].dtype == np.uint16
+    native = np.asarray(found["prob_native"], np.int64)
+    np.testing.assert_allclose(native, np.rint(65535 * prob), atol=1)
+
+
+def test_outputs_have_both_resolutions(variables):
+    _, found = steps.eval_step(
+        variables, make_batch(12, 10), network=NETWORK, tta=False
+    )
+    assert {name: x.shape for name, x in found.items()} == {
+        "prob": (3, 8, 8),
+        "label": (3, 8, 8),
+        "prob_native": (3, 12, 10),
+    }
+
+
+def test_score_step_gives_the_means_of_eval_step(variables):
+    batch = make_batch()
+    expected, _ = steps.eval_step(variables, batch, network=NETWORK, tta=False)
+    found = steps.score_step(variables, batch, network=NETWORK)
+    assert found.keys() == {"loss", "accuracy"}
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected
+    )
+
+
+def test_calls_give_each_tile_the_same_means(variables):
+    """Five tiles in batches of two, on four devices: the last batch has one tile."""
+    tiles, mesh = synthetic.make_tiles(6, seed=0), devices.data_mesh()
+    everything = {"image": tiles.images, "label": tiles.labels}
+    expected, _ = steps.eval_step(variables, everything, network=NETWORK, tta=False)
+    placed = devices.replicate(variables, mesh)
+    order = np.array([5, 1, 3, 0, 2])
+    for resident in (False, True):
+        feed = feeds.create(tiles, mesh, 2, resident)
+        parts = []
+        for rows, valid in feeds.calls(feed, order):
+            means = steps.score_call(feed, placed, rows, NETWORK)
+            assert means["loss"].shape == ((3, 4) if resident else (4,))
+            parts.append(feeds.valid_means(means, valid))
+        for name in ("loss", "accuracy"):
+            found = np.concatenate([part[name] for part in parts])
+            np.testing.assert_allclose(found, expected[name][order], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(0.0, 0.0), (3.0, -1.0), (90.0, 80.0), (-95.0, 2.0)]
+)
+def test_average_logits_are_those_of_the_mean_probability(a, b):
+    # In float64 by numpy, from the smaller of p and 1 - p.
+    x = np.array([a, b])
+    salt, none = np.mean(1 / (1 + np.exp(-x))), np.mean(1 / (1 + np.exp(x)))
+    expected = np.log(salt) - np.log(none)
+    found = networks.average_logits(a, b)
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
