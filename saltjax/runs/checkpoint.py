@@ -79,7 +79,8 @@ def restore(path: pathlib.Path, like: Any) -> tuple[Any, dict] | None:
         new.rename(path)
     if old.exists() and not path.exists():
         console.say(
-            f"Checkpoint {path} is missing; looking for the previous one", logging.WARNING
+            f"Checkpoint {path} is missing; looking for the previous one",
+            logging.WARNING,
         )
     for candidate in (path, old):
         if candidate.exists():
@@ -158,7 +159,9 @@ def _read(path: pathlib.Path, like: Any) -> tuple[Any, dict]:
         except (KeyError, ValueError) as error:
             # Complete, as its manifest says, but with other arrays than those of `like`.
             reason = str(error).strip().splitlines()[0]
-            raise DamagedError(f"its arrays are not those of this model: {reason}") from None
+            raise DamagedError(
+                f"its arrays are not those of this model: {reason}"
+            ) from None
     for there, here in zip(*map(jax.tree.leaves, (restored["state"], like))):
         if np.shape(there) != np.shape(here):
             raise DamagedError(

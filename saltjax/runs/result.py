@@ -138,7 +138,9 @@ class TrainingData:
         >>> TrainingData("folder", "/data/tgs/train", 7, 2, 1).label
         'tgs/train 7/2/1'
         """
-        place = "synthetic" if self.source == "synthetic" else files.path_label(self.dir)
+        place = (
+            "synthetic" if self.source == "synthetic" else files.path_label(self.dir)
+        )
         return f"{place} {self.train}/{self.val}/{self.test}"
 
 

@@ -67,7 +67,8 @@ def defaults() -> dict[str, Any]:
     """Returns every setting of configs/default.py by its dotted key."""
     path = configs_folder() / "default.py"
     spec = importlib.util.spec_from_file_location("saltjax_default_config", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return flatten(module.get_config().to_dict())
@@ -235,9 +236,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def differences(
-    old: dict[str, Any], new: dict[str, Any]
-) -> list[tuple[str, Any, Any]]:
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Returns (dotted key, old value, new value) for each setting that differs."""
     a, b = flatten(old), flatten(new)
     keys = sorted(a.keys() | b.keys())

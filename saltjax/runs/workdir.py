@@ -83,9 +83,7 @@ def _refuse_other(
 ) -> None:
     """Raises InputError if two configs differ in more than `settings.FREE`."""
     try:
-        unknown = sorted(
-            settings.flatten(before).keys() - settings.flatten(now).keys()
-        )
+        unknown = sorted(settings.flatten(before).keys() - settings.flatten(now).keys())
     except TypeError as error:
         raise files.damaged(workdir / "config.json", error) from None
     if unknown:
