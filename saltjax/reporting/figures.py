@@ -116,14 +116,15 @@ def precision_recall(curves: dict[str, Curve], threshold: float, source: str) ->
         label = f"{name}, average precision {curve.average_precision:.3f}"
         axes.plot(recall[thinned], precision[thinned], color=color, label=label)
     name, first = next(iter(curves.items()))
-    i = min(first.index(threshold), len(first.f1) - 1)
+    i = first.index(threshold)
+    # Above all probabilities nothing is predicted as salt.
+    point = (first.recall[i], first.precision[i]) if i < len(first.f1) else (0, 0)
     axes.plot(
-        first.recall[i],
-        first.precision[i],
+        *point,
         "o",
         color=ORANGE,
         markeredgecolor=BLACK,
-        label=f"threshold {threshold:.2f}, F1 {first.f1[i]:.3f} on {name}",
+        label=f"threshold {threshold:.2f}, F1 {first.f1_at(threshold):.3f} on {name}",
     )
     name, last = list(curves.items())[-1]
     axes.axhline(

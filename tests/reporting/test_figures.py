@@ -1,59 +1,166 @@
+import dataclasses
+
+import msgspec
 import numpy as np
 import pytest
+import written_run
+from PIL import Image
 
-from saltjax.reporting import figures as plots
-from saltjax.reporting import tables as report
+from saltjax.reporting import figures
+from saltjax.runs import result
+from saltjax.scoring.metrics import Curve
 
-EMPTY, HIT, MISS = (0, 0, 0, 100), (50, 0, 0, 50), (0, 0, 50, 50)
-
-
-def test_examples_are_the_middles_of_fifths_by_iou():
-    # Intersections of 0 to 24 of 50 pixels, shuffled: the middles of fifths are 2, 7, 12 …
-    hits = np.random.default_rng(0).permutation(25)
-    counts = np.stack([hits, 0 * hits, 50 - hits, 50 + 0 * hits], axis=1)
-    picked = report.pick_examples(counts, seed=0)
-    assert hits[picked].tolist() == [2, 7, 12, 17, 22]
-    assert sorted(report.pick_examples(np.array([EMPTY, HIT, MISS]), 0)) == [0, 1, 2]
-    # Of equals, the seed decides.
-    equals = np.array([EMPTY] * 50)
-    picks = {tuple(report.pick_examples(equals, seed)) for seed in range(3)}
-    assert len(picks) == 3
+RESULT = msgspec.convert(written_run.RESULT, result.Result)
 
 
-def test_worst_are_least_iou_then_most_wrong_pixels():
-    counts = np.array([HIT, (0, 1, 0, 99), EMPTY, MISS, (25, 0, 25, 50)])
-    assert report.pick_worst(counts).tolist()[:3] == [3, 1, 4]
+def make_curve(points, **changes):
+    """Returns a curve whose recall falls from 1 to 0.1 over evenly spaced thresholds."""
+    curve = Curve(
+        precision=np.linspace(0.3, 0.9, points),
+        recall=np.linspace(1, 0.1, points),
+        f1=np.full(points, 0.5),
+        thresholds=np.linspace(0, 1, points, dtype=np.float32),
+        average_precision=0.7,
+        best=0,
+        salt_share=0.3,
+    )
+    return dataclasses.replace(curve, **changes)
+
+
+def lines(axes):
+    """Returns the (x, y) of each line by its label."""
+    return {line.get_label(): line.get_xydata().T.tolist() for line in axes.lines}
 
 
 @pytest.mark.parametrize("points", [1, 2, 5000])
 def test_thinned_curve_keeps_both_ends(points):
-    recall = np.linspace(1, 0.1, points)
-    curve = {
-        "precision": np.linspace(0.3, 0.9, points),
-        "recall": recall,
-        "thresholds": np.linspace(0, 1, points, dtype=np.float32),
-        "f1": np.full(points, 0.5),
-        "average_precision": 0.7,
-        "salt_share": 0.3,
-    }
+    curve = make_curve(points)
     curves = {"validation": curve, "test": curve}
-    line = plots.precision_recall(curves, 0.5, "test").axes[0].lines[0]
+    line = figures.precision_recall(curves, 0.5, "test").axes[0].lines[0]
     x = np.sort(line.get_xdata())
-    assert len(x) <= plots.MAX_CURVE_POINTS
-    assert (x[0], x[-1]) == (recall[-1], recall[0])
+    assert len(x) <= figures.MAX_CURVE_POINTS
+    assert (x[0], x[-1]) == (curve.recall[-1], curve.recall[0])
     assert np.max(np.diff(x), initial=0) <= max(0.9 / 500, 0.9 if points == 2 else 0)
 
 
-def test_equal_tiles_have_an_interval_without_width():
-    # Rounding puts the mean of equal numbers beside their percentiles.
-    native = {
-        "value": 0.7441860465116279,
-        "low": 0.744186046511628,
-        "high": 0.744186046511628,
-    }
-    result = {
-        "data": {"source": "synthetic"},
-        "test": {"loss": 0.5, "accuracy": 0.8, "f1": 0.7},
-        "test_native": {"iou": native},
-    }
-    plots.comparison({"a": result, "b": result}, {}).canvas.draw()
+def test_threshold_is_on_the_first_curve_and_salt_share_of_the_last():
+    first = make_curve(3, f1=np.array([0.1, 0.2, 0.3]))
+    last = make_curve(3, salt_share=0.4, average_precision=0.6)
+    figure = figures.precision_recall({"validation": first, "test": last}, 0.4, "x")
+    found = lines(figure.axes[0])
+    (recall,), (precision,) = found["threshold 0.40, F1 0.200 on validation"]
+    assert (recall, precision) == (0.55, pytest.approx(0.6))
+    assert found["salt everywhere, test: precision 0.40"][1] == [0.4, 0.4]
+    assert "validation, average precision 0.700" in found
+    assert "test, average precision 0.600" in found
+    # Above all probabilities nothing is predicted: recall, precision and F1 are 0.
+    alone = figures.precision_recall({"these tiles": first}, 2.0, "x")
+    found = lines(alone.axes[0])
+    assert found["threshold 2.00, F1 0.000 on these tiles"] == [[0.0], [0.0]]
+
+
+def test_curves_show_every_epoch():
+    history = [
+        {
+            "epoch": epoch,
+            "train_loss": 0.5 / epoch,
+            "val_loss": 0.6 / epoch,
+            "train_accuracy": 0.1 * epoch,
+            "val_accuracy": 0.2 * epoch,
+            "learning_rate": 10.0**-epoch,
+        }
+        for epoch in (1, 2, 3)
+    ]
+    loss, accuracy, rate = figures.curves(history, 2, "x").axes
+    assert lines(loss)["training"] == [[1, 2, 3], [0.5 / e for e in (1, 2, 3)]]
+    assert lines(loss)["validation"][1] == [0.6 / e for e in (1, 2, 3)]
+    assert lines(accuracy)["training"][1] == [0.1 * e for e in (1, 2, 3)]
+    assert lines(accuracy)["validation"][1] == [0.2 * e for e in (1, 2, 3)]
+    assert lines(loss)["best, epoch 2"][0] == [2, 2]
+    assert rate.lines[0].get_ydata().tolist() == [10.0**-e for e in (1, 2, 3)]
+
+
+def test_thresholds_show_f1_and_accuracies():
+    curve = make_curve(3, f1=np.array([0.1, 0.8, 0.3]))
+    f1, accuracy = figures.thresholds(
+        RESULT.thresholds, RESULT.threshold, curve, "x"
+    ).axes
+    assert f1.lines[0].get_xydata().tolist() == [[0, 0.1], [0.5, 0.8], [1, 0.3]]
+    at = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    found = lines(accuracy)
+    assert found["validation"] == [at, [0.81, 0.82, 0.83, 0.84, 0.85, 0.86, 0.87]]
+    assert found["test"] == [at, [0.71, 0.72, 0.73, 0.74, 0.75, 0.76, 0.77]]
+    best = "best Kaggle mAP on validation, at 0.17"
+    assert found[best][0] == lines(f1)[best][0] == [RESULT.threshold.value] * 2
+
+
+def test_coverage_counts_empty_tiles_apart():
+    axes = figures.coverage(np.array([0, 0, 0, 0.05, 0.95, 1.0]), "x").axes[0]
+    empty, *tenths = (bar.get_height() for bar in axes.patches)
+    assert empty == 3
+    assert tenths == [1, 0, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert axes.texts[0].get_text() == "3"
+    assert lines(axes)["mean of all tiles 33.3%"][0] == [pytest.approx(1 / 3)] * 2
+
+
+def test_scores_by_coverage_have_their_intervals():
+    axes = figures.by_coverage(RESULT.by_coverage, "x").axes[0]
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert names == ["none\n2 tiles", "10–40 %\n3 tiles"]
+    iou, kaggle_map = axes.containers
+    assert iou.get_label() == "IoU, 95 % interval"
+    points, _, (bars,) = iou.lines
+    assert points.get_ydata().tolist() == [1.0, 0.3333333333333333]
+    spans = [segment[:, 1].tolist() for segment in bars.get_segments()]
+    assert spans == [[1.0, 1.0], pytest.approx([0.1, 0.5])]
+    assert kaggle_map.lines[0].get_ydata().tolist() == [1.0, 0.2]
+
+
+def test_reliability_shows_the_bins():
+    share, number = figures.reliability(RESULT.calibration, "x").axes
+    label = "pixels, in ten bins; expected calibration error 0.062"
+    assert lines(share)[label] == [[0.03, 0.97], [0.05, 0.9]]
+    bars = [(bar.get_x(), bar.get_height()) for bar in number.patches]
+    assert bars == [(0.0, 1000), (0.9, 500)]
+
+
+def test_comparison_shows_runs_and_means_below_them():
+    other = dataclasses.replace(
+        RESULT, test=dataclasses.replace(RESULT.test, loss=0.125, f1=0.5)
+    )
+    titles = ("test loss", "accuracy at 0.5", "F1", "IoU")
+    means = {"mean of 2": dict.fromkeys(titles, (0.2, 0.01))}
+    figure = figures.comparison({"a": RESULT, "b$x$": other}, means)
+    loss, accuracy, f1, iou = figure.axes
+    assert loss.lines[0].get_xydata().tolist() == [[0.25, 0], [0.125, 1]]
+    assert accuracy.lines[0].get_xdata().tolist() == [0.9, 0.9]
+    assert f1.lines[0].get_xdata().tolist() == [0.746, 0.5]
+    assert iou.containers[0].lines[0].get_xdata().tolist() == [0.6, 0.6]
+    mean = loss.containers[0].lines[0]
+    assert mean.get_xydata().tolist() == [[0.2, 2]]
+    names = [label.get_text() for label in loss.get_yticklabels()]
+    assert names == ["a", "b$x$", "mean of 2"]
+    # The first run is at the top.
+    bottom, top = loss.get_ylim()
+    assert bottom > top
+    figure.canvas.draw()
+
+
+def test_value_beside_its_interval_by_rounding_is_drawn():
+    # Of equal tiles: the mean of equal numbers, and their percentiles.
+    native = result.Interval(
+        0.7441860465116279, low=0.744186046511628, high=0.744186046511628
+    )
+    equal = dataclasses.replace(
+        RESULT, test_native=dataclasses.replace(RESULT.test_native, iou=native)
+    )
+    figures.comparison({"a": equal, "b": equal}, {}).canvas.draw()
+
+
+def test_figure_names_its_source_and_is_saved_as_png(tmp_path):
+    figure = figures.figure_of(2, 1, "tiles of $a_{$/b")
+    assert figure.get_supxlabel() == "Data: tiles of $a_{$/b"
+    figures.save(figure, tmp_path / "a/figure.png")
+    with Image.open(tmp_path / "a/figure.png") as image:
+        assert (image.format, image.size) == ("PNG", (300, 150))
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["figure.png"]

@@ -1,0 +1,89 @@
+import dataclasses
+
+import msgspec
+import pytest
+import written_run
+
+from saltjax.data.statistics import Statistics
+from saltjax.reporting import tables
+from saltjax.runs.result import Result
+
+RESULT = msgspec.convert(written_run.RESULT, Result)
+
+
+@pytest.fixture
+def said(caplog):
+    """Returns a function that gives the lines said so far."""
+    caplog.set_level("INFO", "saltjax")
+    return lambda: "\n".join(caplog.messages).splitlines()
+
+
+def test_statistics_are_shown_with_a_histogram(said):
+    histogram = [12, 0, 6, 0, 0, 0, 0, 0, 0, 1]
+    tables.show_statistics(Statistics(40, 12, 10, 20, 1, 3, 0.25, histogram))
+    lines = said()
+    assert lines[0] == "Data       40 tiles of 10×12 pixels"
+    share = "20 without salt (50.0%), 1 all salt, salt covers 25.0% of pixels"
+    assert lines[1].strip() == share
+    assert "3 images of one constant value" in lines[2]
+    assert lines[4] == f"             0– 10 %     12 {'█' * 24}"
+    assert lines[6] == f"            20– 30 %      6 {'█' * 12}"
+    assert lines[13] == f"            90–100 %      1 {'█' * 2}"
+    assert len(lines) == 14
+
+
+def test_tiles_without_salt_have_an_empty_histogram(said):
+    tables.show_statistics(Statistics(5, 12, 10, 5, 0, 0, 0.0, [0] * 10))
+    assert not any("█" in line for line in said())
+
+
+def test_result_is_shown_with_all_scores(said):
+    tables.show_result(RESULT)
+    text = "\n".join(said())
+    for words in (
+        "7 epochs (stopped early), best 2, 12 s",
+        "loss 0.2500  average precision 0.7900",
+        "at 0.5: accuracy 0.9000 (no salt anywhere: 0.7503)",
+        "at 0.169, best Kaggle mAP on validation: accuracy 0.9100  precision 0.8000  "
+        "recall 0.7000  F1 0.7460",
+        "without components under 16 pixels",
+        "coverage 0, 2 tiles        IoU 1.0000 (1.0000–1.0000)  Kaggle mAP 1.0000 (1.",
+        "coverage 0.1-0.4, 3 tiles  IoU 0.3333 (0.1000–0.5000)  Kaggle mAP 0.2000 (0.",
+        "expected calibration error 0.0625",
+    ):
+        assert words in text
+    (everything,) = (line for line in said() if line.split()[0] == "all")
+    assert everything.split(maxsplit=1)[1] == (
+        "IoU 0.6000 (0.5000–0.7000)  Kaggle mAP 0.0500 (0.0000–0.1222)"
+    )
+
+
+@pytest.mark.parametrize("area", [0, 1])
+def test_result_at_the_last_epoch_without_a_minimum_size(said, area):
+    tables.show_result(dataclasses.replace(RESULT, stopped_early=False, min_area=area))
+    assert "7 epochs (last epoch reached)" in said()[0]
+    assert not any("components" in line for line in said())
+
+
+ROWS = [
+    {"run": "a", "loss": "0.5", "note": "x|y"},
+    {"run": "longer", "loss": "10.25", "note": ""},
+]
+
+
+def test_rows_are_aligned(said):
+    tables.show_rows(ROWS, ["run", "loss", "note"], ["loss"])
+    assert said()[:3] == [
+        "run      loss  note",
+        "a         0.5  x|y",
+        "longer  10.25",
+    ]
+
+
+def test_markdown_table():
+    assert tables.markdown(ROWS, ["loss"]) == (
+        "| run | loss | note |\n"
+        "| --- | ---: | --- |\n"
+        "| a | 0.5 | x\\|y |\n"
+        "| longer | 10.25 |  |\n"
+    )

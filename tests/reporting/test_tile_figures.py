@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from saltjax.reporting import tile_figures
+
+# Two tiles of 4×6 pixels: salt in the upper half of the first, none in the second.
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), np.uint8)
+LABELS = np.zeros((2, 4, 6), np.uint8)
+LABELS[0, :2] = 1
+
+
+def test_examples_are_above_their_masks():
+    figure = tile_figures.examples(IMAGES, LABELS, ["a$x$", "b" * 30], "some tiles")
+    (first, second), (mask, empty) = np.reshape(figure.axes, (2, 2))
+    for axes, image in ((first, IMAGES[0]), (second, IMAGES[1])):
+        np.testing.assert_array_equal(axes.images[0].get_array(), image)
+    np.testing.assert_array_equal(mask.images[0].get_array(), LABELS[0])
+    assert first.get_title() == "a$x$"
+    assert second.get_title() == "bbbbbbbb…bbbbbbbbb"
+    assert (mask.get_xlabel(), empty.get_xlabel()) == ("50.0% salt", "no salt")
+    assert figure.get_supxlabel() == "Data: some tiles"
+    figure.canvas.draw()
+
+
+def draw_predictions(masks):
+    return tile_figures.predictions(
+        IMAGES,
+        LABELS,
+        np.full(LABELS.shape, 0.25, np.float32),
+        masks,
+        0.6,
+        ["one $", "two"],
+        "A heading",
+        "some tiles",
+    )
+
+
+def test_prediction_colours_true_and_false_pixels():
+    masks = np.zeros(LABELS.shape, bool)
+    masks[0, 1:3] = True
+    figure = draw_predictions(masks)
+    # The last axes are the colour bar's.
+    image, mask, prob, prediction = figure.axes[:4]
+    np.testing.assert_array_equal(image.images[0].get_array(), IMAGES[0])
+    np.testing.assert_array_equal(mask.images[0].get_array(), LABELS[0])
+    assert np.all(prob.images[0].get_array() == np.float32(0.25))
+    assert prob.images[0].get_clim() == (0, 1)
+    overlay = prediction.images[1].get_array()
+    # By row: missed, found, false, background. Blue, green, orange (Okabe & Ito), none.
+    colours = np.array([[0, 114, 178], [0, 158, 115], [230, 159, 0], [0, 0, 0]], float)
+    for row, colour, alpha in zip(overlay, colours / 255, (0.4, 0.4, 0.4, 0)):
+        np.testing.assert_allclose(row, np.tile([*colour, alpha], (6, 1)))
+    assert prediction.get_title() == "Prediction (≥ 0.60)"
+    assert image.get_ylabel() == "one $"
+    assert [text.get_text() for text in figure.axes[5].texts] == ["no salt"]
+    assert mask.texts[:] == []
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == [
+        "mask",
+        "prediction",
+        "true positive",
+        "false positive",
+        "false negative",
+    ]
+    figure.canvas.draw()
+
+
+def test_outlines_surround_the_masks():
+    masks = np.zeros(LABELS.shape, bool)
+    masks[0, 1, 2:4] = True
+    prediction, empty = (draw_predictions(masks).axes[i] for i in (3, 7))
+    outlines = [c.get_paths()[0].vertices for c in prediction.collections]
+    # Half a pixel around columns 2 and 3 of row 1, and around the upper half of the tile.
+    for outline, (left, right, top, bottom) in zip(
+        outlines, ((1.5, 3.5, 0.5, 1.5), (-0.5, 5.5, -0.5, 1.5)), strict=True
+    ):
+        x, y = outline.T
+        assert (x.min(), x.max(), y.min(), y.max()) == (left, right, top, bottom)
+    assert len(empty.collections) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("short", "short"),
+        ("x" * 18, "x" * 18),
+        ("abcdefghijklmnopqrs", "abcdefgh…klmnopqrs"),
+    ],
+)
+def test_long_names_are_elided_in_the_middle(name, expected):
+    assert tile_figures.shortened(name) == expected
