@@ -1,10 +1,10 @@
-"""SEG-Y files written byte by byte, without segyio: what the tests read back."""
+"""SEG-Y files written and read byte by byte, without segyio."""
 
 import struct
 
 import numpy as np
 
-# Struct and numpy codes of the sample formats, but for IBM floats.
+# NumPy codes of the sample formats, except IBM floats.
 DTYPES = {
     2: "i4",
     3: "i2",
@@ -44,7 +44,7 @@ def from_ibm(bits: np.ndarray) -> np.ndarray:
 
 
 def write(path, traces, code=5, endian="big", inline=None, crossline=None, extended=0):
-    """Writes traces [n, samples]; all that is no sample is random, so that a change would show."""
+    """Writes traces [n, samples]; all other bytes are random, so that a test sees them change."""
     mark = ">" if endian == "big" else "<"
     n, samples = traces.shape
     rng = np.random.default_rng(7)

@@ -1,9 +1,11 @@
-"""Random bytes and mutations to the readers: the right result or a clear error, nothing else."""
+"""Readers given random and mutated bytes: the right result or an error that says why."""
 
 import io
 import json
 import pathlib
+import struct
 import tempfile
+import zlib
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from PIL import Image
 from configs import default
 from saltjax.data import png as png_files
 from saltjax.runs import settings as config_settings
-from saltjax.runs import workdir as run
+from saltjax.runs import workdir as run_directory
 from saltjax.system.errors import InputError
 
 EXAMPLES = settings(max_examples=300, deadline=2000, derandomize=True)
@@ -26,14 +28,24 @@ def png(array) -> bytes:
     return file.getvalue()
 
 
-GREY = png(np.random.default_rng(0).integers(0, 256, (9, 7), np.uint8))
-RGB = png(np.random.default_rng(1).integers(0, 256, (9, 7, 3), np.uint8))
-DEEP = png((np.random.default_rng(2).random((9, 7)) > 0.5).astype(np.uint16) * 65535)
+SALT = np.random.default_rng(2).random((9, 7)) > 0.5
+PIXELS = {
+    "grey": np.random.default_rng(0).integers(0, 256, (9, 7), np.uint8),
+    "rgb": np.random.default_rng(1).integers(0, 256, (9, 7, 3), np.uint8),
+    "deep": SALT.astype(np.uint16) * 65535,
+}
+PNGS = {name: png(pixels) for name, pixels in PIXELS.items()}
+# As read: three channels of 8 bits.
+IMAGES = {
+    "grey": np.repeat(PIXELS["grey"][:, :, None], 3, axis=2),
+    "rgb": PIXELS["rgb"],
+    "deep": np.repeat(SALT[:, :, None] * np.uint8(255), 3, axis=2),
+}
 
 
 @st.composite
 def mutated(draw, seeds):
-    """One of the files, with bytes changed, cut out, put in or cut off."""
+    """One of the files, with bytes changed, removed or inserted, or its end removed."""
     content = bytearray(draw(st.sampled_from(seeds)))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, max(len(content) - 1, 0)))
@@ -49,66 +61,127 @@ def mutated(draw, seeds):
     return bytes(content)
 
 
+@st.composite
+def mutated_chunks(draw):
+    """One of the PNGs, a chunk of which is mutated and has the right length and checksum."""
+    content = draw(st.sampled_from(list(PNGS.values())))
+    chunks, position = [], 8
+    while position < len(content):
+        (length,) = struct.unpack_from(">I", content, position)
+        chunks.append(content[position + 4 : position + 8 + length])
+        position += 12 + length
+    k = draw(st.integers(0, len(chunks) - 1))
+    chunks[k] = chunks[k][:4] + draw(mutated([chunks[k][4:]]))
+    return content[:8] + b"".join(
+        struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c))
+        for c in chunks
+    )
+
+
+def outcome(function, *args):
+    """Returns the function's value, or the ValueError that it raises."""
+    try:
+        return function(*args)
+    except ValueError as error:
+        return error
+
+
 def read_bytes(reader, content):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "tile.png"
         path.write_bytes(content)
-        return reader(path)
+        return outcome(reader, path)
 
 
 @EXAMPLES
 @given(
-    mutated([GREY, RGB, DEEP])
+    mutated(list(PNGS.values()))
     | st.binary(max_size=200)
-    | st.binary().map(lambda b: GREY[:8] + b)
+    | st.binary().map(lambda b: PNGS["grey"][:8] + b)
 )
-def test_images_are_read_or_refused(content):
-    try:
-        image = read_bytes(png_files.read_image, content)
-    except ValueError as error:
-        assert str(error)
+def test_images_are_read_as_they_were_or_refused(content):
+    image = read_bytes(png_files.read_image, content)
+    if isinstance(image, ValueError):
+        assert str(image)
     else:
+        # The checksums detect every mutation, except of bytes after the last chunk.
         assert image.dtype == np.uint8
-        assert image.ndim == 3
-        assert image.shape[2] == 3
+        assert any(np.array_equal(image, other) for other in IMAGES.values())
+
+
+@EXAMPLES
+@given(mutated_chunks())
+def test_images_of_valid_checksums_are_read_in_full_or_refused(content):
+    image = read_bytes(png_files.read_image, content)
+    if isinstance(image, ValueError):
+        assert str(image)
+    else:
+        width, height = struct.unpack_from(">2I", content, 16)
+        assert image.shape == (height, width, 3)
+        assert image.dtype == np.uint8
         assert image.size <= 3 * png_files.MAX_PIXELS
 
 
 @EXAMPLES
-@given(mutated([GREY, RGB, DEEP]) | st.binary(max_size=200))
+@given(mutated(list(PNGS.values())) | mutated_chunks() | st.binary(max_size=200))
 def test_masks_are_read_or_refused(content):
-    try:
-        mask = read_bytes(png_files.read_mask, content)
-    except ValueError as error:
-        assert str(error)
+    mask = read_bytes(png_files.read_mask, content)
+    if isinstance(mask, ValueError):
+        assert str(mask)
     else:
         assert mask.dtype == np.uint8
         assert mask.shape[2] == 1
         assert set(np.unique(mask)) <= {0, 1}
 
 
-@pytest.mark.parametrize("content", [GREY, RGB, DEEP], ids=["grey", "rgb", "deep"])
-def test_unharmed_files_are_read(content):
-    assert read_bytes(png_files.read_image, content).shape == (9, 7, 3)
+@pytest.mark.parametrize("name", PNGS)
+def test_valid_files_are_read(name):
+    found = read_bytes(png_files.read_image, PNGS[name])
+    np.testing.assert_array_equal(found, IMAGES[name])
 
 
-CONFIG = json.dumps(default.get_config().to_dict()).encode()
-SETTINGS = sorted(run.flatten(default.get_config().to_dict()))
+def test_valid_mask_is_read():
+    found = read_bytes(png_files.read_mask, PNGS["deep"])
+    np.testing.assert_array_equal(found[:, :, 0], SALT)
+
+
+DEFAULTS = default.get_config().to_dict()
+CONFIG = json.dumps(DEFAULTS).encode()
+SETTINGS = sorted(config_settings.flatten(DEFAULTS))
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+VALUES = VALUES | st.lists(VALUES, max_size=3) | st.dictionaries(st.text(), VALUES)
+
+
+@st.composite
+def changed_config(draw):
+    """The config as JSON, with a section or setting that is removed, added or has another value."""
+    config = json.loads(CONFIG)
+    section = config
+    if draw(st.booleans()):
+        sections = [name for name, value in config.items() if isinstance(value, dict)]
+        section = config[draw(st.sampled_from(sections))]
+    key = draw(st.sampled_from(sorted(section)) | st.text(max_size=3))
+    if draw(st.booleans()):
+        section.pop(key, None)
+    else:
+        section[key] = draw(VALUES)
+    return json.dumps(config).encode()
 
 
 @EXAMPLES
-@given(mutated([CONFIG]) | st.binary(max_size=100))
-def test_config_json_of_a_run_is_read_or_refused(content):
-    config = default.get_config().to_dict()
+@given(changed_config() | mutated([CONFIG]) | st.binary(max_size=100))
+def test_config_json_of_a_run_is_accepted_or_refused(content):
     with tempfile.TemporaryDirectory() as folder:
         (pathlib.Path(folder) / "config.json").write_bytes(content)
-        try:
-            run.check_config(pathlib.Path(folder), config)
-        except InputError as error:
-            assert str(error)
-        else:
-            # Accepted: then nothing of it may differ.
-            assert json.loads(content) == json.loads(CONFIG)
+        status = outcome(run_directory.status, pathlib.Path(folder), DEFAULTS)
+    if isinstance(status, InputError):
+        assert str(status)
+    else:
+        assert status == run_directory.Status.RESUME
+        differing = config_settings.differences(json.loads(content), json.loads(CONFIG))
+        assert {key for key, *_ in differing} <= set(config_settings.FREE)
 
 
 @EXAMPLES
@@ -125,7 +198,7 @@ def test_settings_are_accepted_or_refused_by_name(key, value):
         config.update_from_flattened_dict({key: value})
     except (TypeError, ValueError):
         return  # of another type: ml_collections refuses it, as on the command line
-    try:
-        config_settings.check(config)
-    except InputError as error:
-        assert f"config.{key}" in str(error) or key.split(".")[0] in str(error)
+    problem = outcome(config_settings.check, config)
+    if problem is not None:
+        assert isinstance(problem, InputError)
+        assert f"config.{key}" in str(problem)
