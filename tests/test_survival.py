@@ -1,83 +1,66 @@
-"""Faults made for real: killed processes, flipped bits, full disks, signals."""
+"""Real faults: killed processes, signals, flipped bits, full disks."""
 
 import csv
+import functools
+import itertools
 import json
-import multiprocessing
 import os
 import random
 import resource
 import shutil
 import signal
-import sys
 import time
 
+import forked
 import jax
 import numpy as np
 import pytest
-from conftest import flip_a_bit, write_tiles
+from tile_files import flip_a_bit, write_tiles
 
-from configs import quickstart
 from saltjax import train
 from saltjax.runs import checkpoint
-from saltjax.system.errors import InputError
-from saltjax.training import progress as journal
+from saltjax.training import progress as progresses
+from saltjax.training import steps
 
-# Children of this server start with everything imported and no device in use yet.
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["saltjax.train", "configs.quickstart"])
-
-
-def tiny_config(folder, **overrides):
-    config = quickstart.get_config()
-    config.data.dir = str(folder)
-    config.data.image_size = 16
-    config.model.features = (4, 8)
-    config.model.norm = "batch"
-    config.model.dropout = 0.2
-    config.train.batch_size = 8
-    config.train.epochs = 3
-    config.train.cpu_devices = 2
-    config.checkpoint.every_minutes = 0.0  # saves after every step
-    config.update_from_flattened_dict(overrides)
-    return config
+OPTIONS = (
+    "--config=configs/quickstart.py",
+    "--config.data.image_size=16",
+    "--config.model.features=(4,8)",
+    "--config.model.norm=batch",
+    "--config.model.dropout=0.2",
+    "--config.train.batch_size=8",
+    "--config.train.epochs=3",
+    "--config.train.cpu_devices=2",
+)
+STEPS = 6  # of an epoch
 
 
-def train_in_child(folder, workdir, overrides, fault, before):
-    """Trains as launch.py does, its status as this process's; `fault` comes after one epoch."""
-    if before is not None:
-        before()
-    run_epoch = train.run_epoch
-
-    def run_epoch_then_fault(*args):
-        outcome = run_epoch(*args)
-        fault()
-        return outcome
-
-    if fault is not None:
-        train.run_epoch = run_epoch_then_fault
-    sys.stdout = sys.stderr = open(workdir.with_suffix(".log"), "a")  # noqa: SIM115
-    train.console.out.file = sys.stdout
-    try:
-        train.train(tiny_config(folder, **overrides), workdir, overwrite=False)
-    except InputError as error:
-        print(f"Error: {error}", flush=True)
-        os._exit(2)
-    except train.signals.Stopped as stopped:
-        os._exit(128 + stopped.signum)
-    os._exit(0)
-
-
-def start(folder, workdir, fault=None, before=None, **overrides):
-    child = SERVER.Process(
-        target=train_in_child, args=(folder, workdir, overrides, fault, before)
+def start(tiles, workdir, prepare=None, every_minutes=0.0):
+    """Starts training; by default it saves after every step. What it prints goes to a file."""
+    return forked.start(
+        *OPTIONS,
+        f"--config.data.dir={tiles}",
+        f"--config.checkpoint.every_minutes={every_minutes}",
+        f"--workdir={workdir}",
+        stdout=log_of(workdir),
+        prepare=prepare,
     )
-    child.start()
-    return child
 
 
-def finish(child):
-    child.join(120)
-    return child.exitcode
+def log_of(workdir):
+    return workdir.with_suffix(".log")
+
+
+def run(*args, **settings):
+    """Returns the exit status of the training that `start` starts."""
+    return forked.finish(start(*args, **settings))
+
+
+def printed(workdir):
+    """Returns all that the processes of a run printed: no traceback."""
+    text = log_of(workdir).read_text()
+    assert "Traceback" not in text
+    return text
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +71,18 @@ def tiles(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(tiles, tmp_path_factory):
-    """The run that nothing happened to."""
+    """A run without any fault."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    assert finish(start(tiles, workdir)) == 0
+    assert run(tiles, workdir) == 0
     return workdir
+
+
+@pytest.fixture
+def untested(whole, tmp_path):
+    """A copy of the run without its result: training is complete, the test is not."""
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run/result.json").unlink()
+    return tmp_path / "run"
 
 
 def read(path):
@@ -103,41 +94,69 @@ def read(path):
 
 
 def outcome(workdir):
-    """Returns all that a run leaves and that must not depend on what happened to it."""
+    """Returns everything a run leaves that must not depend on faults."""
     result = json.loads((workdir / "result.json").read_text())
     result.pop("train_seconds")
     with open(workdir / "metrics.csv", newline="") as file:
         rows = [row | {"seconds": ""} for row in csv.DictReader(file)]
     arrays = {
-        n: read(workdir / "checkpoints" / n)["meta"]["checksums"]
-        for n in ("best", "last")
+        name: read(workdir / "checkpoints" / name)["meta"]["checksums"]
+        for name in ("best", "last")
     }
     assert all(arrays.values())
     return result, rows, arrays
 
 
-def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
-    tiles, whole, tmp_path
-):
+def unfinished_saves(workdir):
+    return list((workdir / "checkpoints").glob("*.new*"))
+
+
+def wait_for_a_save(workdir, child):
+    """Returns while the process saves a checkpoint, or after it has ended."""
+    while not unfinished_saves(workdir) and child.exitcode is None:
+        time.sleep(0.001)
+
+
+@pytest.mark.slow
+def test_a_run_killed_many_times_ends_with_the_same_result(tiles, whole, tmp_path):
     rng, kills, in_saves = random.Random(0), 0, 0
     workdir = tmp_path / "killed"
     while kills < 20:
         child = start(tiles, workdir)
-        child.join(rng.uniform(0.2, 3.5))
+        if kills % 2:
+            child.join(rng.uniform(0.2, 3.5))
+        else:
+            wait_for_a_save(workdir, child)
+            child.join(rng.uniform(0, 0.5))
+            wait_for_a_save(workdir, child)
         if child.exitcode is not None:
             assert child.exitcode == 0
-            # Done before the last kill: the same again in another folder.
+            # Complete before the next kill: continue with a new run.
             assert outcome(workdir) == outcome(whole)
             workdir = tmp_path / f"killed{kills}"
             continue
         child.kill()
         child.join()
         kills += 1
-        in_saves += any((workdir / "checkpoints").glob("*.new*"))
-    assert finish(start(tiles, workdir)) == 0
+        in_saves += bool(unfinished_saves(workdir))
+    assert in_saves > 0
+    assert run(tiles, workdir) == 0
     assert outcome(workdir) == outcome(whole)
 
 
+def send_signal(signum, call):
+    """Sends this process a signal during that call of a training step."""
+    train_call, calls = steps.train_call, itertools.count(1)
+
+    def train_call_with_signal(*args):
+        if next(calls) == call:
+            os.kill(os.getpid(), signum)
+        return train_call(*args)
+
+    steps.train_call = train_call_with_signal
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
@@ -145,120 +164,119 @@ def test_a_signal_saves_the_state_within_the_epoch(
     tiles, whole, tmp_path, signum, status
 ):
     workdir = tmp_path / "stopped"
-    # Without the signal nothing would be saved within the epoch.
-    child = start(tiles, workdir, **{"checkpoint.every_minutes": 10.0})
-    last = workdir / "checkpoints/last"
-    while not last.exists() and child.exitcode is None:
-        time.sleep(0.05)
-    time.sleep(0.3)
-    os.kill(child.pid, signum)
-    assert finish(child) == status
-    saved = last.stat().st_mtime_ns
-    assert saved
+    # Without the signal nothing would be saved within an epoch.
+    fault = functools.partial(send_signal, signum, STEPS + 3)
+    assert run(tiles, workdir, fault, every_minutes=10.0) == status
+    progress = read(workdir / "checkpoints/last")["meta"]["meta"]
+    assert len(progress["history"]) == 1
+    assert progress["step"] == 3
     assert not (workdir / "result.json").exists()
-    assert finish(start(tiles, workdir, **{"checkpoint.every_minutes": 10.0})) == 0
-    found, expected = outcome(workdir), outcome(whole)
-    assert found == expected
+    assert run(tiles, workdir, every_minutes=10.0) == 0
+    assert "Resuming after step 3 of epoch 2" in printed(workdir)
+    assert outcome(workdir) == outcome(whole)
 
 
 def limit_file_size():
-    """From now on no file of this process grows beyond 10 kB: the last bytes of a full disk."""
+    """Limits the files of this process to 10 kB, as a disk that is almost full."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
 
+def limit_file_size_after_an_epoch():
+    run_epoch = train.run_epoch
+
+    def run_epoch_then_limit(*args):
+        state_and_progress = run_epoch(*args)
+        limit_file_size()
+        return state_and_progress
+
+    train.run_epoch = run_epoch_then_limit
+
+
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(tiles, whole, tmp_path):
     workdir = tmp_path / "full"
-    assert finish(start(tiles, workdir, limit_file_size)) == 2
-    log = workdir.with_suffix(".log").read_text()
+    assert run(tiles, workdir, limit_file_size_after_an_epoch) == 2
+    log = printed(workdir)
     message = log[log.index("Error: ") :]
     assert f"cannot write {workdir}/checkpoints" in message
     assert "File too large" in message
     assert "MB free there" in message
-    assert "Traceback" not in log
-    assert finish(start(tiles, workdir)) == 0
-    # Nothing that was begun and not finished is left.
+    assert run(tiles, workdir) == 0
+    assert f"Resuming after step {STEPS} of epoch 1" in printed(workdir)
+    # No temporary directory is left.
     assert not list(workdir.rglob("*.new*"))
     assert outcome(workdir) == outcome(whole)
 
 
 def test_a_full_disk_is_noticed_before_training(tiles, tmp_path):
     workdir = tmp_path / "full"
-    assert finish(start(tiles, workdir, before=limit_file_size)) == 2
-    log = workdir.with_suffix(".log").read_text()
+    assert run(tiles, workdir, limit_file_size) == 2
+    log = printed(workdir)
     assert f"Error: cannot write {workdir}" in log
     assert "epoch   1" not in log
-    assert "Traceback" not in log
 
 
-def test_a_journal_of_another_version_is_told(tiles, whole, tmp_path):
-    workdir = tmp_path / "run"
-    shutil.copytree(whole, workdir)
-    (workdir / "result.json").unlink()
-    last = workdir / "checkpoints/last"
+@pytest.mark.slow
+def test_progress_of_another_version_is_refused(tiles, untested):
+    last = untested / "checkpoints/last"
     document = json.loads((last / "meta/metadata").read_text())
     document["meta"]["mood"] = "good"
     (last / "meta/metadata").write_text(json.dumps(document))
     manifest = checkpoint._file_checksums(last)
     (last / checkpoint.MANIFEST).write_text(json.dumps(manifest))
-    assert finish(start(tiles, workdir)) == 2
-    log = workdir.with_suffix(".log").read_text()
-    assert "was saved by another version" in log
-    assert "Traceback" not in log
+    assert run(tiles, untested) == 2
+    assert "was saved by another version" in printed(untested)
 
 
-def test_a_damaged_best_checkpoint_gives_way_to_the_best_before_it(
-    tiles, whole, tmp_path
+@pytest.mark.slow
+def test_a_damaged_best_checkpoint_is_replaced_by_the_previous_best(
+    tiles, whole, untested
 ):
-    workdir = tmp_path / "run"
-    shutil.copytree(whole, workdir)
-    before = json.loads((workdir / "result.json").read_text())
-    (workdir / "result.json").unlink()
-    best = workdir / "checkpoints/best"
+    before = json.loads((whole / "result.json").read_text())
+    best = untested / "checkpoints/best"
     state = read(best)["state"]
     earlier = before["best_epoch"] - 1
     worse = jax.tree.map(np.zeros_like, state)
     checkpoint.save(best, worse, {"epoch": earlier, "val_loss": 9.0})
     checkpoint.save(best, state, {"epoch": before["best_epoch"], "val_loss": 0.1})
     flip_a_bit(next(best.rglob("manifest.ocdbt")), random.Random(2))
-    assert finish(start(tiles, workdir)) == 0
-    after = json.loads((workdir / "result.json").read_text())
+    assert run(tiles, untested) == 0
+    after = json.loads((untested / "result.json").read_text())
     assert after["best_epoch"] == earlier
     # A network of zeros gives every pixel the probability 1/2.
     assert after["test"]["loss"] == pytest.approx(np.log(2))
-    assert (workdir / "checkpoints/best.damaged-1").exists()
-    assert "best is damaged" in workdir.with_suffix(".log").read_text()
+    assert (untested / "checkpoints/best.damaged-1").exists()
+    assert "best is damaged" in printed(untested)
 
 
-def test_runs_without_any_good_checkpoint_end_with_a_clear_error(
-    tiles, whole, tmp_path
-):
-    workdir = tmp_path / "run"
-    shutil.copytree(whole, workdir)
-    (workdir / "result.json").unlink()
-    for path in (workdir / "checkpoints").rglob("*"):
+@pytest.mark.slow
+def test_a_run_without_an_intact_checkpoint_ends_with_a_clear_error(tiles, untested):
+    for path in (untested / "checkpoints").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
-    assert finish(start(tiles, workdir)) == 2
-    log = workdir.with_suffix(".log").read_text()
-    assert f"Error: no good checkpoint is left at {workdir}/checkpoints/last" in log
-    assert "Traceback" not in log
+    assert run(tiles, untested) == 2
+    message = f"Error: no intact checkpoint is left at {untested}/checkpoints/last"
+    assert message in printed(untested)
 
 
-def test_tiles_changed_since_the_run_began_are_refused(tiles, whole, tmp_path):
-    folder, workdir = tmp_path / "tiles", tmp_path / "run"
+@pytest.mark.slow
+def test_tiles_changed_since_the_run_began_are_refused(tiles, untested, tmp_path):
+    folder = tmp_path / "tiles"
     shutil.copytree(tiles, folder)
-    assert finish(start(folder, workdir)) == 0
-    (workdir / "result.json").unlink()
+    # The run has the tiles of that directory, whose content is the same so far.
+    config = json.loads((untested / "config.json").read_text())
+    config["data"]["dir"] = str(folder)
+    (untested / "config.json").write_text(json.dumps(config))
     for name in ("images", "masks"):
         (folder / name / "t07.png").unlink()
-    assert finish(start(folder, workdir)) == 2
-    log = workdir.with_suffix(".log").read_text()
+    assert run(folder, untested) == 2
+    log = printed(untested)
     assert "the data have changed" in log
     assert "60 tiles" in log
     assert "59 tiles" in log
 
 
-def test_a_metric_that_is_no_number_never_becomes_the_best():
-    progress = journal.begin(1e-3)
+def test_a_loss_of_nan_is_never_the_best():
+    progress = progresses.begin(1e-3)
     row = {"epoch": 1, "val_loss": float("nan")}
-    assert journal.after_epoch(progress, row, 0.1, 5).best_epoch == 0
+    assert progresses.after_epoch(progress, row, 0.1, 5).best_epoch == 0

@@ -12,15 +12,17 @@ from jax.sharding import Mesh
 
 from configs import quickstart
 from saltjax import train
-from saltjax.data import feed as pipeline
+from saltjax.data import feed as feeds
 from saltjax.data import synthetic
-from saltjax.networks import unet as models
+from saltjax.networks.network import Network
+from saltjax.networks.unet import UNet
 from saltjax.runs import checkpoint
-from saltjax.scoring import scores as scoring
+from saltjax.scoring import scores
 from saltjax.system import devices, signals
 from saltjax.system.errors import InputError
-from saltjax.training import optimizer, steps
-from saltjax.training import progress as journal
+from saltjax.training import progress as progresses
+from saltjax.training import schedules, steps
+from saltjax.training.steps import Recipe
 
 
 def tiny_config(**overrides):
@@ -42,37 +44,39 @@ def make_setup(config):
     )
 
 
+def first_state(setup):
+    """The state before the first step, on the devices."""
+    state = steps.create_state(setup.recipe, setup.config.seed)
+    return devices.replicate(state, setup.feed.mesh)
+
+
 def run_epochs(config, count):
     setup = make_setup(config)
-    state = steps.create_state(setup.network, setup.tx, config.seed)
-    state = devices.replicate(state, setup.feed.mesh)
-    progress = journal.begin(config.optim.learning_rate)
+    state, progress = first_state(setup), progresses.begin(config.optim.learning_rate)
     for _ in range(count):
         state, progress = train.run_epoch(state, progress, setup)
-    return setup, state
+    return setup, state, progress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "counts"),
     [("none", (2, 4)), ("batch", (3,))],
 )
 def test_a_step_does_not_depend_on_the_number_of_devices(norm, counts):
-    model = models.UNet(features=(4, 8), norm=norm)
-    network = steps.Network(model, 16, "nearest")
+    network = Network(UNet(features=(4, 8), norm=norm), 16, "nearest")
     # With SGD at rate 1 the change of the parameters is the gradient.
-    tx = optax.sgd(1.0)
+    recipe = Recipe(network, optax.sgd(1.0), np.int32(0))
     tiles = synthetic.make_tiles(5, seed=0)
     outcomes = []
     for n in (1, *counts):
         mesh = Mesh(np.array(jax.devices()[:n]), ("data",))
-        # Five tiles: on more than one device some hold only what fills the batch up.
-        feed = pipeline.create(tiles, mesh, batch_size=5, resident=False)
-        ((rows, valid),) = pipeline.calls(feed, np.arange(5))
-        state = devices.replicate(steps.create_state(network, tx, seed=0), mesh)
-        state, means = pipeline.train_call(
-            feed, state, rows, valid, 1.0, 0, network=network, tx=tx
-        )
-        outcomes.append((jax.device_get(state), pipeline.valid_means(means, valid)))
+        # Five tiles: on more than one device some hold only padding.
+        feed = feeds.create(tiles, mesh, batch_size=5, resident=False)
+        ((rows, valid),) = feeds.calls(feed, np.arange(5))
+        state = devices.replicate(steps.create_state(recipe, seed=0), mesh)
+        state, means = steps.train_call(feed, state, rows, valid, recipe)
+        outcomes.append((jax.device_get(state), feeds.valid_means(means, valid)))
     assert outcomes[0][1]["loss"].shape == (5,)
     for outcome in outcomes[1:]:
         jax.tree.map(
@@ -84,40 +88,45 @@ def test_a_step_does_not_depend_on_the_number_of_devices(norm, counts):
 
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory):
-    """A run of three epochs, from begin to end."""
+    """A complete run of three epochs."""
     workdir = tmp_path_factory.mktemp("finished")
     train.train(tiny_config(), workdir, overwrite=False)
     return workdir
 
 
+@pytest.mark.slow
 def test_result_agrees_with_scikit_learn(finished_run):
     config = tiny_config()
     result = json.loads((finished_run / "result.json").read_text())
     setup = make_setup(config)
-    like = steps.create_state(setup.network, setup.tx, config.seed)
-    variables, meta = journal.restore_best(finished_run, like.variables)
+    like = steps.create_state(setup.recipe, config.seed)
+    variables, meta = checkpoint.restore_best(finished_run, like.variables)
     assert meta["epoch"] == result["best_epoch"]
     variables = devices.replicate(variables, setup.feed.mesh)
     test, val = (
-        scoring.predict_tiles(
-            setup.feed, variables, setup.split[name], setup.network, tta=False
+        scores.predict_tiles(
+            setup.feed,
+            variables,
+            setup.data.split[name],
+            setup.recipe.network,
+            tta=False,
         )
         for name in ("test", "val")
     )
     label, prob = test.label.ravel(), test.prob.ravel()
     threshold = np.float32(result["threshold"]["value"])
-    scores = sklearn.metrics
+    metrics = sklearn.metrics
     expected = {
-        "loss": scores.log_loss(label, prob.astype(np.float64)),
+        "loss": metrics.log_loss(label, prob.astype(np.float64)),
         "accuracy": np.mean((prob >= 0.5) == label),
         "accuracy_at_threshold": np.mean((prob >= threshold) == label),
-        "precision": scores.precision_score(label, prob >= threshold),
-        "recall": scores.recall_score(label, prob >= threshold),
-        "f1": scores.f1_score(label, prob >= threshold),
-        "average_precision": scores.average_precision_score(label, prob),
+        "precision": metrics.precision_score(label, prob >= threshold),
+        "recall": metrics.recall_score(label, prob >= threshold),
+        "f1": metrics.f1_score(label, prob >= threshold),
+        "average_precision": metrics.average_precision_score(label, prob),
     }
     assert result["test"] == pytest.approx(expected, rel=1e-5)
-    average = scores.average_precision_score(val.label.ravel(), val.prob.ravel())
+    average = metrics.average_precision_score(val.label.ravel(), val.prob.ravel())
     assert result["average_precision"] == pytest.approx(average)
     assert [row["threshold"] for row in result["thresholds"]] == [
         0.3,
@@ -134,7 +143,7 @@ def test_result_agrees_with_scikit_learn(finished_run):
         found = np.mean((val.prob >= at) == val.label)
         assert row["val_accuracy"] == pytest.approx(found)
     # At the tiles' own resolution, one tile after the other.
-    masks = setup.feed.tiles.labels[setup.split["test"], :, :, 0] > 0
+    masks = setup.data.tiles.labels[setup.data.split["test"], :, :, 0] > 0
     predicted = test.prob_native >= threshold
     iou = [
         (p & m).sum() / (p | m).sum() if (p | m).any() else 1.0
@@ -144,26 +153,27 @@ def test_result_agrees_with_scikit_learn(finished_run):
 
 
 def reopen(finished, workdir):
-    """Returns a copy of a run as before its test, and its (state, progress)."""
+    """Returns a copy of a run as it was before its test, and its (state, progress)."""
     shutil.copytree(finished, workdir)
     (workdir / "result.json").unlink()
-    setup = make_setup(tiny_config())
-    state = steps.create_state(setup.network, setup.tx, seed=0)
-    return workdir, *journal.restore(workdir, state, learning_rate=1e-3)
+    state = steps.create_state(make_setup(tiny_config()).recipe, seed=0)
+    return workdir, *progresses.restore(workdir, state, learning_rate=1e-3)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_before_it_is_saved(finished_run, tmp_path):
-    # A finished run, taken back to its second epoch with an infinite weight in the checkpoint.
+    # A finished run, set back to its second epoch, with infinite weights.
     workdir, state, progress = reopen(finished_run, tmp_path / "run")
     bad = state.replace(
         params=jax.tree.map(lambda x: np.full_like(x, np.inf), state.params)
     )
     two = dataclasses.replace(progress, history=progress.history[:2], best_epoch=1)
     with pytest.raises(InputError, match="epoch 3, step 0: weights are not finite"):
-        journal.save(workdir, bad, two)
-    # As if such weights had been saved all the same.
-    last = workdir / "checkpoints/last"
-    checkpoint.save(last, vars(jax.device_get(bad)), dataclasses.asdict(two))
+        progresses.save(workdir, bad, two)
+    # A checkpoint that holds such weights nevertheless.
+    arrays = vars(jax.device_get(bad))
+    arrays = arrays | {"opt_state": arrays["opt_state"].inner_state}
+    checkpoint.save(workdir / "checkpoints/last", arrays, dataclasses.asdict(two))
     before = sorted(
         (p, p.stat().st_mtime_ns) for p in (workdir / "checkpoints").rglob("*")
     )
@@ -175,11 +185,12 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(finished_run, tmp_pa
     assert after == before
 
 
-def test_the_best_checkpoint_is_tested_and_not_the_last(finished_run, tmp_path):
+@pytest.mark.slow
+def test_the_best_checkpoint_is_tested_not_the_last(finished_run, tmp_path):
     workdir, state, progress = reopen(finished_run, tmp_path / "run")
     zero = state.replace(params=jax.tree.map(np.zeros_like, state.params))
-    # The last checkpoint knows nothing; the best one must not care.
-    journal.save(workdir, zero, dataclasses.replace(progress, best_epoch=1))
+    # The last checkpoint holds zeros; best_epoch=1 keeps `save` from replacing the best one.
+    progresses.save(workdir, zero, dataclasses.replace(progress, best_epoch=1))
     train.train(tiny_config(), workdir, overwrite=False)
     expected, found = (
         json.loads((path / "result.json").read_text())["test"]
@@ -191,35 +202,35 @@ def test_the_best_checkpoint_is_tested_and_not_the_last(finished_run, tmp_path):
 @pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (9, 5)])
 def test_early_stopping_ends_the_run(patience, epochs):
     config = tiny_config(**{"train.epochs": 5, "early_stopping.patience": patience})
-    progress = journal.begin(1e-3)
+    progress = progresses.begin(1e-3)
     for epoch, loss in enumerate([0.5, 0.4, 0.6, 0.5, 0.45], 1):
         assert not train.finished(progress, config)
-        progress = journal.after_epoch(
+        progress = progresses.after_epoch(
             progress, {"epoch": epoch, "val_loss": loss}, 0.1, 5
         )
         if epoch == epochs:
             break
     assert train.finished(progress, config)
-    assert journal.stopped_early(progress, patience) == (patience < 9)
+    assert progress.stopped_early(patience) == (patience < 9)
 
 
-def test_the_step_takes_the_plateaus_learning_rate():
-    setup, state = run_epochs(tiny_config(), 1)
-    progress = journal.begin(1e-3)
+def test_an_epoch_takes_the_learning_rate_of_the_plateau():
+    setup, state, progress = run_epochs(tiny_config(), 1)
     before = jax.device_get(state.params)
-    progress = dataclasses.replace(progress, plateau=optimizer.Plateau(0.0))
-    state, _ = train.train_epoch(state, progress, setup)
+    progress = dataclasses.replace(progress, plateau=schedules.Plateau(0.0))
+    state, progress = train.run_epoch(state, progress, setup)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.params), before)
-    progress = dataclasses.replace(progress, plateau=optimizer.Plateau(1e-3))
-    state, _ = train.train_epoch(state, progress, setup)
+    assert progress.history[1]["learning_rate"] == 0
+    progress = dataclasses.replace(progress, plateau=schedules.Plateau(1e-3))
+    state, _ = train.run_epoch(state, progress, setup)
     assert not np.array_equal(state.params["head"]["kernel"], before["head"]["kernel"])
 
 
-def test_best_epoch_and_schedules_move_on():
-    progress = journal.begin(1e-3)
+def test_best_epoch_and_schedules_after_each_epoch():
+    progress = progresses.begin(1e-3)
     seen = []
     for epoch, loss in enumerate([0.5, 0.4, 0.4, 0.6, 0.39995, 0.3], 1):
-        progress = journal.after_epoch(
+        progress = progresses.after_epoch(
             progress, {"epoch": epoch, "val_loss": loss}, 0.1, 1
         )
         seen.append(
@@ -242,44 +253,46 @@ def test_best_epoch_and_schedules_move_on():
     assert seen == [(e, b, pytest.approx(r)) for e, b, r in expected]
 
 
-def test_a_small_unet_finds_the_salt_of_built_in_sections():
+@pytest.mark.slow
+def test_a_small_unet_finds_the_salt_of_synthetic_sections():
     config = quickstart.get_config()
     config.data.synthetic_count = 500
     config.data.image_size = 48
     config.model.features = (8, 16, 32)
     config.train.batch_size = 16
-    setup, state = run_epochs(config, 8)
-    test = scoring.predict_tiles(
-        setup.feed, state.variables, setup.split["test"], setup.network, tta=False
+    config.train.cpu_devices = 4
+    setup, state, _ = run_epochs(config, 8)
+    test = scores.predict_tiles(
+        setup.feed,
+        state.variables,
+        setup.data.split["test"],
+        setup.recipe.network,
+        tta=False,
     )
     # Brightness or local variance stay under 0.8: see test_synthetic.py.
     assert sklearn.metrics.roc_auc_score(test.label.ravel(), test.prob.ravel()) > 0.87
 
 
-def test_epochs_with_the_tiles_on_the_devices_are_the_same(monkeypatch):
+@pytest.mark.slow
+def test_an_epoch_with_resident_tiles_gives_the_same(monkeypatch):
     """As on a GPU, three steps to a call."""
     rows = []
     for resident in (False, True):
         monkeypatch.setattr(devices, "is_cpu", lambda mesh, r=resident: not r)
-        monkeypatch.setattr(pipeline, "MAX_STEPS_PER_CALL", 3)
+        monkeypatch.setattr(feeds, "MAX_STEPS_PER_CALL", 3)
         setup = make_setup(tiny_config())
         assert (setup.feed.resident is not None) == resident
-        state = steps.create_state(setup.network, setup.tx, 0)
-        state = devices.replicate(state, setup.feed.mesh)
-        state, progress = train.run_epoch(state, journal.begin(1e-3), setup)
+        state, progress = first_state(setup), progresses.begin(1e-3)
+        state, progress = train.run_epoch(state, progress, setup)
         rows.append([x for key, x in progress.history[0].items() if key != "seconds"])
     np.testing.assert_allclose(rows[1], rows[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_mixed_precision_learns_about_the_same():
     losses = {}
     for dtype in ("float32", "bfloat16"):
-        config = tiny_config(**{"train.dtype": dtype})
-        setup = make_setup(config)
-        state = steps.create_state(setup.network, setup.tx, config.seed)
-        state = devices.replicate(state, setup.feed.mesh)
-        progress = journal.begin(config.optim.learning_rate)
-        state, progress = train.run_epoch(state, progress, setup)
+        _, state, progress = run_epochs(tiny_config(**{"train.dtype": dtype}), 1)
         losses[dtype] = progress.history[0]["train_loss"]
     assert losses["bfloat16"] != losses["float32"]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
@@ -287,17 +300,13 @@ def test_mixed_precision_learns_about_the_same():
     assert dtypes <= {np.dtype("float32"), np.dtype("int32")}
 
 
-def test_a_result_stays_until_it_can_be_tested_anew(
-    finished_run, tmp_path, monkeypatch
-):
-    workdir = tmp_path / "run"
-    shutil.copytree(finished_run, workdir)
-    before = (workdir / "result.json").read_text()
-
-    def gone(config):
-        raise InputError("no tiles")
-
-    monkeypatch.setattr(train.explore, "load", gone)
-    with pytest.raises(InputError, match="no tiles"):
-        train.train(tiny_config(**{"eval.min_area": "9"}), workdir, overwrite=False)
-    assert (workdir / "result.json").read_text() == before
+def test_a_result_is_kept_until_the_run_can_be_tested_again(tmp_path):
+    # A finished run of tiles that are no longer there.
+    gone = {"data.dir": str(tmp_path / "gone")}
+    files = {"config.json": tiny_config(**gone).to_json(), "result.json": "{}"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    other = tiny_config(**gone, **{"eval.min_area": 9})
+    with pytest.raises(InputError, match=r"cannot list .*gone/images"):
+        train.train(other, tmp_path, overwrite=False)
+    assert {name: (tmp_path / name).read_text() for name in files} == files
