@@ -3,33 +3,35 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from saltjax.inference import windows as sections
+from saltjax.inference import windows
+from saltjax.inference.windows import SectionModel
+from saltjax.networks import network as networks
 from saltjax.networks import resize
-from saltjax.networks import unet as models
-from saltjax.training import steps
+from saltjax.networks.fcn import FCN
+from saltjax.networks.network import Network
+from saltjax.networks.unet import UNet
 
-UNET = models.UNet(features=(4, 4, 8))
+SMALL = UNet(features=(4, 4, 8))
 
 
-def make_predictor(model, size=32, method="nearest", tile=(25, 25), tta=False):
-    """A predictor of small batches, its weights those that training would begin with."""
-    network = steps.Network(model, size, method)
-    shape = jnp.zeros((1, size, size, 3))
-    variables = jax.device_get(jax.jit(model.init)(jax.random.key(1), shape))
-    return sections.Predictor(network, variables, tile, 8 * size * size, tta)
+def make_model(unet, size=32, method="nearest", tile=(25, 25), tta=False):
+    """Returns a model of small batches, its weights those that training would begin with."""
+    network = Network(unet, size, method)
+    variables = jax.device_get(network.init(1))
+    return SectionModel(network, variables, tile, 8 * size * size, tta)
 
 
 def noise(*shape, seed=0):
     return np.random.default_rng(seed).random((*shape, 1), np.float32)
 
 
-def at_once(section, predictor):
-    """The whole section in one call of the model."""
-    network = predictor.network
-    options = predictor.tile, network.image_size, network.resize
+def at_once(section, model):
+    """Returns the probabilities of the whole section from one call of the network."""
+    network = model.network
+    options = model.tile, network.image_size, network.resize
     image = resize.image_to_network(section[None], *options)
     image = np.repeat(image, 3, axis=3)
-    prob = jax.nn.sigmoid(network.model.apply(predictor.variables, image))
+    prob = jax.nn.sigmoid(network.model.apply(model.variables, image))
     return resize.probability_to_native(prob, section.shape[:2], *options)[0, :, :, 0]
 
 
@@ -37,8 +39,8 @@ def at_once(section, predictor):
 @pytest.mark.parametrize(
     ("window", "margin", "ramp"), [(64, 8, 16), (64, 0, 32), (48, 5, 7)]
 )
-def test_weights_sum_to_one_and_leave_margins_out(n, window, margin, ramp):
-    axis = sections.divide(n, window, margin, ramp, 16)
+def test_weights_sum_to_one_and_are_zero_in_margins(n, window, margin, ramp):
+    axis = windows.divide(n, window, margin, ramp, 16)
     assert n <= axis.padded < n + 16
     total, covered = np.zeros(axis.padded), 0
     for i, (start, weights) in enumerate(zip(axis.starts, axis.weights)):
@@ -48,7 +50,7 @@ def test_weights_sum_to_one_and_leave_margins_out(n, window, margin, ramp):
         assert (weights >= 0).all()
         if i > 0:
             assert not weights[:margin].any()
-            # No step: from one pixel to the next the weight changes by what sin² over the ramp does.
+            # From one pixel to the next the weight changes by no more than sin² over the ramp does.
             assert np.abs(np.diff(weights)).max() < 2 / ramp
         if start + len(weights) < axis.padded and margin:
             assert not weights[-margin:].any()
@@ -60,18 +62,18 @@ def test_weights_sum_to_one_and_leave_margins_out(n, window, margin, ramp):
 @pytest.mark.parametrize(
     "model",
     [
-        UNET,
-        models.UNet(features=(4, 4, 8), downsample="strided", skip=False),
-        models.UNet(features=(4, 8), upsample="bilinear"),
-        models.UNet(features=(4, 8), downsample="strided", norm="batch"),
-        models.FCN(features=(4, 4)),
+        SMALL,
+        UNet(features=(4, 4, 8), downsample="strided", skip=False),
+        UNet(features=(4, 8), upsample="bilinear"),
+        UNet(features=(4, 8), downsample="strided", norm="batch"),
+        FCN(features=(4, 4)),
     ],
     ids=["unet", "strided", "bilinear", "batch", "fcn"],
 )
-def test_no_pixel_beyond_the_radius_matters(model):
-    radius, size = models.receptive_radius(model), 128
+def test_no_pixel_beyond_the_receptive_radius_changes_an_output(model):
+    radius, size = networks.receptive_radius(model, model.stride), 128
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-    # Every path open: no ReLU of these weights and inputs is shut, and no maximum hides a pixel.
+    # With weights of 1 and positive inputs every ReLU passes its gradient.
     variables = jax.tree.map(jnp.ones_like, variables)
 
     @jax.jit
@@ -86,76 +88,88 @@ def test_no_pixel_beyond_the_radius_matters(model):
         rows, cols = np.nonzero(gradient)
         reach = max(reach, np.abs(rows - place).max(), np.abs(cols - place).max())
     assert reach <= radius
-    # Nor is the radius much more than what is needed.
+    # The bound is not much larger than necessary.
     assert reach > radius / 2
 
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "pad"])
 @pytest.mark.parametrize("tta", [False, True])
-def test_windows_give_what_the_whole_section_at_once_gives(monkeypatch, method, tta):
-    """To rounding: what a window cannot see right, within its margin, counts nothing."""
-    monkeypatch.setattr(sections, "WINDOW", 96)
-    monkeypatch.setattr(sections, "RAMP", 8)
-    predictor = make_predictor(UNET, method=method, tta=tta)
+def test_windows_give_the_probabilities_of_the_whole_section(monkeypatch, method, tta):
+    """Up to rounding: pixels that depend on what lies outside their window have weight 0."""
+    monkeypatch.setattr(windows, "WINDOW", 96)
+    monkeypatch.setattr(windows, "RAMP", 8)
+    model = make_model(SMALL, method=method, tta=tta)
     shapes = (150, 230), (25, 25), (300, 20), (150, 230), (7, 3)
     inputs = [noise(*shape, seed=i) for i, shape in enumerate(shapes)]
-    found = list(sections.predict_sections(iter(inputs), predictor))
+    found = list(windows.predict_sections(iter(inputs), model))
     assert len(found) == len(inputs)
     for section, prob in zip(inputs, found):
         assert prob.shape == section.shape[:2]
         assert prob.dtype == np.float32
-        assert (0 <= prob.min()) & (prob.max() <= 1)
-        expected = at_once(section, predictor)
+        assert prob.min() >= 0
+        assert prob.max() <= 1
+        expected = at_once(section, model)
         if tta:
-            mirrored = at_once_mirrored(section, predictor)
+            mirrored = at_once_mirrored(section, model)
             expected = (expected + mirrored) / 2
         np.testing.assert_allclose(prob, expected, atol=1e-5)
 
 
-def at_once_mirrored(section, predictor):
-    network = predictor.network
-    options = predictor.tile, network.image_size, network.resize
+def at_once_mirrored(section, model):
+    network = model.network
+    options = model.tile, network.image_size, network.resize
     image = np.asarray(resize.image_to_network(section[None], *options))
     height, width = image.shape[1:3]
-    step = models.coarsest_pixel(network.model)
+    step = network.stride
     padding = ((0, 0), (0, -height % step), (0, -width % step), (0, 0))
     image = np.repeat(np.pad(image, padding, mode="symmetric"), 3, axis=3)[:, :, ::-1]
-    prob = jax.nn.sigmoid(network.model.apply(predictor.variables, image))[:, :, ::-1]
+    prob = jax.nn.sigmoid(network.model.apply(model.variables, image))[:, :, ::-1]
     prob = prob[:, :height, :width]
     return resize.probability_to_native(prob, section.shape[:2], *options)[0, :, :, 0]
 
 
-def test_without_a_margin_there_would_be_seams(monkeypatch):
-    """The test above can fail."""
-    monkeypatch.setattr(sections, "WINDOW", 96)
-    monkeypatch.setattr(sections, "RAMP", 8)
-    monkeypatch.setattr(sections, "MAX_MARGIN", 0)
-    predictor = make_predictor(UNET)
+def test_windows_without_a_margin_differ_from_the_whole_section(monkeypatch):
+    """So that the test above can fail."""
+    monkeypatch.setattr(windows, "WINDOW", 96)
+    monkeypatch.setattr(windows, "RAMP", 8)
+    monkeypatch.setattr(windows, "MAX_MARGIN", 0)
+    model = make_model(SMALL)
     section = noise(150, 230)
-    (found,) = sections.predict_sections([section], predictor)
-    assert np.abs(found - at_once(section, predictor)).max() > 1e-3
+    (found,) = windows.predict_sections([section], model)
+    assert np.abs(found - at_once(section, model)).max() > 1e-3
 
 
-def test_group_norm_sees_windows_of_the_size_of_training():
-    predictor = make_predictor(models.UNet(features=(4, 8), norm="group"))
-    rows = sections.windows_of(100, predictor.network)
+def test_windows_of_group_norm_have_the_size_of_training():
+    model = make_model(UNet(features=(4, 8), norm="group"))
+    rows = windows.windows_of(100, model.network)
     assert rows.weights.shape[1] == 32
     assert np.diff(rows.starts).max() == 16
-    (found,) = sections.predict_sections([noise(120, 90)], predictor)
+    (found,) = windows.predict_sections([noise(120, 90)], model)
     assert np.isfinite(found).all()
-    # Not smaller than what the depth needs for windows to overlap.
-    deep = models.UNet(features=(4,) * 6, norm="group")
-    rows = sections.windows_of(300, make_predictor(deep, size=20).network)
+    # At least two pixels of the coarsest feature map, so that windows overlap.
+    deep = UNet(features=(4,) * 6, norm="group")
+    rows = windows.windows_of(300, make_model(deep, size=20).network)
     assert rows.weights.shape[1] == 64
 
 
-def test_color_is_seen():
-    predictor = make_predictor(UNET)
+def test_colour_channels_are_used():
+    model = make_model(SMALL)
     grey = noise(25, 25)
     color = np.concatenate([grey, grey, 1 - grey], axis=2)
     same = np.concatenate([grey, grey, grey], axis=2)
     one, three, other = (
-        next(sections.predict_sections([x], predictor)) for x in (grey, same, color)
+        next(windows.predict_sections([x], model)) for x in (grey, same, color)
     )
     np.testing.assert_allclose(one, three, atol=1e-6)
     assert np.abs(one - other).max() > 1e-3
+
+
+def test_weights_are_placed_once_on_each_number_of_devices():
+    model = make_model(SMALL)
+    mesh, variables = model.on_devices(2)
+    assert mesh.size == 2
+    assert model.on_devices(2)[1] is variables
+    assert model.on_devices(4)[0].size == 4
+    kernel = variables["params"]["head"]["kernel"]
+    assert len(kernel.devices()) == 2
+    np.testing.assert_array_equal(kernel, model.variables["params"]["head"]["kernel"])

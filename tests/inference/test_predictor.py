@@ -1,0 +1,271 @@
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import program
+import pytest
+import reference
+import written_run
+
+import saltjax
+from saltjax.inference import predictor
+from saltjax.runs import checkpoint, settings
+from saltjax.scoring.postprocess import Postprocessing
+from saltjax.system.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    written_run.write(folder)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run that the test may change."""
+    written = tmp_path / "run"
+    written_run.write(written)
+    return written
+
+
+def noise(*shape):
+    return np.random.default_rng(0).normal(0, 900, shape).astype(np.float32)
+
+
+def test_predictor_holds_the_run(workdir):
+    found = saltjax.load(str(workdir))
+    assert found.workdir == workdir
+    assert found.network == written_run.NETWORK
+    assert found.threshold == 0.1694612354040146
+    assert found.postprocessing == Postprocessing(0.1694612354040146, 16)
+    assert (found.tile, found.batch_size) == ((12, 10), 8)
+    assert (found.normalize, found.direction, found.tta) == ("clip", "inline", False)
+    assert found.result.test.f1 == 0.746
+    jax.tree.map(
+        np.testing.assert_array_equal, found.variables, written_run.variables()
+    )
+    assert all(type(x) is np.ndarray for x in jax.tree.leaves(found.variables))
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_section_is_segmented_by_the_network(tmp_path, tta):
+    """Tiles of the network's own size, so that nothing is resized, by the numpy network."""
+    written_run.write(tmp_path / "run", {"eval.tta": tta})
+    (tmp_path / "run/data.json").write_text('{"height": 16, "width": 16}')
+    section = noise(20, 24)
+    limit = np.percentile(np.abs(section), 99)
+    image = np.clip(section / limit / 2 + 0.5, 0, 1)[None, :, :, None].repeat(3, axis=3)
+    expected = numpy_prob(image)
+    if tta:
+        expected = (expected + numpy_prob(image[:, :, ::-1])[:, ::-1]) / 2
+    found = saltjax.load(tmp_path / "run").predict(section)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def numpy_prob(image):
+    params = written_run.variables()["params"]
+    logits = reference.unet(image, params, levels=2, strided=False, skip=True)
+    return 1 / (1 + np.exp(-logits[0, :, :, 0]))
+
+
+def test_volume_is_segmented_section_by_section(workdir):
+    network, volume = saltjax.load(workdir), noise(3, 14, 20)
+    volume[1, 5] = 0
+    found = network.predict(volume)
+    assert found.shape == volume.shape
+    assert not found[1, 5].any()
+    # All sections share the range of amplitudes: that of the volume's live traces.
+    live = volume[np.abs(volume).max(axis=2) > 0]
+    limit = np.percentile(np.abs(live), 99)
+    scaled = dataclasses.replace(network, normalize="none")
+    for inline, prob in zip(volume, found):
+        unit = np.clip(inline.T / limit / 2 + 0.5, 0, 1).astype(np.float32)
+        expected = np.where(np.abs(inline).max(axis=1) > 0, scaled.predict(unit), 0).T
+        np.testing.assert_allclose(prob, expected, atol=1e-5)
+    other = dataclasses.replace(network, direction="crossline").predict(volume)
+    assert np.abs(other - found).max() > 1e-4
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_section_model_takes_the_settings_of_the_run(tmp_path, tta):
+    written_run.write(tmp_path / "run", {"eval.tta": tta})
+    network = saltjax.load(tmp_path / "run")
+    assert network.section_model().tta is tta
+    assert network.section_model(not tta).tta is not tta
+    model = network.section_model()
+    assert (model.network, model.tile) == (written_run.NETWORK, (12, 10))
+    assert model.pixels == 8 * 16 * 16
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros(3), "expected"),
+        (np.zeros((2, 2), complex), "expected"),
+        (np.full((4, 5), np.nan), "not finite"),
+    ],
+    ids=["shape", "dtype", "nan"],
+)
+def test_invalid_array_is_refused(workdir, array, message):
+    with pytest.raises(ValueError, match=message):
+        saltjax.load(workdir).predict(array)
+
+
+def with_postprocessing(network, threshold, area):
+    chosen = Postprocessing(threshold, area)
+    return dataclasses.replace(network, postprocessing=chosen)
+
+
+def test_postprocessing_of_several_runs_is_their_mean(workdir):
+    network = saltjax.load(workdir)
+    several = [
+        with_postprocessing(network, 0.25, 0),
+        with_postprocessing(network, 0.5, 9),
+        with_postprocessing(network, 0.75, 8),
+    ]
+    common = predictor.common_postprocessing
+    assert common(several[:1]) == Postprocessing(0.25, 0)
+    assert common(several) == Postprocessing(0.5, 6)
+    assert common(several, threshold=0.9) == Postprocessing(0.9, 6)
+    assert common(several, threshold=0.0) == Postprocessing(0.0, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", None, r"config\.json: cannot read"),
+        ("config.json", "{", r"config\.json: damaged"),
+        ("config.json", "{}", "of another version"),
+        ("result.json", None, "holds no finished run"),
+        ("result.json", "{}", r"result\.json: damaged"),
+        ("data.json", None, r"data\.json: cannot read"),
+        ("data.json", "{}", r"data\.json: damaged \(KeyError\('height'\)\)"),
+        ("data.json", '{"height": "tall", "width": 3}', r"data\.json: damaged"),
+        ("data.json", '{"height": null, "width": 3}', r"data\.json: damaged"),
+        ("checkpoints/best/sha256.json", "{}", "no intact checkpoint is left"),
+    ],
+)
+def test_run_that_cannot_be_used_is_refused(run, name, content, message):
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_text(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        saltjax.load(run)
+    assert isinstance(caught.value, InputError)
+    assert str(run) in str(caught.value)
+
+
+def test_directory_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"config\.json: cannot read"):
+        saltjax.load(tmp_path)
+
+
+def test_checkpoint_of_another_epoch_than_the_result_is_refused(run):
+    best = run / "checkpoints/best"
+    checkpoint.save(best, written_run.variables(), {"epoch": 1, "val_loss": 0.5})
+    with pytest.raises(InputError, match=r"is of epoch 2, but the best .* of epoch 1"):
+        saltjax.load(run)
+
+
+def test_weights_of_another_model_are_refused(run):
+    tree = json.loads((run / "config.json").read_text())
+    tree["model"]["features"] = [2, 6]
+    (run / "config.json").write_text(json.dumps(tree))
+    with pytest.raises(InputError, match="no intact checkpoint is left"):
+        saltjax.load(run)
+
+
+def test_run_of_an_older_version_is_loaded(run):
+    tree = json.loads((run / "config.json").read_text())
+    tree["eval"]["min_area"] = "auto"
+    (run / "config.json").write_text(json.dumps(tree))
+    assert saltjax.load(run).postprocessing.min_area == 16
+    assert predictor.restore(run, settings.read(run)).tile == (12, 10)
+
+
+def run_script(script, *args):
+    """Runs a Python script in a process of its own; returns the finished process."""
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, args)],
+        check=False,
+        cwd=program.ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def test_load_and_predict_import_no_training_code(workdir, tmp_path):
+    script = """
+import json, pathlib, sys
+import numpy as np
+import saltjax
+assert "jax" not in sys.modules
+saltjax.load(sys.argv[1]).predict(np.ones((12, 10), np.float32))
+pathlib.Path(sys.argv[2]).write_text(json.dumps(sorted(sys.modules)))
+"""
+    done = run_script(script, workdir, tmp_path / "modules.json")
+    assert done.returncode == 0, done.stderr
+    imported = json.loads((tmp_path / "modules.json").read_text())
+    assert "saltjax.inference.predictor" in imported
+    unwanted = ("saltjax.training", "saltjax.data", "saltjax.reporting", "optax")
+    for name in (*unwanted, "saltjax.train", "matplotlib", "sklearn"):
+        assert name not in imported
+        assert not any(module.startswith(f"{name}.") for module in imported)
+
+
+# The libraries that saltjax imports are imported first: what they change is not asked here.
+HOST = """
+import json, logging, os, pathlib, signal, sys, warnings
+import absl.logging, flax.linen, jax, jax.experimental.multihost_utils, ml_collections
+import msgspec, orbax.checkpoint, rich.console, rich.progress, scipy, segyio
+import numpy as np
+
+def state():
+    loggers = {name: logging.getLogger(name) for name in ("root", "absl", "saltjax")}
+    return {
+        "unraisablehook": sys.unraisablehook,
+        "excepthook": sys.excepthook,
+        "streams": (sys.stdout, sys.stderr, sys.stdout.errors, sys.stderr.errors),
+        "filters": list(warnings.filters),
+        "levels": {name: x.level for name, x in loggers.items()},
+        "handlers": {name: list(x.handlers) for name, x in loggers.items()},
+        "disabled": logging.root.manager.disable,
+        "signals": [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)],
+        "environment": dict(os.environ),
+        "directory": os.getcwd(),
+        "jax": dict(jax.config.values),
+        "numpy": np.geterr(),
+        "configs": "configs" in sys.modules,
+    }
+
+jax.devices()
+before = state()
+import saltjax
+network = saltjax.load(sys.argv[1])
+prob = network.predict(np.load(sys.argv[2]))
+after = state()
+for key, value in before.items():
+    assert after[key] == value, (key, value, after[key])
+np.save(sys.argv[3], prob)
+"""
+
+
+def test_library_changes_nothing_in_its_host_program(workdir, tmp_path):
+    section = noise(30, 40)
+    np.save(tmp_path / "section.npy", section)
+    done = run_script(HOST, workdir, tmp_path / "section.npy", tmp_path / "prob.npy")
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout, done.stderr) == ("", "")
+    expected = saltjax.load(workdir).predict(section)
+    np.testing.assert_allclose(np.load(tmp_path / "prob.npy"), expected, atol=1e-6)
+    assert pathlib.Path(workdir / "result.json").read_text() == written_run.RESULT_TEXT
