@@ -1,17 +1,19 @@
-"""A finished run scored again, and its predictions graded by somebody else."""
+"""Finished runs evaluated and tested again; predictions scored by independent implementations."""
 
 import csv
 import json
+import logging
 import pathlib
 import shutil
 
+import forked
 import numpy as np
 import pytest
 import reference
 import sklearn.metrics
-from conftest import write_tiles
 from PIL import Image
-from program import TINY, assert_refused, launch
+from program import TINY, assert_refused
+from tile_files import write_tiles
 
 from saltjax import evaluate, predict
 from saltjax.data import synthetic
@@ -20,13 +22,16 @@ from saltjax.system.errors import InputError
 
 @pytest.fixture
 def run(runs, tmp_path):
-    """A copy of a finished run, on built-in sections."""
+    """A copy of a finished run on synthetic sections."""
     shutil.copytree(runs[0] / "plain", tmp_path / "run")
     return tmp_path / "run"
 
 
+PATHS = ("--workdir=x", "--input=x", "--output=y")
+
+
 def write_sections(folder, count, seed):
-    """Writes built-in sections as a folder of tiles; returns their labels uint8[N, H, W] by id."""
+    """Writes synthetic sections as a directory of tiles; returns labels uint8[H, W] by id."""
     tiles = synthetic.make_tiles(count, seed)
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
@@ -40,7 +45,14 @@ def read(path):
     return json.loads(pathlib.Path(path).read_text())
 
 
-def test_a_run_scored_on_its_own_test_tiles_scores_the_same(run, capsys):
+def train_command(workdir):
+    """The command that trained the run."""
+    return "--config=configs/quickstart.py", f"--workdir={workdir}", *TINY
+
+
+@pytest.mark.slow
+def test_evaluation_on_the_runs_own_test_tiles_gives_its_scores(run, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
     evaluate.evaluate(run, "", "", None)
     result, found = read(run / "result.json"), read(run / "evaluation.json")
     for key in ("test", "test_native", "test_no_salt", "by_coverage", "calibration"):
@@ -60,11 +72,12 @@ def test_a_run_scored_on_its_own_test_tiles_scores_the_same(run, capsys):
         "predictions",
         "worst",
     }
-    assert f"loss {found['test']['loss']:.4f}" in capsys.readouterr().out
+    assert f"loss {found['test']['loss']:.4f}" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tta", "min_area"), [(False, 0), (True, 20)])
-def test_a_submission_graded_by_others_scores_as_evaluated(
+def test_independent_scores_of_a_submission_equal_those_of_evaluate(
     run, tmp_path, tta, min_area
 ):
     labels = write_sections(tmp_path / "tiles", 40, seed=9)
@@ -91,7 +104,7 @@ def test_a_submission_graded_by_others_scores_as_evaluated(
     for name, value in scores.items():
         assert found["test_native"][name]["value"] == pytest.approx(value, abs=1e-9)
     if not min_area:
-        # The masks are what the written probabilities give.
+        # The masks are those of the written probabilities.
         for i, mask in masks.items():
             prob = np.asarray(Image.open(output / f"probs/{i}.png"))
             assert prob.dtype == np.uint16
@@ -99,90 +112,150 @@ def test_a_submission_graded_by_others_scores_as_evaluated(
             np.testing.assert_array_equal(written >= np.float32(threshold), mask > 0)
 
 
-def test_tiles_the_run_was_trained_on_are_told(run, tmp_path, capsys):
-    write_sections(tmp_path / "tiles", 50, seed=0)
-    evaluate.evaluate(run, str(tmp_path / "tiles"), str(tmp_path / "out"), None)
-    assert read(tmp_path / "out/evaluation.json")["data"]["trained_on"] == 42
-    assert "42 of these 50 tiles" in capsys.readouterr().out
-
-
-def test_tiles_of_another_size_are_scored_at_theirs(run, tmp_path):
+@pytest.mark.slow
+def test_tiles_of_another_size_are_scored_at_their_own_resolution(run, tmp_path):
     write_tiles(tmp_path / "tiles", 30)
     evaluate.evaluate(run, str(tmp_path / "tiles"), str(tmp_path), None)
     bins = read(tmp_path / "evaluation.json")["calibration"]["bins"]
     assert sum(row["pixels"] for row in bins) == 30 * 12 * 10
 
 
+def in_json(change):
+    """Returns a function of a JSON file that changes the object in it."""
+
+    def edit(path):
+        tree = read(path)
+        change(tree)
+        path.write_text(json.dumps(tree))
+
+    return edit
+
+
+def replaced_by(text):
+    return lambda path: path.write_text(text)
+
+
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "damage", "message"),
     [
-        ("config.json", "{}", "config.json is damaged, or of another version"),
-        ("config.json", '{"model": 3}', "config.json is damaged"),
-        ("result.json", None, "holds no finished run"),
-        ("result.json", '{"threshold": 0.5}', "result.json: damaged"),
-        ("result.json", {"min_area": float("inf")}, "result.json: damaged"),
-        ("result.json", {"min_area": -7}, "damaged .*min_area -7"),
-        ("result.json", {"threshold": {"value": 5, "metric": "f1"}}, "threshold 5.0"),
-        ("result.json", {"threshold": {"value": 0.5, "metric": "x"}}, "metric x"),
-        ("config.json", {"eval": {}}, "it lacks 'eval.threshold_metric'"),
+        ("config.json", replaced_by("{}"), "config.json: damaged, or of another ver"),
+        ("config.json", replaced_by('{"model": 3}'), "config.json: damaged"),
         (
             "config.json",
-            {"train": {"batch_size": 8.5}},
-            "expected a whole number|lacks",
+            in_json(lambda config: config["eval"].clear()),
+            "lacks eval.min_area, eval.threshold_metric, eval.tta, has unknown nothing",
         ),
-        ("config.json", {"model": {"name": "unet"}}, "config.json is damaged"),
-        ("data.json", None, "data.json: cannot read"),
-        ("result.json", "{", "result.json: damaged"),
         (
-            "checkpoints/best/sha256.json",
-            "{}",
-            "best checkpoint that is left of epoch 1",
+            "config.json",
+            in_json(lambda config: config["train"].update(batch_size=8.5)),
+            "config.train.batch_size=8.5; expected a whole number",
         ),
+        (
+            "config.json",
+            in_json(lambda config: config.update(model={"name": "unet"})),
+            "config.json: damaged",
+        ),
+        ("data.json", pathlib.Path.unlink, "data.json: cannot read"),
         (
             "data.json",
-            '{"height": 101, "width": 101, "content_sha256": "0"}',
+            replaced_by('{"height": 101, "width": 101, "content_sha256": "0"}'),
             "the data have changed",
+        ),
+        ("result.json", pathlib.Path.unlink, "holds no finished run"),
+        ("result.json", replaced_by("{"), "result.json: damaged"),
+        ("result.json", replaced_by('{"threshold": 0.5}'), "result.json: damaged"),
+        (
+            "result.json",
+            in_json(lambda result: result.update(min_area=float("inf"))),
+            "result.json: damaged",
+        ),
+        (
+            "result.json",
+            in_json(lambda result: result.update(min_area=-7)),
+            "damaged .*min_area -7",
+        ),
+        (
+            "result.json",
+            in_json(lambda result: result["threshold"].update(value=5)),
+            "threshold 5.0",
+        ),
+        (
+            "result.json",
+            in_json(lambda result: result["threshold"].update(metric="x")),
+            "metric x",
+        ),
+        (
+            "checkpoints/best/sha256.json",
+            replaced_by("{}"),
+            "best remaining checkpoint is of epoch 1",
         ),
     ],
 )
-def test_a_run_that_cannot_be_used_is_told(run, name, content, message):
-    if content is None:
-        (run / name).unlink()
-    elif isinstance(content, dict):
-        (run / name).write_text(json.dumps(read(run / name) | content))
-    else:
-        (run / name).write_text(content)
+def test_a_run_that_cannot_be_used_is_refused(run, name, damage, message):
+    damage(run / name)
     with pytest.raises(InputError, match=message):
         evaluate.evaluate(run, "", "", None)
     assert not (run / "evaluation.json").exists()
 
 
-def test_weights_of_other_widths_are_told(run):
-    config = read(run / "config.json")
-    config["model"]["features"] = [4, 16]
-    (run / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="no good checkpoint is left"):
+def test_weights_of_other_widths_are_refused(run):
+    in_json(lambda config: config["model"].update(features=[4, 16]))(
+        run / "config.json"
+    )
+    with pytest.raises(InputError, match="no intact checkpoint is left"):
         evaluate.evaluate(run, "", "", None)
 
 
-def test_a_finished_run_is_tested_anew_by_another_rule(run):
-    before = read(run / "result.json")
-    best = (run / "checkpoints/best/sha256.json").read_text()
-    options = ("--config=configs/quickstart.py", f"--workdir={run}", *TINY)
-    rule = ("--config.eval.threshold_metric=iou", "--config.eval.min_area=30")
-    done = launch(*options, *rule)
+def training_files(run):
+    """Returns what training wrote, by relative path: weights and metrics.csv."""
+    paths = [run / "metrics.csv", *(run / "checkpoints").rglob("*")]
+    return {p.relative_to(run): p.read_bytes() for p in paths if p.is_file()}
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_tested_again_under_other_settings(run):
+    before, trained = read(run / "result.json"), training_files(run)
+    other = ("--config.eval.threshold_metric=iou", "--config.eval.min_area=30")
+    done = forked.launch(*train_command(run), *other)
     assert done.returncode == 0, done.stderr
     after = read(run / "result.json")
+    assert (before["threshold"]["metric"], before["min_area"]) == ("f1", 0)
     assert (after["threshold"]["metric"], after["min_area"]) == ("iou", 30)
+    assert after["test_native"] != before["test_native"]
     assert after["test"]["loss"] == before["test"]["loss"]
-    assert (run / "checkpoints/best/sha256.json").read_text() == best
-    assert read(run / "config.json")["eval"]["min_area"] == "30"
-    evaluate.evaluate(run, "", "", None)
-    done = launch(*options, *rule, "--overwrite", "--config.train.epochs=1")
+    assert training_files(run) == trained
+    assert read(run / "config.json")["eval"]["min_area"] == 30
+
+
+@pytest.mark.slow
+def test_overwrite_deletes_the_evaluation_of_the_run_before(run):
+    (run / "evaluation.json").write_text("{}")
+    (run / "evaluation").mkdir()
+    done = forked.launch(*train_command(run), "--overwrite", "--config.train.epochs=1")
     assert done.returncode == 0, done.stderr
-    # What was said of the run before is gone with it.
+    assert read(run / "result.json")["epochs"] == 1
     assert not (run / "evaluation.json").exists()
     assert not (run / "evaluation").exists()
+
+
+@pytest.mark.slow
+def test_a_run_of_an_earlier_version_is_shown_and_tested_again(run):
+    """In config.json of version 0.1, eval.min_area was a string."""
+    earlier = in_json(lambda config: config["eval"].update(min_area="0"))
+    before = read(run / "result.json")
+    earlier(run / "config.json")
+    done = forked.launch(*train_command(run))
+    assert done.returncode == 0, done.stderr
+    assert "is complete" in done.stdout
+    assert f"loss {before['test']['loss']:.4f}" in done.stdout
+    assert "Compiling" not in done.stdout
+    earlier(run / "config.json")
+    (run / "result.json").unlink()
+    done = forked.launch(*train_command(run))
+    assert done.returncode == 0, done.stderr
+    assert "Resuming after epoch 2" in done.stdout
+    assert read(run / "result.json") == before
+    assert read(run / "config.json")["eval"]["min_area"] == 0
 
 
 @pytest.mark.parametrize(
@@ -193,35 +266,33 @@ def test_a_finished_run_is_tested_anew_by_another_rule(run):
         (("--mode=evaluate", "--config=configs/unet.py"), ["takes no --config"]),
         (("--mode=evaluate", "--workdir=x", "--threshold=1"), ["takes no --threshold"]),
         (("--mode=predict", "--workdir=x"), ["needs --input"]),
-        (("--mode=predict", "--workdir=x", "--threshold=2"), ["threshold"]),
         (
-            (
-                "--mode=predict",
-                "--workdir=x",
-                "--threshold=nan",
-                "--input=x",
-                "--output=y",
-            ),
+            ("--mode=predict", *PATHS, "--threshold=2"),
+            ["--threshold=2.0; expected a probability"],
+        ),
+        (
+            ("--mode=predict", *PATHS, "--threshold=nan"),
             ["--threshold=nan; expected a probability"],
         ),
         (("--config=configs/unet.py", "--tta"), ["--mode=train takes no --tta"]),
     ],
 )
-def test_a_mistaken_command_is_told(args, words):
-    assert_refused(launch(*args), *words)
+def test_a_wrong_command_is_refused(args, words):
+    assert_refused(forked.launch(*args), *words)
 
 
-def test_the_commands_run_as_a_user_starts_them(run, tmp_path):
-    write_sections(tmp_path / "tiles", 10, seed=9)
-    done = launch("--mode=evaluate", f"--workdir={run}", f"--input={tmp_path}/tiles")
+@pytest.mark.slow
+def test_the_commands_evaluate_and_predict(run, tmp_path):
+    # The tiles of the run itself.
+    write_sections(tmp_path / "tiles", 50, seed=0)
+    options = (f"--workdir={run}", f"--input={tmp_path}/tiles")
+    done = forked.launch("--mode=evaluate", *options)
     assert done.returncode == 0, done.stderr
-    assert read(run / "evaluation.json")["data"]["tiles"] == 10
-    options = (
-        f"--workdir={run}",
-        f"--input={tmp_path}/tiles",
-        f"--output={tmp_path}/o",
-    )
-    done = launch("--mode=predict", *options, "--threshold=0.25", "--tta")
+    assert "42 of these 50 tiles" in done.stdout
+    data = read(run / "evaluation.json")["data"]
+    assert (data["tiles"], data["trained_on"]) == (50, 42)
+    options = (*options, f"--output={tmp_path}/o", "--threshold=0.25", "--tta")
+    done = forked.launch("--mode=predict", *options)
     assert done.returncode == 0, done.stderr
     assert "at 0.250" in done.stdout
-    assert len(list((tmp_path / "o/masks").iterdir())) == 10
+    assert len(list((tmp_path / "o/masks").iterdir())) == 50

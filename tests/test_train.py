@@ -214,6 +214,7 @@ def test_early_stopping_ends_the_run(patience, epochs):
     assert progress.stopped_early(patience) == (patience < 9)
 
 
+@pytest.mark.slow
 def test_an_epoch_takes_the_learning_rate_of_the_plateau():
     setup, state, progress = run_epochs(tiny_config(), 1)
     before = jax.device_get(state.params)
