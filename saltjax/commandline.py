@@ -90,6 +90,7 @@ def parse(argv: list[str], define: Callable[[], None]) -> None:
             "config",
             None,
             "A config file, or the name of one in configs/; --config.KEY=VALUE sets a setting.",
+            sys_argv=argv,
         )
         define()
         for name in set(FLAGS) - before:

@@ -1,7 +1,6 @@
 """--mode=train: a run, from the data to the tested best checkpoint."""
 
 import dataclasses
-import math
 import pathlib
 import time
 from typing import Any
@@ -19,7 +18,7 @@ from saltjax.runs import workdir as run_directory
 from saltjax.runs.workdir import Status
 from saltjax.scoring import scores
 from saltjax.system import console, devices, files, signals
-from saltjax.system.errors import InputError, writing
+from saltjax.system.errors import writing
 from saltjax.training import optimizer, steps
 from saltjax.training import progress as progresses
 from saltjax.training.progress import Progress
@@ -103,7 +102,9 @@ def run_to_end(
         while not finished(progress, config):
             state, progress = run_epoch(state, progress, setup)
             progresses.save(workdir, state, progress)
-            console.say(epoch_line(progress, config.train.epochs))
+            tables.show_epoch(
+                progress.history[-1], progress.best_epoch, config.train.epochs
+            )
             pause.saved()
     test_best(setup, state, progress)
 
@@ -181,7 +182,7 @@ def run_epoch(
     except signals.Stopped:
         progresses.save(setup.workdir, state, trained)
         raise
-    check_finite(val["loss"], f"epoch {epoch}: the validation loss")
+    progresses.check_finite(val["loss"], f"epoch {epoch}: the validation loss")
     totals = trained.totals
     row = {
         "epoch": epoch,
@@ -206,7 +207,9 @@ def train_epoch(
     step = progress.step
 
     def add(means: dict[str, jax.Array], valid: np.ndarray, step: int) -> None:
-        add_means(totals, feeds.valid_means(means, valid), valid, epoch, step)
+        progresses.add_means(
+            totals, feeds.valid_means(means, valid), valid, epoch, step
+        )
 
     delayed = devices.Delayed(add)
 
@@ -232,40 +235,6 @@ def train_epoch(
                 progresses.save(setup.workdir, state, so_far())
                 setup.pause.saved()
         return state, so_far()
-
-
-def add_means(
-    totals: dict[str, float],
-    means: dict[str, np.ndarray],
-    valid: np.ndarray,
-    epoch: int,
-    step: int,
-) -> None:
-    """Adds the `losses.tile_means` of a call to the epoch's totals over tiles.
-
-    Args:
-      totals: sums of `loss` and `accuracy`, and the number of `tiles`; changed.
-      means: float64[n] of the valid tiles.
-      valid: bool[K, B], of the K steps of the call.
-      epoch, step: of the last of these steps.
-
-    Raises:
-      InputError: if a loss is not finite.
-    """
-    steps_of = np.nonzero(valid)[0] + step + 1 - len(valid)
-    for i, loss in zip(steps_of, means["loss"]):
-        check_finite(loss, f"epoch {epoch}, step {i}: the training loss")
-    for key, values in means.items():
-        totals[key] += float(values.sum())
-    totals["tiles"] += len(means["loss"])
-
-
-def check_finite(loss: float, what: str) -> None:
-    """Raises InputError if the loss is not finite: the run must end before it saves that."""
-    if not math.isfinite(loss):
-        raise InputError(
-            f"{what} is {loss}; lower config.optim.learning_rate. What was saved before is kept."
-        )
 
 
 def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
@@ -328,15 +297,4 @@ def training_result(
         stopped_early=progress.stopped_early(setup.config.early_stopping.patience),
         train_seconds=round(sum(row["seconds"] for row in progress.history), 3),
         data=result.TrainingData(tiles.source, tiles.directory, **counts),
-    )
-
-
-def epoch_line(progress: Progress, epochs: int) -> str:
-    """Returns the line that the screen shows for the epoch just done."""
-    row = progress.history[-1]
-    mark = "  best" if progress.best_epoch == row["epoch"] else ""
-    return (
-        f"epoch {row['epoch']:3d}/{epochs}  train loss {row['train_loss']:.4f} accuracy "
-        f"{row['train_accuracy']:.4f}  val loss {row['val_loss']:.4f} accuracy "
-        f"{row['val_accuracy']:.4f}  lr {row['learning_rate']:.3g}  {row['seconds']:.1f} s{mark}"
     )

@@ -1,6 +1,7 @@
 """Scores and tables on the screen and as text."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from saltjax.data.statistics import Statistics
 from saltjax.reporting.figures import SCORE_NAMES
@@ -22,6 +23,16 @@ def show_statistics(stats: Statistics) -> None:
     for i, count in enumerate(stats.coverage_histogram):
         bar = "█" * round(24 * count / widest)
         console.say(f"           {10 * i:3d}–{10 * (i + 1):3d} % {count:6d} {bar}")
+
+
+def show_epoch(row: dict[str, Any], best_epoch: int, epochs: int) -> None:
+    """Prints an epoch, a row of metrics.csv, of at most `epochs`."""
+    mark = "  best" if best_epoch == row["epoch"] else ""
+    console.say(
+        f"epoch {row['epoch']:3d}/{epochs}  train loss {row['train_loss']:.4f} accuracy "
+        f"{row['train_accuracy']:.4f}  val loss {row['val_loss']:.4f} accuracy "
+        f"{row['val_accuracy']:.4f}  lr {row['learning_rate']:.3g}  {row['seconds']:.1f} s{mark}"
+    )
 
 
 def show_result(result: Result) -> None:

@@ -141,3 +141,37 @@ def restore(
     inner, count = arrays.pop("opt_state"), np.asarray(arrays["step"])
     opt_state = state.opt_state._replace(inner_state=inner, count=count)
     return TrainState(opt_state=opt_state, **arrays), progress
+
+
+def add_means(
+    totals: dict[str, float],
+    means: dict[str, np.ndarray],
+    valid: np.ndarray,
+    epoch: int,
+    step: int,
+) -> None:
+    """Adds the `losses.tile_means` of a call to the epoch's totals over tiles.
+
+    Args:
+      totals: sums of `loss` and `accuracy`, and the number of `tiles`; changed.
+      means: float64[n] of the valid tiles.
+      valid: bool[K, B], of the K steps of the call.
+      epoch, step: of the last of these steps.
+
+    Raises:
+      InputError: if a loss is not finite.
+    """
+    steps_of = np.nonzero(valid)[0] + step + 1 - len(valid)
+    for i, loss in zip(steps_of, means["loss"]):
+        check_finite(loss, f"epoch {epoch}, step {i}: the training loss")
+    for key, values in means.items():
+        totals[key] += float(values.sum())
+    totals["tiles"] += len(means["loss"])
+
+
+def check_finite(loss: float, what: str) -> None:
+    """Raises InputError if the loss is not finite: the run must end before it saves that."""
+    if not math.isfinite(loss):
+        raise InputError(
+            f"{what} is {loss}; lower config.optim.learning_rate. What was saved before is kept."
+        )
