@@ -1,5 +1,8 @@
+"""Tables of runs, and means over folds."""
+
 import csv
 import json
+import logging
 import math
 
 import pytest
@@ -7,16 +10,15 @@ import pytest
 from saltjax import compare
 
 
-def test_names_that_share_nothing_are_all_given():
+def test_names_that_share_nothing_are_all_listed():
     assert compare.common_name(["1", "2", "3"]) == "1, 2, 3"
 
 
-def test_settings_that_differ_or_are_lacking():
-    configs = {
-        "a": {"seed": 0, "model": {"skip": True, "norm": "none"}},
-        "b": {"seed": 0, "model": {"skip": False, "norm": "none", "width": 2}},
-    }
-    assert compare.differing_settings(configs) == ["model.skip", "model.width"]
+def test_settings_that_differ_or_are_missing():
+    first = {"seed": 0, "model.skip": True, "model.norm": "none"}
+    second = first | {"model.skip": False, "model.width": 2}
+    expected = ["model.skip", "model.width"]
+    assert compare.differing_settings([first, second]) == expected
 
 
 def write_run(plain, folder, loss, **settings):
@@ -32,7 +34,8 @@ def write_run(plain, folder, loss, **settings):
     (folder / "result.json").write_text(json.dumps(result))
 
 
-def test_folds_of_the_same_config_are_averaged(runs, tmp_path, capsys):
+def test_folds_of_the_same_config_are_averaged(runs, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
     plain = runs[0] / "plain"
     for fold, loss in enumerate((0.1, 0.2, 0.6)):
         write_run(plain, tmp_path / f"a{fold}", loss, folds=5, fold=fold)
@@ -40,11 +43,11 @@ def test_folds_of_the_same_config_are_averaged(runs, tmp_path, capsys):
     for fold, loss in enumerate((0.3, 0.5)):
         by = {"folds": 2, "fold": fold, "split_by": "coverage"}
         write_run(plain, tmp_path / f"b{fold}", loss, **by)
-    # One fold alone, and runs that are no folds, are not averaged.
+    # A single fold, and runs that are no folds, are not averaged.
     write_run(plain, tmp_path / "c", 0.7, folds=3, fold=1)
     write_run(plain, tmp_path / "d", 0.8)
     compare.compare(tmp_path)
-    printed = capsys.readouterr().out
+    printed = caplog.text
     assert "a2-again: the same fold as a2, left out of the mean" in printed
     with open(tmp_path / "folds.csv", newline="") as file:
         rows = {row["runs"]: row for row in csv.DictReader(file)}

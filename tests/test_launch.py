@@ -1,13 +1,16 @@
-"""What the program does, started as a user starts it."""
+"""The program: what it leaves, its command line, its exit statuses, its imports."""
 
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import forked
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,9 +67,13 @@ def assert_shape(value, expected):
         assert isinstance(value, expected)
 
 
-def test_a_run_leaves_what_the_contract_names(runs):
-    folder, printed = runs
-    workdir = folder / "plain"
+@pytest.fixture(scope="module")
+def plain(runs):
+    return runs[0] / "plain"
+
+
+def test_a_run_writes_the_documented_files(runs, plain):
+    workdir, printed = plain, runs[1]
     result = json.loads((workdir / "result.json").read_text())
     assert_shape(result, RESULT_KEYS)
     assert result["status"] == "completed"
@@ -97,7 +104,7 @@ def test_a_run_leaves_what_the_contract_names(runs):
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     for name in ("best", "last"):
         assert (workdir / "checkpoints" / name).is_dir()
-    # The data's source comes before anything else.
+    # That the data are not real is printed first.
     assert "built-in synthetic sections" in printed.splitlines()[0]
     assert "epoch   2/2" in printed
 
@@ -116,44 +123,79 @@ def test_a_run_leaves_what_the_contract_names(runs):
         "coverage",
     ],
 )
-def test_every_figure_is_drawn(runs, name):
-    with Image.open(runs[0] / f"plain/plots/{name}.png") as image:
+def test_every_figure_is_drawn(plain, name):
+    with Image.open(plain / f"plots/{name}.png") as image:
         assert min(image.size) > 300
-        # Ink, not a blank page.
+        # Not a blank page.
         assert np.asarray(image.convert("L")).std() > 10
 
 
-def test_a_finished_run_prints_its_result_and_does_nothing(runs):
-    workdir = runs[0] / "plain"
-    before = (workdir / "result.json").stat().st_mtime_ns
-    done = launch("--config=configs/quickstart.py", f"--workdir={workdir}", *TINY)
+def test_a_finished_run_prints_its_result_and_keeps_it(plain):
+    before = (plain / "result.json").stat().st_mtime_ns
+    done = forked.launch("--config=configs/quickstart.py", f"--workdir={plain}", *TINY)
     assert done.returncode == 0
     assert "complete" in done.stdout
-    loss = json.loads((workdir / "result.json").read_text())["test"]["loss"]
+    loss = json.loads((plain / "result.json").read_text())["test"]["loss"]
     assert f"{loss:.4f}" in done.stdout
-    assert (workdir / "result.json").stat().st_mtime_ns == before
+    assert (plain / "result.json").stat().st_mtime_ns == before
 
 
-def test_another_config_is_refused_in_that_folder(runs):
-    workdir = runs[0] / "plain"
+def test_characters_that_a_terminal_cannot_show_are_replaced(plain):
+    options = ("--config=configs/quickstart.py", f"--workdir={plain}", *TINY)
+    command = [sys.executable, str(ROOT / "launch.py"), *options]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, check=False, env=env, cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    interval = rb"IoU 0\.\d{4} \(0\.\d{4}\?0\.\d{4}\)"
+    assert re.search(interval, done.stdout)
+
+
+def test_another_config_is_refused_in_that_directory(plain):
     options = (*TINY, "--config.model.skip=False")
-    done = launch("--config=configs/quickstart.py", f"--workdir={workdir}", *options)
+    done = forked.launch(
+        "--config=configs/quickstart.py", f"--workdir={plain}", *options
+    )
     assert_refused(done, "model.skip: True there, False now", "--overwrite")
 
 
-def test_compare_lists_the_runs_and_what_differs(runs):
-    folder, _ = runs
-    options = (*TINY, "--config.model.skip=False", "--config.model.norm=none")
-    done = launch(
-        "--config=configs/quickstart.py", f"--workdir={folder}/no_skip", *options
-    )
+@pytest.fixture(scope="module")
+def no_skip(tmp_path_factory):
+    """A run of a config given by name, after its overrides, from another working directory."""
+    cwd = tmp_path_factory.mktemp("elsewhere")
+    options = ("--config.model.skip=False", "--config.model.norm=none")
+    done = launch(*TINY, *options, "--config=quickstart", cwd=cwd)
     assert done.returncode == 0, done.stderr
-    (folder / "unfinished").mkdir()
-    (folder / "unfinished/config.json").write_text("{}")
-    done = launch("--mode=compare", f"--workdir={folder}")
+    (workdir,) = (cwd / "runs").iterdir()
+    return workdir
+
+
+@pytest.mark.slow
+def test_a_config_by_name_after_its_overrides_from_another_directory(no_skip):
+    assert no_skip.name == (
+        "quickstart-data.image_size=16-data.synthetic_count=50-model.features=4,8-"
+        "model.norm=none-model.skip=False-train.batch_size=8-train.cpu_devices=4-"
+        "train.epochs=2"
+    )
+    config = json.loads((no_skip / "config.json").read_text())
+    assert config["model"]["features"] == [4, 8]
+    assert config["model"]["skip"] is False
+    assert config["data"]["synthetic_count"] == 50
+    # The config's own, which no override changes.
+    assert config["optim"]["learning_rate"] == 3e-3
+    result = json.loads((no_skip / "result.json").read_text())
+    assert result["status"] == "completed"
+
+
+@pytest.mark.slow
+def test_compare_lists_the_runs_and_what_differs(plain, no_skip, tmp_path):
+    shutil.copytree(plain, tmp_path / "plain")
+    shutil.copytree(no_skip, tmp_path / "no_skip")
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished/config.json").write_text("{}")
+    done = forked.launch("--mode=compare", f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert "unfinished: not complete yet" in done.stdout
-    with open(folder / "compare.csv", newline="") as file:
+    with open(tmp_path / "compare.csv", newline="") as file:
         rows = {row["run"]: row for row in csv.DictReader(file)}
     assert set(rows) == {"plain", "no_skip"}
     assert (rows["plain"]["model.skip"], rows["no_skip"]["model.skip"]) == (
@@ -165,17 +207,17 @@ def test_compare_lists_the_runs_and_what_differs(runs):
         "none",
     )
     assert "model.features" not in rows["plain"]
-    result = json.loads((folder / "plain/result.json").read_text())
+    result = json.loads((plain / "result.json").read_text())
     assert float(rows["plain"]["test loss"]) == result["test"]["loss"]
-    markdown = (folder / "compare.md").read_text().splitlines()
+    markdown = (tmp_path / "compare.md").read_text().splitlines()
     assert len(markdown) == 4
     assert len({line.count("|") for line in markdown}) == 1
-    assert (folder / "compare.png").stat().st_size > 5000
+    assert (tmp_path / "compare.png").stat().st_size > 5000
 
 
-def test_check_describes_a_folder_and_trains_nothing(tile_folder, tmp_path):
+def test_check_describes_a_directory_and_trains_nothing(tile_folder, tmp_path):
     options = (f"--config.data.dir={tile_folder}", "--config.train.batch_size=8")
-    done = launch(
+    done = forked.launch(
         "--config=configs/unet.py", "--mode=check", f"--workdir={tmp_path}/r", *options
     )
     assert done.returncode == 0, done.stderr
@@ -190,6 +232,7 @@ def test_check_describes_a_folder_and_trains_nothing(tile_folder, tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "status", "line"),
     [
@@ -206,10 +249,15 @@ def test_a_signal_ends_the_program_with_its_status(tmp_path, signum, status, lin
         str(ROOT / "launch.py"),
         *options,
         "--config.train.epochs=5000",
-        "--config.model.dropout=0.3",  # compiled by no other test
     ]
+    env = dict(os.environ)
+    if line == "Compiling":
+        # At XLA's default level, and not from the cache, it takes several seconds.
+        del env["XLA_FLAGS"], env["JAX_COMPILATION_CACHE_DIR"]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True
+    )
     for found in process.stdout:
         if found.startswith(line):
             break
@@ -217,16 +265,73 @@ def test_a_signal_ends_the_program_with_its_status(tmp_path, signum, status, lin
     process.send_signal(signum)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == status
-    assert "the same command goes on" in errors
+    assert "the same command resumes from here" in errors
     assert "Traceback" not in errors
 
 
-def test_a_terminal_without_fine_characters_is_no_reason_to_fail(runs):
-    options = ("--config=configs/quickstart.py", f"--workdir={runs[0]}/plain", *TINY)
-    command = [sys.executable, str(ROOT / "launch.py"), *options]
-    env = os.environ | {"PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, check=False, env=env, cwd=ROOT, capture_output=True)
-    assert done.returncode == 0, done.stderr
+CONFIGS = ("default", "fcn", "final", "quickstart", "unet", "unet_strided")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("form", ["{}", "{}.py", "configs/{}.py"])
+def test_a_config_is_found_by_its_name_from_any_directory(tmp_path, name, form):
+    done = forked.launch(
+        f"--config={form.format(name)}", "--config.seed=-1", cwd=tmp_path
+    )
+    assert_refused(done, f"--config={ROOT}/configs/{name}.py: config.seed=-1")
+
+
+def test_an_unknown_config_is_refused_with_a_list_of_all():
+    done = forked.launch("--config=unet_wide")
+    assert_refused(done, "--config=unet_wide: no such file", ", ".join(CONFIGS))
+    assert {path.stem for path in (ROOT / "configs").glob("*.py")} == {
+        "__init__",
+        *CONFIGS,
+    }
+
+
+@pytest.mark.parametrize(
+    "override", ["--config.train.epochs=7", "--config.model.features=(4,8)"]
+)
+def test_overrides_without_a_config_are_refused_with_an_example(tmp_path, override):
+    done = forked.launch(override)
+    assert_refused(done, f"{override} overrides a setting", "no --config is given")
+    (example,) = re.findall("expected for example (.*)", done.stderr)
+    # The example, with a mistake that is found after everything else was accepted.
+    done = forked.launch(*example.split(), "--config.data.dir=nowhere", cwd=tmp_path)
+    assert_refused(done, "nowhere/images")
+    assert override in example.split()
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "predict", "compare", "export"])
+def test_modes_that_take_the_config_of_a_run_refuse_another(mode):
+    done = forked.launch(f"--mode={mode}", "--config=unet", "--workdir=x")
+    reason = f"--mode={mode} takes no --config: the settings are those of the run"
+    assert_refused(done, reason)
+
+
+def test_launch_only_starts_the_command_line():
+    lines = (ROOT / "launch.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 80
+
+
+@pytest.mark.parametrize("option", ["--help", "--mode=tain", "--config=unet_wide"])
+def test_the_module_is_the_same_program(option):
+    def run(*command):
+        done = subprocess.run(
+            [sys.executable, *command, option],
+            check=False,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    status, output, errors = run("-m", "saltjax")
+    module = str(ROOT / "saltjax/__main__.py")
+    assert (status, output.replace(module, "launch.py"), errors) == run("launch.py")
+    assert (status == 0) == bool(output)
+    assert (status == 0) != bool(errors)
 
 
 def test_help_needs_no_heavy_imports():
@@ -245,10 +350,11 @@ def test_help_needs_no_heavy_imports():
     ("module", "unwanted"),
     [
         ("launch", {"jax", "matplotlib", "sklearn", "numpy"}),
+        ("saltjax", {"jax", "matplotlib", "sklearn", "numpy"}),
         ("saltjax.train", {"matplotlib", "sklearn", "scipy.stats"}),
     ],
 )
-def test_heavy_libraries_wait_until_they_are_needed(module, unwanted):
+def test_heavy_libraries_are_imported_when_they_are_needed(module, unwanted):
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
