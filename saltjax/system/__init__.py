@@ -1,1 +1,1 @@
-"""The screen, devices, files, errors and signals: what every command needs."""
+"""Console output, devices, files, errors, signals and random seeds: what every command needs."""

@@ -17,8 +17,7 @@ out = rich.console.Console(highlight=False, soft_wrap=True, markup=False, emoji=
 logger = logging.getLogger("saltjax")
 # Interval of the progress lines where output is a file.
 SECONDS_BETWEEN_LINES = 30.0
-
-
+# Whether this process prints, see `show`.
 shown = False
 
 

@@ -15,7 +15,7 @@ from saltjax.system.errors import InputError
 
 # Batches of 8 tiles per device fit a core's caches; a batch of 32 on one device does not.
 TILES_PER_CPU_DEVICE = 8
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 
 
@@ -37,8 +37,8 @@ def configure(cpu_devices: int, batch_size: int, compile_cache: str) -> None:
             tempfile.TemporaryFile(dir=cache).close()
         except OSError as error:
             raise InputError(
-                f"config.train.compile_cache={cache}: cannot write there ({error.strerror}); expected "
-                "a writable directory"
+                f"config.train.compile_cache={cache}: cannot write there ({error.strerror}); "
+                "expected a writable directory"
             ) from None
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -48,8 +48,8 @@ def configure(cpu_devices: int, batch_size: int, compile_cache: str) -> None:
     except (RuntimeError, AssertionError) as error:
         platforms = os.environ.get("JAX_PLATFORMS", "")
         raise InputError(
-            f"JAX finds no device with JAX_PLATFORMS={platforms!r} ({error or 'none there'}); set it "
-            "to a platform that this machine has, such as cpu, or unset it"
+            f"JAX finds no device with JAX_PLATFORMS={platforms!r} ({error or 'none there'}); set "
+            "it to a platform that this machine has, such as cpu, or unset it"
         ) from None
 
 
@@ -121,9 +121,9 @@ def padded_batch_size(batch_size: int, mesh: Mesh) -> int:
 class Delayed:
     """Passes results on one call late, so that the devices never wait for the host.
 
-    JAX returns from a call before the devices have computed its result; to read that at once would
-    stop the host from preparing the next call. `put` holds a result back and consumes the one
-    before it; `flush` consumes the last.
+    JAX returns from a call before the devices have computed its result; reading it at once would
+    block the host, which could be preparing the next call. `put` keeps a result and consumes the
+    previous one; `flush` consumes the last.
     """
 
     def __init__(self, consume: Callable[..., None]):
@@ -131,13 +131,13 @@ class Delayed:
         self._held: tuple[Any, ...] | None = None
 
     def put(self, *result: Any) -> None:
-        """Holds a result back, and calls `consume(*result)` for the one held until now."""
+        """Keeps a result, and calls `consume` with the previous one."""
         before, self._held = self._held, result
         if before is not None:
             self._consume(*before)
 
     def flush(self) -> None:
-        """Calls `consume(*result)` for the result that is held, if there is one."""
+        """Calls `consume` with the result that is kept, if there is one."""
         before, self._held = self._held, None
         if before is not None:
             self._consume(*before)

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 class InputError(ValueError):
     """A flag, config, data file or run directory is not as expected.
 
-    The message says what was found, what was expected, where, and what to do. `launch.py` prints
-    it without a traceback and exits with status 2.
+    The message says what was found, what was expected, where, and what to do. The command line
+    prints it without a traceback and exits with status 2.
     """
 
 
 class OutputError(Exception):
-    """Standard output cannot be written: the disk is full, or the reader has gone."""
+    """Standard output cannot be written: the disk is full, or a pipe was closed."""
 
 
 @contextlib.contextmanager
@@ -42,9 +42,9 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
 
 def _free_space(path: pathlib.Path) -> str:
-    for folder in path.absolute().parents:
+    for parent in path.absolute().parents:
         try:
-            return f"{shutil.disk_usage(folder).free / 1e6:.0f} MB free there"
+            return f"{shutil.disk_usage(parent).free / 1e6:.0f} MB free there"
         except OSError:
             continue
     return "free space unknown"

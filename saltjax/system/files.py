@@ -1,4 +1,4 @@
-"""Reading and atomic writing of files: a reader sees the old file or the new one."""
+"""Reading and atomic writing of files: a reader sees the old file or the new one, never a part."""
 
 import contextlib
 import csv
@@ -40,7 +40,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes an object, a dict or a dataclass, atomically as indented JSON."""
+    """Writes a dict or a dataclass atomically as indented JSON."""
     write_text(path, json.dumps(msgspec.to_builtins(value), indent=2) + "\n")
 
 
@@ -82,7 +82,7 @@ def damaged(path: pathlib.Path, reason: object) -> InputError:
 
 
 def path_label(path: str) -> str:
-    """Returns the last two parts of an absolute path, for the screen and figures.
+    """Returns the last two parts of a path, made absolute, for the screen and figures.
 
     >>> path_label("/data/competition_data/train")
     'competition_data/train'

@@ -29,6 +29,7 @@ class Pause:
     """
 
     def __init__(self, every_minutes: float):
+        """Takes the interval between saves in minutes."""
         self._seconds = 60 * every_minutes
         self._last = time.monotonic()
         self._requested = None
@@ -61,7 +62,7 @@ class Pause:
         )
 
     def saved(self) -> None:
-        """To be called after a save: restarts the interval; raises Stopped after a signal."""
+        """Call after a save: restarts the interval; raises Stopped if there was a signal."""
         self._last = time.monotonic()
         self.check()
 
@@ -72,7 +73,7 @@ class Pause:
 
     def _handle(self, signum, _frame) -> None:
         self._restore_handlers()  # a second signal ends the program at once
-        # Recorded in any case: Python discards exceptions raised in the callback of a weak reference.
+        # Recorded in any case: Python discards exceptions raised in a weak reference's callback.
         self._requested = signum
         if not self._deferred:
             raise Stopped(signum)
