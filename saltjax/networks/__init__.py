@@ -1,1 +1,1 @@
-"""The networks, and the resolution at which they see tiles."""
+"""The networks, and the resizing between the tiles' resolution and theirs."""

@@ -33,7 +33,7 @@ def mirror_to_multiple(x: jax.Array, axis: int, multiple: int) -> jax.Array:
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """Returns the maximum of each 2×2 window, [B, H, W, C] -> [B, H/2, W/2, C], for even H and W."""
+    """Returns the maximum of each 2×2 window, [B, H, W, C] -> [B, H/2, W/2, C], H and W even."""
     top = jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2])
     bottom = jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2])
     return jnp.maximum(top, bottom)
@@ -44,7 +44,7 @@ class TransposedConv2x2(nn.Module):
 
     Its windows do not overlap, so it is a matrix product to 2·2·features followed by
     depth-to-space. `kernel[i, j, c, f]` weighs input channel c in the output at (2y+i, 2x+j).
-    Its fan-in is counted as linen's `he_normal` does, over all of 2·2·C.
+    The fan-in of its initialization is 2·2·C, as for a convolution with that kernel.
     """
 
     features: int
@@ -61,7 +61,7 @@ class TransposedConv2x2(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Two 3×3 convolutions, each with its norm and ReLU, then dropout: C -> features channels."""
+    """Two 3×3 convolutions, each followed by norm and ReLU, then dropout: C -> features channels."""
 
     features: int
     norm: str = "none"
@@ -70,7 +70,7 @@ class ConvBlock(nn.Module):
 
     @property
     def reach(self) -> float:
-        """Two 3×3 convolutions; the statistics of group norm are over the whole image."""
+        """Two pixels; infinite for group norm, whose statistics are over the whole image."""
         return math.inf if self.norm == "group" else 2
 
     @nn.compact
@@ -81,8 +81,8 @@ class ConvBlock(nn.Module):
                 self.features,
                 (3, 3),
                 padding=1,
-                # Batch norm subtracts any bias again. Its gradient would be rounding error alone,
-                # which Adam scales up to whole steps.
+                # Batch norm removes any bias. The bias's gradient would be rounding error only,
+                # which Adam scales up to full steps.
                 use_bias=self.norm != "batch",
                 dtype=self.dtype,
                 kernel_init=he_normal,
@@ -113,7 +113,7 @@ class Downsample(nn.Module):
 
     @property
     def reach(self) -> float:
-        """Of the strided convolution one pixel more than of max-pooling."""
+        """One pixel for the strided convolution, none for max-pooling; see the module."""
         return 1 if self.kind == "strided" else 0
 
     @nn.compact
@@ -140,7 +140,7 @@ class Upsample(nn.Module):
 
     @property
     def reach(self) -> float:
-        """One pixel of the output; interpolation also takes in the neighbouring input pixel."""
+        """One pixel of the output; interpolation also uses the neighbouring input pixel."""
         return 1 if self.kind == "bilinear" else 0.5
 
     @nn.compact
@@ -158,7 +158,7 @@ class Upsample(nn.Module):
 class LogitHead(nn.Conv):
     """The 1×1 convolution to one logit.
 
-    It computes in float32: probabilities need more than bfloat16's three digits.
+    It computes in float32: probabilities need more than the three digits of bfloat16.
     """
 
     features: int = 1
@@ -168,5 +168,5 @@ class LogitHead(nn.Conv):
 
     @property
     def reach(self) -> float:
-        """A pixel sees itself only."""
+        """None: an output pixel depends on its own input pixel only."""
         return 0

@@ -1,4 +1,4 @@
-"""A network: a model, the resolution at which it sees tiles, and how it is applied to images."""
+"""A network: a model, the resolution that it works at, and how it is applied to images."""
 
 import dataclasses
 import functools
@@ -17,12 +17,12 @@ from saltjax.system import seeds
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A model and the resolution it works at; hashable, so jitted steps take it as static.
+    """A model and the resolution it works at; hashable, a static argument of jitted steps.
 
     Attributes:
       model: the linen module, from image float32[B, H, W, 3] to logits float32[B, H, W, 1].
       image_size: side of the square that a tile is resized to, in pixels.
-      resize: how tiles are brought to that size, "nearest", "bilinear" or "pad".
+      resize: how tiles are resized to it, "nearest", "bilinear" or "pad".
     """
 
     model: nn.Module
@@ -30,7 +30,10 @@ class Network:
     resize: str
 
     def inputs(self, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """Returns image float32[B, S, S, 3] and label float32[B, S, S, 1] of a batch of tiles."""
+        """Returns image float32[B, S, S, 3] in [0, 1] and label float32[B, S, S, 1] in {0, 1}.
+
+        `batch` holds tiles: image uint8[B, H, W, 3] and label uint8[B, H, W, 1]; S is image_size.
+        """
         tile = batch["image"].shape[1:3]
         image = batch["image"].astype(jnp.float32) / 255
         return (
@@ -39,7 +42,7 @@ class Network:
         )
 
     def init(self, seed: int) -> dict[str, Any]:
-        """Returns the variables that follow from the seed: `params` and `batch_stats` ({} if none).
+        """Returns the initial variables for a seed: `params` and `batch_stats` ({} if none).
 
         `jax.eval_shape(network.init, 0)` gives their shapes without computing anything.
         """
@@ -64,7 +67,7 @@ class Network:
 def create_network(
     model: dict[str, Any], dtype: str, image_size: int, resize: str
 ) -> Network:
-    """Returns the network of a config: its section `model`, and three settings beside it."""
+    """Returns the network for a config's section `model` and three of its other settings."""
     return Network(create_model(**model, dtype=dtype), image_size, resize)
 
 
@@ -78,7 +81,7 @@ def create_model(
     dropout: float,
     dtype: str = "float32",
 ) -> nn.Module:
-    """Returns the model that `config.model` describes; the FCN takes none of the U-Net's fields."""
+    """Returns the model that `config.model` describes; "fcn" ignores the fields of the U-Net."""
     common: dict[str, Any] = {
         "features": tuple(features),
         "norm": norm,
@@ -91,10 +94,10 @@ def create_model(
 
 
 def receptive_radius(model: nn.Module, stride: int) -> int | None:
-    """Returns how many pixels away an input can be that changes an output; None for anywhere.
+    """Returns how many pixels away an input can be that changes an output; None if unlimited.
 
     The sum over all layers of their `reach`, in pixels of the network's input: an upper bound for
-    any network, and exact where each layer's input is the output of the one before.
+    any network, and exact where each layer's input is the output of the previous one.
 
     Raises:
       TypeError: if the model calls a layer that states no reach.
@@ -104,7 +107,7 @@ def receptive_radius(model: nn.Module, stride: int) -> int | None:
     def add(call, args, kwargs, context):
         nonlocal radius
         layer = context.module
-        # Of the model's own layers alone: theirs are counted by them.
+        # Only the model's own layers: each of them counts its sublayers.
         if context.method_name == "__call__" and len(layer.path) == 1:
             if not hasattr(layer, "reach"):
                 raise TypeError(

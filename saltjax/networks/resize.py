@@ -1,7 +1,8 @@
 """From the tiles' own resolution to the network's and back.
 
-A tile of (h, w) pixels is resized to a square of `size` for the network. Larger and smaller sections,
-(H, W), are resized by the same factors, so that features have the size that they had in training.
+A `tile` of (h, w) pixels is resized to a square of `size` for the network, by one of the methods
+"nearest", "bilinear" and "pad". Larger and smaller sections, (H, W), are resized by the same
+factors, so that features have the size that they had in training.
 """
 
 import jax
@@ -57,7 +58,7 @@ def probability_to_native(
 ) -> Array:
     """Returns float32[B, H, W, 1] for float32[B, H', W', 1]: the inverse of `image_to_network`.
 
-    Pixels that `nearest` repeated are averaged, those that `pad` added are removed, and `bilinear`
+    Pixels that `nearest` repeated are averaged, pixels that `pad` added are removed, and `bilinear`
     interpolates back. `shape` is (H, W).
     """
     if method == "pad":
@@ -85,8 +86,8 @@ def _interpolate(x, tile, size, method):
 def _interpolate_axis(x, axis, n, scale):
     """Returns x with that axis at n pixels, `scale` times as fine, by linear interpolation.
 
-    Downsampling averages over the pixels that become one, as Pillow and `jax.image.resize` do. The
-    few inputs of each pixel are gathered: a matrix of weights would grow with the square of the axis.
+    Downsampling averages over the pixels that become one, as Pillow and `jax.image.resize` do. Only
+    the few inputs of each pixel are gathered: a full matrix of weights would grow with length².
     """
     length, reach = x.shape[axis], max(1.0, 1 / scale)
     centre = (np.arange(n) + 0.5) / scale - 0.5
@@ -118,15 +119,15 @@ def _weigh(x, axis, places, weights):
 
 
 def _nearest(n: int, old: int, new: int) -> np.ndarray:
-    """Returns int[n], the pixel, `old` per tile, that holds the centre of each of `new` per tile.
+    """Returns int[n], for each pixel of a grid of `new` per tile, the nearest of `old` per tile.
 
-    In integers: in floats a centre on the border of two pixels would be rounded to either side.
+    In integers: in floats a centre on the border of two pixels could be rounded to either side.
     """
     return (2 * np.arange(n) + 1) * old // (2 * new)
 
 
 def _average_copies(prob, axis, n, tile, size):
-    """Returns `prob` with that axis resized back to n pixels from the copies that `_nearest` made."""
+    """Returns `prob` with that axis resized back to n pixels by averaging the copies of each."""
     length = prob.shape[axis]
     if tile > size:
         # Pixels were dropped: each takes the value of the nearest one that was kept.

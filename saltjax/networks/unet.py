@@ -17,8 +17,8 @@ class UNet(nn.Module):
       downsample: "max_pool" or "strided".
       skip: whether the encoder's feature maps are concatenated to the decoder's.
       upsample: "transposed" or "bilinear".
-      norm: "none", "batch" or "group" (8 groups, or the greatest common divisor of 8 and the
-        channels), after every 3×3 convolution of a block.
+      norm: "none", "batch" or "group" (gcd(8, channels) groups), after every 3×3 convolution of a
+        block.
       dropout: rate after each block, 0 for none.
       dtype: "float32" or "bfloat16", of activations; parameters and logits are float32.
     """
@@ -42,9 +42,9 @@ class UNet(nn.Module):
     ) -> jax.Array:
         """Returns logits float32[B, H, W, 1] for image float32[B, H, W, 3] in [0, 1].
 
-        Any H and W: the image is mirrored at its lower and right edge up to a multiple of the
-        stride, and the logits are cropped back. `valid` bool[B] selects the examples that enter
-        batch statistics; without it all do.
+        H and W are any: the image is mirrored at its lower and right edges up to a multiple of the
+        stride, and the logits are cropped. `train` enables dropout and batch statistics; `valid`
+        bool[B] selects the examples that enter the latter, all by default.
         """
         height, width = image.shape[1:3]
         x = layers.mirror_to_multiple(image, 1, self.stride)
