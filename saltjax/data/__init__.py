@@ -1,1 +1,1 @@
-"""Tiles and masks: read, split, described and brought to the devices."""
+"""Tiles and masks: reading, checks, splits, statistics and batches."""

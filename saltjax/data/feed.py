@@ -1,4 +1,4 @@
-"""Batches of tiles on their way to the devices."""
+"""Batches of tiles, from the host's memory to the devices."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from saltjax.data.tiles import Tiles
 from saltjax.system import devices, seeds
 
-# A call cannot be interrupted: some seconds on a GPU, which is also how often it can be saved.
+# A run can be interrupted and saved only between calls; so many steps take some seconds on a GPU.
 MAX_STEPS_PER_CALL = 1024
 
 
@@ -52,7 +52,7 @@ def create(tiles: Tiles, mesh: Mesh, batch_size: int, resident: bool) -> Feed:
 
 
 def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """Returns the indices in the order of that epoch: the same for the same seed and epoch."""
+    """Returns the indices in a random order that depends on seed and epoch (from 1) only."""
     return seeds.order_rng(seed, epoch).permutation(indices)
 
 
@@ -75,7 +75,7 @@ def batch_rows(
     """Returns every tile of `indices` once, in that order, in batches of one shape.
 
     Each batch takes up to `batch_size` tiles and is padded to `padded_size` (>= batch_size) with
-    copies of its first tile, which are invalid.
+    copies of its first tile, which are not valid.
 
     Returns:
       rows int32[K, B], the tiles of each batch, and valid bool[K, B], B = padded_size.
@@ -91,7 +91,7 @@ def batch_rows(
 
 
 def host_batch(feed: Feed, rows: np.ndarray) -> dict[str, jax.Array]:
-    """Returns the batch of rows int32[B], from the host's memory onto the devices."""
+    """Returns image uint8[B, H, W, 3] and label uint8[B, H, W, 1] of rows int32[B], sharded."""
     images, labels = feed.tiles.images[rows], feed.tiles.labels[rows]
     return devices.shard({"image": images, "label": labels}, feed.mesh)
 

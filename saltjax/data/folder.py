@@ -40,7 +40,10 @@ def read_files(
     reader: Callable[[pathlib.Path], Any],
     title: str,
 ) -> tuple[list, list[tuple[pathlib.Path, str]]]:
-    """Returns `reader(path)` of each file, None for a bad one, and (path, reason) of the bad ones."""
+    """Returns `reader(path)` of each file, None for a bad one, and (path, reason) of bad ones.
+
+    A file is bad if the reader raises ValueError.
+    """
     problems = []
 
     def read(path):
@@ -62,12 +65,12 @@ def read_files(
 
 
 def bad_files(
-    problems: list[tuple[pathlib.Path, str]], folder: pathlib.Path
+    problems: list[tuple[pathlib.Path, str]], directory: pathlib.Path
 ) -> InputError:
     """Returns the error that lists (path, reason) of all bad files."""
     lines = [f"  {path}: {reason}" for path, reason in sorted(problems)]
     return InputError(
-        f"{len(problems)} bad file(s) in {folder}; repair or remove them:\n"
+        f"{len(problems)} bad file(s) in {directory}; repair or remove them:\n"
         + "\n".join(lines)
     )
 
@@ -75,7 +78,7 @@ def bad_files(
 def _match_ids(
     root: pathlib.Path,
 ) -> tuple[list[str], list[tuple[pathlib.Path, str]]]:
-    """Returns the sorted ids that have image and mask, and (path, reason) for all else."""
+    """Returns the sorted ids that have both image and mask, and (path, reason) of bad files."""
     stems, problems = [], []
     for name in ("images", "masks"):
         try:

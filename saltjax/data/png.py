@@ -1,4 +1,4 @@
-"""PNG files, read strictly: a file is decoded completely and correctly, or refused with a reason."""
+"""PNG files, read strictly: a file is decoded completely and correctly or refused with a reason."""
 
 import io
 import pathlib
@@ -33,7 +33,7 @@ def read_image(path: pathlib.Path) -> np.ndarray:
 def read_mask(path: pathlib.Path) -> np.ndarray:
     """Returns uint8[H, W, 1], 1 where salt, for a mask PNG of any bit depth.
 
-    A mask holds 0 for no salt and one other value for salt. A mask of salt alone holds 1 or the
+    A mask holds 0 for no salt and one other value for salt. A mask without any 0 holds 1 or the
     largest value of its bit depth.
 
     Raises:
@@ -62,7 +62,7 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
 
 
 def write(path: pathlib.Path, pixels: np.ndarray) -> None:
-    """Writes grey pixels uint8[H, W] or uint16[H, W] atomically."""
+    """Writes grey pixels uint8[H, W] or uint16[H, W] atomically; raises InputError if it cannot."""
     with files.atomic_write(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG")
 
@@ -126,7 +126,7 @@ def _check_chunks(png: bytes) -> None:
     width, height, depth, color, _, _, interlaced = struct.unpack(">2I5B", png[16:29])
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     expected = height * (1 + (width * samples * depth + 7) // 8)
-    # At most one byte more: a small file can expand to gigabytes.
+    # Limited to one byte more than expected: a small file can expand to gigabytes.
     size = len(zlib.decompressobj().decompress(data, expected + 1))
     if not interlaced and size != expected:
         raise ValueError(f"{size} bytes of pixels, expected {expected}")

@@ -1,4 +1,4 @@
-"""Run-length encoding of masks in the challenge's format: pixels numbered from 1 down the columns."""
+"""Run-length encoding of masks in the challenge's format: pixels numbered from 1, down columns."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def decode(code: str, shape: tuple[int, int]) -> np.ndarray:
     """Returns the mask bool[H, W] for a run-length encoding.
 
     Raises:
-      ValueError: if these are not pairs of positive integers, or runs overlap, touch, are not in
+      ValueError: if the code is not pairs of positive integers, or runs overlap, touch, are not in
         order or exceed the mask.
 
     >>> decode("2 3", (2, 2)).astype(int).tolist()

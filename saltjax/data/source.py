@@ -1,4 +1,4 @@
-"""The data of a run: tiles of a directory or built-in sections, their statistics and their split."""
+"""The data of a run: tiles of a directory or built-in sections, their statistics and split."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from saltjax.system.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Tiles, and which of them train, validate and test.
+    """Tiles, and which of them are for training, validation and test.
 
     Attributes:
       tiles: N tiles.
       statistics: of all of them.
       split: sorted indices of "train", "val" and "test".
-      split_description: how many are in each part and, unless at random, how they were split.
+      split_description: the number of tiles in each part and, unless it is random, the method.
     """
 
     tiles: Tiles
@@ -56,13 +56,14 @@ def load(
     seed: int,
     batch_size: int,
 ) -> Data:
-    """Reads or makes the tiles that `config.data` describes, and splits them.
+    """Reads or generates the tiles that `config.data` describes, and splits them.
 
     Args:
       dir: directory with images/ and masks/; "" for synthetic tiles.
       image_size, resize: of the network, see `check_shape`.
-      split, split_by, groups, folds, fold: see `splits.split`.
-      synthetic_count: how many tiles are made where `dir` is "".
+      split, split_by, groups, folds, fold: `split` are the shares and `split_by` the method of
+        `splits.split`.
+      synthetic_count: number of tiles to generate if `dir` is "".
       seed: of the split and of synthetic tiles.
       batch_size: tiles of a training step, of which there must be at least one.
 
@@ -91,13 +92,13 @@ def load(
 
 
 def announce(directory: str) -> None:
-    """Prints, before anything else, that the data are not real where they are synthetic."""
+    """Prints that the data are not real if they are synthetic; called before anything else."""
     if not directory:
         console.say("These are built-in synthetic sections, no real data.")
 
 
 def check_shape(shape: tuple[int, int], image_size: int, resize: str) -> None:
-    """Raises InputError if tiles of that height and width cannot be brought to image_size."""
+    """Raises InputError if tiles of that height and width cannot be resized to image_size."""
     height, width = shape
     if resize == "pad" and max(height, width) > image_size:
         raise InputError(

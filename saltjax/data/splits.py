@@ -28,8 +28,9 @@ def split(
         keeps the tiles of a group together, so the shares are approximate.
       groups: the CSV file of the groups, see `read_groups`; only for "group".
       shares: of training, validation and test, sum 1.
-      folds: K > 0 for cross-validation: every tile is a test tile in exactly one of the folds 0 to K - 1,
-        and the others train and validate in the proportion of their shares. 0 for none.
+      folds: K >= 2 for cross-validation: every tile is a test tile in exactly one of the folds 0
+        to K - 1, and the others are split into training and validation in the proportion of their
+        shares. 0 for none.
       fold: the test fold.
       seed: of the order of tiles or groups. All folds must have the same.
 
@@ -58,7 +59,7 @@ def split(
 
 
 def _evenly_mixed(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Returns the order rearranged so that every stretch of it has the same mix of classes."""
+    """Returns the order rearranged so that every part of it has the same mix of classes."""
     position = np.empty(len(order))
     for c in np.unique(classes):
         members = order[classes[order] == c]
@@ -67,7 +68,7 @@ def _evenly_mixed(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def _cut(units: np.ndarray, shares: Sequence[float] | np.ndarray) -> list[int]:
-    """Returns the cuts of a sequence of units that are nearest to the shares and divide no unit."""
+    """Returns the cuts nearest to the shares of a sequence of units that divide no unit."""
     n = len(units)
     borders = np.concatenate([[0], np.flatnonzero(np.diff(units)) + 1, [n]])
     return [
@@ -82,7 +83,7 @@ def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
     Args:
       path: a CSV file with a column `id` and a column `group` or `mosaic_id`. Other columns,
         and tiles that are not in `ids`, are ignored.
-      ids: N names of tiles.
+      ids: N ids of tiles.
 
     Raises:
       InputError: if it cannot be read, lacks a column or a value, puts a tile into two groups, or
@@ -114,7 +115,8 @@ def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
         tile, group = values["id"], values.get(column, "")
         if not tile or not group:
             raise InputError(
-                f"config.data.groups={path}, line {line}: {','.join(row)!r} lacks an id or a {column}"
+                f"config.data.groups={path}, line {line}: {','.join(row)!r} lacks an id or a "
+                f"{column}"
             )
         if listed.setdefault(tile, group) != group:
             raise InputError(

@@ -12,12 +12,12 @@ class Statistics:
     """Counts and salt coverage of tiles.
 
     Attributes:
-      tiles: how many.
+      tiles: number of tiles.
       height, width: of each, in pixels.
-      empty_masks, full_masks: tiles without salt, and of salt alone.
-      constant_images: images of one value.
+      empty_masks, full_masks: number of tiles without salt, and of tiles that are all salt.
+      constant_images: number of images of one value.
       salt_coverage: share of all pixels that is salt.
-      coverage_histogram: tiles with salt in ten equal bins of coverage, 0 to 1.
+      coverage_histogram: number of tiles with salt in ten equal bins of coverage, 0 to 1.
     """
 
     tiles: int

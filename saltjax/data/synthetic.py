@@ -1,9 +1,9 @@
 """Built-in seismic sections with salt, for trying the program without data.
 
-Each tile is a window of a migrated section, made as interpreters' training models are: a random
-reflectivity, laid along folded and faulted layers, is broken by a salt body and convolved with a
-Ricker wavelet. What betrays the salt is what betrays it in the field: its strong top, layers that
-end against it, and its texture; neither brightness nor local energy alone.
+Each tile is a window of a synthetic migrated section: random reflectivity along folded and faulted
+layers, interrupted by a salt body, is convolved with a Ricker wavelet. As in field data, salt shows
+in its strong top reflection, in layers that terminate against it, and in its chaotic texture;
+neither brightness nor local energy alone reveals it.
 """
 
 import functools
@@ -14,18 +14,16 @@ from saltjax.data.tiles import Tiles
 from saltjax.system import seeds
 
 SIZE = 101  # pixels, as in the TGS challenge
-MARGIN = 16  # rows above and below the tile that the wavelet reaches in from
+MARGIN = 16  # rows computed above and below the tile, whose wavelets reach into it
 CHUNK = 250  # tiles computed at a time
-EMPTY_SHARE = 0.39
-COVERAGE_BETA = (
-    0.65,
-    0.95,
-)  # of tiles with salt: mean 0.41, many small, some almost full
+EMPTY_SHARE = 0.39  # of the tiles
+# Beta distribution of the coverage of tiles with salt: mean 0.41, many small, some almost full.
+COVERAGE_BETA = (0.65, 0.95)
 BODIES = ("dome", "pillow", "tongue")
 
 
 def make_tiles(count: int, seed: int) -> Tiles:
-    """Returns `count` tiles of 101×101; the first ones are the same for any count.
+    """Returns `count` tiles of 101×101 pixels; the first ones are the same for any count.
 
     >>> make_tiles(2, seed=0).images.shape
     (2, 101, 101, 3)
@@ -59,12 +57,12 @@ def _make_chunk(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _uniform(rng, low, high, shape=(1, 1)):
-    """One value per tile (or more, along the given axes) between low and high."""
+    """Returns float32[CHUNK, *shape], uniform between low and high; by default one per tile."""
     return rng.uniform(low, high, (CHUNK, *shape)).astype(np.float32)
 
 
 def _smooth_field(rng, z, x, waves):
-    """Returns a smooth random field [CHUNK, rows, columns], about zero mean and unit variance."""
+    """Returns a smooth random field [CHUNK, rows, columns], mean about 0 and variance about 1."""
     field = 0
     for _ in range(waves):
         kz, kx = _uniform(rng, -2.5, 2.5), _uniform(rng, -2.5, 2.5)
@@ -76,8 +74,8 @@ def _smooth_field(rng, z, x, waves):
 def _salt_level(rng, z, x):
     """Returns a level function [CHUNK, rows, columns], positive inside the salt.
 
-    The body's shape comes first; the level is then shifted so that it covers a drawn share of the
-    tile, which makes the coverage what is asked for whatever the shape.
+    The body's shape is drawn first. The level is then shifted so that the body covers a share of
+    the tile that is drawn independently of the shape.
     """
     u = x / SIZE - _uniform(rng, -0.2, 1.2)
     v = z / SIZE - _uniform(rng, 0.2, 0.9)
@@ -95,7 +93,7 @@ def _salt_level(rng, z, x):
     tongue = -np.hypot(along / 1.5, across / thinning)
     body = rng.integers(len(BODIES), size=(CHUNK, 1, 1))
     level = np.choose(body, (dome, pillow, tongue))
-    # A rugose outline: broad bulges and finer ones.
+    # A rugose outline, at two scales.
     level = level + _uniform(rng, 0.0, 0.08) * _smooth_field(rng, z, x, 4)
     level = level + _uniform(rng, 0.0, 0.03) * _smooth_field(rng, 3 * z, 3 * x, 4)
 
@@ -109,7 +107,7 @@ def _salt_level(rng, z, x):
 
 
 def _age(rng, z, x, level):
-    """Returns the age of the layer at each point, in samples: depth, folded, faulted, dragged up."""
+    """Returns the layer's age at each point, in samples: depth after folds, faults and drag."""
     bend = 1 - 0.4 * z / SIZE
     age = z + _uniform(rng, -0.35, 0.35) * x
     for wavelength in (2.0, 0.9, 0.4):
@@ -128,7 +126,7 @@ def _age(rng, z, x, level):
 
 
 def _layers(rng, age):
-    """Returns the reflectivity at each age: layers of random thickness in sequences of strength."""
+    """Returns the reflectivity at each age: layers of random thickness and varying strength."""
     samples, step, first = 640, 0.5, -100.0
     spikes = rng.laplace(size=(CHUNK, samples)) * (
         rng.random((CHUNK, samples)) < _uniform(rng, 0.08, 0.5, (1,))
@@ -144,7 +142,7 @@ def _layers(rng, age):
     spikes = (spikes * np.exp(_uniform(rng, 0.2, 0.9, (1,)) * strength)).astype(
         np.float32
     )
-    # A spike must reach two samples far, or dipping layers fall between the samples.
+    # Widened to two samples on either side: sampling along dips would miss narrower spikes.
     padded = np.pad(spikes, ((0, 0), (3, 3)))
     weighted = (
         w * padded[:, i : i + samples] for i, w in enumerate((1, 2, 3, 4, 3, 2, 1))
@@ -160,7 +158,7 @@ def _layers(rng, age):
 
 
 def _salt_texture(rng, reflectivity, salt):
-    """Returns what is inside: chaotic, from transparent to as strong as the layers outside."""
+    """Returns the reflectivity in the salt: chaotic, 0.03 to 0.6 times as strong as outside."""
     outside = np.sqrt(
         (reflectivity**2 * ~salt).sum((1, 2)) / np.maximum((~salt).sum((1, 2)), 1)
     )
@@ -173,19 +171,19 @@ def _salt_texture(rng, reflectivity, salt):
 
 
 def _noise(rng, shape):
-    """Returns Gaussian noise of unit variance that neighbouring traces share in part."""
+    """Returns Gaussian noise of unit variance, correlated between neighbouring traces."""
     noise = _smooth_traces(_smooth_traces(rng.standard_normal(shape, np.float32)))
     return noise / noise.std(axis=(1, 2), keepdims=True)
 
 
 def _smooth_traces(section):
-    """Returns the running mean over traces with weights 1, 2, 1."""
+    """Returns the running mean over three traces with weights 1, 2, 1."""
     padded = np.pad(section, ((0, 0), (0, 0), (1, 1)), "edge")
     return (padded[:, :, :-2] + 2 * section + padded[:, :, 2:]) / 4
 
 
 def _salt_boundary(rng, level):
-    """Returns the reflectivity of top (positive) and base (negative), weaker where steep."""
+    """Returns the reflectivity of top salt (positive) and base salt (negative), weak if steep."""
     salt = (level > 0).astype(np.float32)
     step = np.diff(salt, axis=1, prepend=salt[:, :1])
     dz, dx = np.gradient(level, axis=(1, 2))
@@ -196,7 +194,7 @@ def _salt_boundary(rng, level):
 
 
 def _record(rng, reflectivity):
-    """Returns the seismic: Ricker wavelets, deeper ones of lower frequency, and noise in the band."""
+    """Returns the section: Ricker wavelets, lower in frequency at depth, and band-limited noise."""
     rows = reflectivity.shape[1]
     n = 2 * rows
     frequency = np.fft.rfftfreq(n).astype(np.float32)[

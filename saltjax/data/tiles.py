@@ -17,7 +17,7 @@ class Tiles:
     """Seismic tiles with their salt masks, in the order of their ids.
 
     Attributes:
-      ids: N names.
+      ids: N ids, in a directory the names of the files without .png.
       images: uint8[N, H, W, 3].
       labels: uint8[N, H, W, 1], 1 where salt.
       source: "folder" or "synthetic".
