@@ -61,7 +61,7 @@ class TransposedConv2x2(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Two 3×3 convolutions, each followed by norm and ReLU, then dropout: C -> features channels."""
+    """Two 3×3 convolutions, each with its norm and ReLU, then dropout: C -> features channels."""
 
     features: int
     norm: str = "none"
