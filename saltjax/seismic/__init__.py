@@ -1,1 +1,1 @@
-"""Amplitudes in arrays and SEG-Y files."""
+"""Seismic traces in arrays, .npy and SEG-Y files, and the scaling of their amplitudes."""

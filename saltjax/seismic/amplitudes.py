@@ -1,4 +1,4 @@
-"""Scaling of seismic amplitudes to the range from 0 to 1 that a network takes."""
+"""Scaling of seismic amplitudes to [0, 1], the range of a network's input."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import numpy as np
 from saltjax.system.errors import InputError
 
 PERCENTILE = 99.0
-# Samples that the range of a file is estimated from.
+# Number of samples from which the range of a file is estimated, at most.
 MAX_SAMPLES = 2_000_000
 
 
@@ -36,7 +36,7 @@ def estimate(traces: np.ndarray, method: str) -> Range:
         low, high = float(values.min()), float(values.max())
     else:
         high = float(np.percentile(np.abs(values), PERCENTILE))
-        # Fewer than one sample in a hundred is not 0.
+        # The percentile is 0 if fewer than one sample in a hundred is not 0.
         high = high or float(np.abs(values).max())
         low = -high
     return Range(low, high)
@@ -57,7 +57,7 @@ def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
             f"amplitudes from {traces.min():g} to {traces.max():g}; config.predict.normalize=none "
             "expects them in [0, 1]: train with normalize=clip or minmax, or scale them"
         )
-    # In units of the larger bound: the range itself may overflow.
+    # In units of the larger bound: high - low itself may overflow.
     unit = max(abs(limits.low), abs(limits.high))
     if limits.low == limits.high:
         return np.zeros(traces.shape, np.float32)  # all amplitudes are equal
@@ -67,17 +67,20 @@ def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
 
 
 def live(traces: np.ndarray) -> np.ndarray:
-    """Returns bool[n], which of the traces [n, samples] are not dead, that is not all 0."""
+    """Returns bool[n], False for the dead ones of the traces [n, samples], which are all 0."""
     return np.any(traces != 0, axis=1)
 
 
 def check_finite(traces: np.ndarray, numbers: np.ndarray, path) -> None:
-    """Raises InputError naming the first of the traces [n, samples] that is not finite."""
+    """Raises InputError naming the first of the traces [n, samples] that is not finite.
+
+    `numbers` int[n] are the numbers of the traces, from 0; the message counts from 1.
+    """
     bad = ~np.isfinite(traces).all(axis=1)
     if bad.any():
         first = int(np.argmax(bad))
         raise InputError(
             f"{path}: trace {numbers[first] + 1} has samples that are not finite, such as "
-            f"{traces[first][~np.isfinite(traces[first])][0]}; replace them, or is its sample format not "
-            "the one in its header?"
+            f"{traces[first][~np.isfinite(traces[first])][0]}; replace them, or is its sample "
+            "format not the one in its header?"
         )

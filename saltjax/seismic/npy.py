@@ -13,24 +13,28 @@ from saltjax.system.errors import InputError
 class ArrayTraces:
     """A section [samples, traces] or a volume [inline, crossline, sample] as numbered traces.
 
-    Traces are numbered from 0, in a volume along the crosslines first.
+    Traces are numbered from 0; in a volume the crossline index varies fastest.
 
     Attributes:
-      name: for messages.
+      name: in messages.
       shape, dtype: of the array.
       count: number of traces.
       samples: samples per trace.
     """
 
     def __init__(self, array: Callable[[], np.ndarray], name: str):
-        """Takes a function that returns the array; it is called for each access."""
+        """Takes a function that returns the array; it is called for each access.
+
+        Raises:
+          InputError: if the array is empty, or not of real numbers in two or three dimensions.
+        """
         self._array, self.name = array, name
         first = array()
         self.shape, self.dtype = first.shape, first.dtype
         if first.ndim not in (2, 3) or 0 in self.shape:
             raise InputError(
-                f"{name}: an array of shape {self.shape}; expected a section [samples, traces] or a "
-                "volume [inline, crossline, sample]"
+                f"{name}: an array of shape {self.shape}; expected a section [samples, traces] or "
+                "a volume [inline, crossline, sample]"
             )
         if self.dtype.kind not in "fiu" or self.dtype.itemsize > 8:
             raise InputError(f"{name}: an array of {self.dtype}; expected real numbers")
@@ -38,7 +42,7 @@ class ArrayTraces:
         self.count = first.size // self.samples
 
     def lines(self, direction: str) -> list[np.ndarray]:
-        """Returns the trace numbers of each "inline" or "crossline"."""
+        """Returns the trace numbers of each "inline" or "crossline"; a section is one line."""
         if len(self.shape) == 2:
             return [np.arange(self.count)]
         numbers = np.arange(self.count).reshape(self.shape[:2])

@@ -1,6 +1,6 @@
 """SEG-Y files: checked before they are opened, read and written by segyio trace by trace.
 
-The layout is that of SEG-Y revision 1 (SEG, 2002), which revisions 0 and 2 share but for details.
+The layout is that of SEG-Y revision 1 (SEG, 2002); revisions 0 and 2 differ in details only.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 from saltjax.system.errors import InputError
 
 TEXT_BYTES, BINARY_BYTES, TRACE_HEADER_BYTES = 3200, 400, 240
-# Bytes a sample, by the format code, of those that segyio reads.
+# Bytes per sample of each sample format code that segyio reads.
 SAMPLE_BYTES = {1: 4, 2: 4, 3: 2, 5: 4, 6: 8, 8: 1, 9: 8, 10: 4, 11: 2, 12: 8, 16: 1}
 # Formats that can hold probabilities; files of other formats become IEEE floats.
 FLOAT_FORMATS = (1, 5, 6)
@@ -48,7 +48,7 @@ class Layout:
 
 
 def check(path: pathlib.Path) -> Layout:
-    """Returns the layout of a SEG-Y file from its binary header and size, read before segyio opens it.
+    """Returns the layout of a SEG-Y file, from its binary header and size.
 
     Raises:
       InputError: if it cannot be read, or header and size are inconsistent.
@@ -71,8 +71,8 @@ def check(path: pathlib.Path) -> Layout:
     if endian is None:
         known = ", ".join(map(str, SAMPLE_BYTES))
         raise InputError(
-            f"{path}: format code {codes['big']} in bytes 3225-3226; expected one of {known} (is this "
-            "SEG-Y?)"
+            f"{path}: format code {codes['big']} in bytes 3225-3226; expected one of {known} (is "
+            "this SEG-Y?)"
         )
     mark = ">" if endian == "big" else "<"
     (samples,) = struct.unpack_from(f"{mark}H", head, 3220)
@@ -80,16 +80,16 @@ def check(path: pathlib.Path) -> Layout:
     first = TEXT_BYTES + BINARY_BYTES + extended * TEXT_BYTES
     if samples == 0 or extended < 0:
         raise InputError(
-            f"{path}: {samples} samples a trace (bytes 3221-3222) and {extended} extended headers "
-            "(3505-3506); expected at least 1, and 0 or more"
+            f"{path}: {samples} samples a trace (bytes 3221-3222) and {extended} extended "
+            "headers (3505-3506); expected at least 1, and 0 or more"
         )
     layout = Layout(endian, codes[endian], samples, first, 0)
     count, rest = divmod(size - first, layout.trace_bytes)
     if count < 1 or rest:
         raise InputError(
             f"{path}: {size} bytes are not {first} of headers and a whole number of traces of "
-            f"{layout.trace_bytes} bytes ({samples} samples of format {layout.format}): its header is "
-            "damaged, or it is truncated"
+            f"{layout.trace_bytes} bytes ({samples} samples of format {layout.format}): its header "
+            "is damaged, or it is truncated"
         )
     return dataclasses.replace(layout, count=count)
 
@@ -98,7 +98,7 @@ class SegyTraces:
     """The traces of a SEG-Y file, numbered from 0 in the file's order.
 
     Attributes:
-      name: the file.
+      name: the file's path, in messages.
       layout: see `Layout`.
       count, samples: number of traces, and of samples in each.
       dtype: of the samples.
@@ -112,7 +112,7 @@ class SegyTraces:
         Args:
           path: the file.
           mode: "r", or "r+" to write traces.
-          layout: if it is known; None checks the file.
+          layout: the file's layout if it is known; None calls `check`.
 
         Raises:
           InputError: if the file is damaged, or segyio is not installed.
@@ -129,8 +129,9 @@ class SegyTraces:
         opened = self._file.tracecount, len(self._file.samples), int(self._file.format)
         if opened != (self.count, self.samples, self.layout.format):
             raise InputError(
-                f"{path}: segyio finds {opened[0]} traces of {opened[1]} samples of format {opened[2]}, "
-                f"the header says {self.count}, {self.samples} and {self.layout.format}"
+                f"{path}: segyio finds {opened[0]} traces of {opened[1]} samples of format "
+                f"{opened[2]}, the header says {self.count}, {self.samples} and "
+                f"{self.layout.format}"
             )
         self.dtype = self._file.dtype
         self._lines: dict[str, list[np.ndarray]] = {}
@@ -138,8 +139,8 @@ class SegyTraces:
     def lines(self, direction: str) -> list[np.ndarray]:
         """Returns the trace numbers of each "inline" or "crossline", -1 for a missing trace.
 
-        Lines are identified by the numbers in bytes 189 and 193 of the trace headers. A file without
-        both numbers is one line, in the order of its traces.
+        Lines are identified by the inline and crossline numbers in bytes 189 and 193 of the trace
+        headers. A file without both is one line, in the order of its traces.
         """
         if direction not in self._lines:
             self._lines[direction] = self._find_lines(direction)
@@ -155,7 +156,8 @@ class SegyTraces:
         )
         places = np.unique(np.stack([inline, crossline], axis=1), axis=0)
         regular = all(len(np.unique(x)) > 1 for x in (inline, crossline))
-        # Numbers that differ in every trace are no line numbers, nor are those of few positions.
+        # A number that differs in every trace is no line number; nor are numbers that give many
+        # traces the same position.
         if (
             not regular
             or len(np.unique(names)) == self.count
@@ -198,7 +200,7 @@ def _segyio() -> Any:
 
 
 def _in_place(members: np.ndarray, positions: np.ndarray, step: int) -> np.ndarray:
-    """Returns a line's trace numbers in order of position, `step` apart, -1 where one is missing."""
+    """Returns a line's trace numbers by position, `step` apart, with -1 for a missing trace."""
     members = members[np.argsort(positions[members], kind="stable")]
     if (np.diff(positions[members]) == 0).any():
         return members
@@ -223,9 +225,9 @@ def _runs(numbers: np.ndarray) -> list[tuple[slice, int, int]]:
 
 
 def copy_headers(path: pathlib.Path, old: Layout, new: pathlib.Path) -> Layout:
-    """Writes a SEG-Y file with every header and trace position of another, its samples 0.
+    """Writes a SEG-Y file with every header and trace position of another, and samples of 0.
 
-    A sample format that cannot hold probabilities becomes that of IEEE floats; nothing else in the
+    A sample format that cannot hold probabilities is changed to IEEE float; nothing else in the
     headers differs.
 
     Args:
