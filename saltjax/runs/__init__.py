@@ -1,1 +1,1 @@
-"""The directory of a run: its settings, checkpoints and result."""
+"""The run directory: its settings, environment, checkpoints and result."""

@@ -61,8 +61,8 @@ def save(path: pathlib.Path, tree: Any, meta: dict) -> None:
 def restore(path: pathlib.Path, like: Any) -> tuple[Any, dict] | None:
     """Returns (tree, meta) of the newest intact checkpoint at `path`, None if none was ever saved.
 
-    A damaged one is reported and renamed to `<path>.damaged-<n>`, and the previous one is used; so
-    it is, with a message, where `path` is missing.
+    A damaged one is reported and renamed to `<path>.damaged-<n>`, and the previous one is used. The
+    previous one is also used, with a message, if `path` is missing.
 
     Args:
       path: the directory that `save` was given.
@@ -87,13 +87,13 @@ def restore(path: pathlib.Path, like: Any) -> tuple[Any, dict] | None:
             try:
                 return _read(candidate, like)
             except DamagedError as error:
-                damaged.append(_set_aside(candidate, path))
+                damaged.append(_rename_damaged(candidate, path))
                 console.say(
                     f"Checkpoint {candidate} is damaged: {error}\n"
                     f"           renamed to {damaged[-1]}; looking for the previous one",
                     logging.WARNING,
                 )
-    if damaged or _set_aside_before(path):
+    if damaged or _damaged_before(path):
         raise InputError(
             f"no intact checkpoint is left at {path}; the damaged ones were renamed. "
             "Start again with --overwrite"
@@ -106,7 +106,7 @@ def restore_best(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns (variables, {"epoch", "val_loss"}) of the best checkpoint.
 
-    `like` are arrays of the variables' structure, shapes and dtypes.
+    `like` is a pytree of arrays with the structure, shapes and dtypes of the variables.
 
     Raises:
       InputError: if there is none, or no intact one.
@@ -121,7 +121,7 @@ def restore_best(
 
 
 def checksums(tree: Any) -> dict[str, str]:
-    """Returns the SHA-256 of each leaf's dtype, shape and bytes, by its path in the tree."""
+    """Returns the SHA-256, in hex, of each leaf's dtype, shape and bytes, by path in the tree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): _leaf_checksum(leaf) for path, leaf in leaves}
 
@@ -195,12 +195,12 @@ def _remove_unfinished(path: pathlib.Path) -> None:
         time.sleep(0.1)  # threads of a failed save may still be writing
 
 
-def _set_aside(candidate: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
-    aside = path.with_name(f"{path.name}.damaged-{len(_set_aside_before(path)) + 1}")
-    with writing(aside):
-        candidate.rename(aside)
-    return aside
+def _rename_damaged(candidate: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+    new = path.with_name(f"{path.name}.damaged-{len(_damaged_before(path)) + 1}")
+    with writing(new):
+        candidate.rename(new)
+    return new
 
 
-def _set_aside_before(path: pathlib.Path) -> list[pathlib.Path]:
+def _damaged_before(path: pathlib.Path) -> list[pathlib.Path]:
     return list(path.parent.glob(f"{path.name}.damaged-*"))

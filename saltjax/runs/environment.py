@@ -27,7 +27,7 @@ PACKAGES = (
 
 
 def describe(devices: list) -> dict[str, Any]:
-    """Returns what env.json holds of a start; `devices` are the run's `jax.Device`s."""
+    """Returns the content of env.json; `devices` are the run's `jax.Device`s."""
     return {
         "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
@@ -41,7 +41,7 @@ def describe(devices: list) -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """Returns the commit of the source tree, "" if there is none."""
+    """Returns the git commit of the source tree, with "-dirty" if it has changes; "" if none."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(
@@ -58,12 +58,13 @@ def git_commit() -> str:
 
 
 def announce_device_change(workdir: pathlib.Path, environment: dict[str, Any]) -> None:
-    """Prints a line if the run was on other devices before: its results change by rounding."""
+    """Prints a line if the run used other devices before: its results then differ by rounding."""
     path = workdir / "env.json"
     if not path.exists():
         return
     before, now = files.read_json(path).get("devices"), environment["devices"]
     if before != now:
         console.say(
-            f"Devices    {len(before or [])} before, {len(now)} now: results are equal up to rounding"
+            f"Devices    {len(before or [])} before, {len(now)} now: results are equal up to "
+            "rounding"
         )

@@ -11,9 +11,9 @@ import msgspec
 
 from saltjax.runs.settings import CHOICES
 from saltjax.system import files
-from saltjax.system.errors import InputError
 
 T = TypeVar("T")
+DELETE = "delete it, and the command that trained the run tests it again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """Where the tiles of a run are from, and how many are in each part."""
+    """Where the tiles of a run come from, and how many are in each part of the split."""
 
     source: str
     dir: str
@@ -133,7 +133,7 @@ class TrainingData:
 
     @property
     def label(self) -> str:
-        """The source and the sizes of the parts, in a word.
+        """The source and the sizes of the parts, in a few characters.
 
         >>> TrainingData("folder", "/data/tgs/train", 7, 2, 1).label
         'tgs/train 7/2/1'
@@ -146,7 +146,7 @@ class TrainingData:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a run trained."""
+    """The outcome of training."""
 
     status: str
     parameters: int
@@ -180,7 +180,7 @@ class Result(Scores, Validation, Training):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedData:
-    """The tiles of an evaluation; `trained_on` of them have names of the run's other tiles."""
+    """The tiles of an evaluation; `trained_on`: those with ids of training or validation tiles."""
 
     source: str
     dir: str
@@ -204,7 +204,7 @@ class Evaluation(Scores, Choice, Evaluated):
 
 
 def join(kind: type[T], *parts: object) -> T:
-    """Returns a dataclass made of the fields of others, of which it inherits.
+    """Returns an instance of `kind` with the fields of `parts`, whose classes it inherits from.
 
     >>> join(CoverageClass, CoverageClass("0", 3))
     CoverageClass(coverage='0', tiles=3)
@@ -222,7 +222,7 @@ def read(workdir: pathlib.Path) -> Result:
       InputError: if result.json is damaged.
     """
     path = workdir / "result.json"
-    tree = files.read_json(path)
+    tree = files.read_json(path, DELETE)
     try:
         found = msgspec.convert(tree, Result)
         chosen = found.threshold
@@ -231,8 +231,5 @@ def read(workdir: pathlib.Path) -> Result:
         if chosen.metric not in CHOICES["eval.threshold_metric"]:
             raise ValueError(f"metric {chosen.metric}")
     except ValueError as error:
-        raise InputError(
-            f"{path}: damaged ({error}); delete it, and the command that trained the run tests it "
-            "again"
-        ) from None
+        raise files.damaged(path, error, DELETE) from None
     return found

@@ -41,8 +41,8 @@ RANGES = {
 }
 POSITIVE = {"optim.learning_rate": 1000.0, "plateau.factor": 1.0}
 UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
-# A run may resume with other values of these: they change rounding at most and, of "eval.", the
-# test alone.
+# A run may resume with other values of these. They change no weights but by rounding: "eval." only
+# the test of the run, "predict." only inference.
 FREE = (
     "train.cpu_devices",
     "train.compile_cache",
@@ -78,8 +78,8 @@ def check(config: ConfigDict) -> None:
     """Checks keys, types and values of a complete config.
 
     Raises:
-      InputError: naming every setting that is missing, unknown, or of another type, out of its
-        range or not among its choices.
+      InputError: naming every setting that is missing or unknown; or, if there is none, every
+        setting of another type, out of its range or not among its choices.
     """
     expected, flat = defaults(), flatten(config.to_dict())
     if flat.keys() != expected.keys():
@@ -201,12 +201,12 @@ def read(workdir: pathlib.Path) -> ConfigDict:
 
 
 def read_json(workdir: pathlib.Path) -> dict[str, Any]:
-    """Returns config.json of a run, unchecked, with today's types; see `upgrade`."""
+    """Returns config.json of a run, unchecked, in today's format; see `upgrade`."""
     return upgrade(files.read_json(workdir / "config.json"))
 
 
 def upgrade(tree: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings of any earlier version as today's: `eval.min_area` was a string."""
+    """Returns the settings of any version in today's format: `eval.min_area` was a string."""
     evaluation = tree.get("eval")
     if isinstance(evaluation, dict) and isinstance(evaluation.get("min_area"), str):
         area = evaluation["min_area"]
@@ -217,7 +217,7 @@ def upgrade(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_tuples(tree: Any) -> Any:
-    """Returns what JSON gave with tuples for its lists, as settings have them."""
+    """Returns a tree read from JSON with its lists as tuples, as in a config."""
     if isinstance(tree, dict):
         return {key: _with_tuples(value) for key, value in tree.items()}
     return tuple(tree) if isinstance(tree, list) else tree
@@ -244,5 +244,5 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any
 
 
 def value_text(value: Any) -> str:
-    """Returns a setting as it is written on a command line: (4, 8) is "4,8"."""
+    """Returns a setting as text for names and tables: (4, 8) is "4,8"."""
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)

@@ -1,4 +1,4 @@
-"""The directory of a run: its name, its lock, its status, and what of it can be deleted."""
+"""The run directory: its name, lock, status and deletion, and metrics.csv."""
 
 import contextlib
 import enum
@@ -52,12 +52,12 @@ def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Statu
     Args:
       workdir: the run's directory, which need not exist.
       config: the complete config. A run of another one, apart from `settings.FREE`, is refused; if
-        only settings of "eval." differ, a finished run is to be tested again. None asks for
-        whatever run is there, which is then NEW, RESUME or FINISHED.
+        settings of "eval." differ, a finished run is to be tested again (RETEST). None accepts any
+        run.
 
     Raises:
       InputError: if the run has another config, naming what differs, or its config.json is damaged
-        or missing.
+        or, beside a result.json, missing.
     """
     path = workdir / "config.json"
     finished = (workdir / "result.json").exists()
@@ -70,7 +70,7 @@ def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Statu
         return Status.NEW
     before = settings.read_json(workdir)
     if config is not None:
-        # As it will be read back: tuples are lists.
+        # As it is read from config.json: tuples are lists.
         now = json.loads(json.dumps(config))
         _refuse_other(workdir, before, now)
         if finished and before.get("eval") != now["eval"]:
@@ -89,7 +89,8 @@ def _refuse_other(
     if unknown:
         raise InputError(
             f"{workdir / 'config.json'} has settings that this version does not know: "
-            f"{', '.join(unknown)}; use the newer version that wrote it, or choose another --workdir"
+            f"{', '.join(unknown)}; use the newer version that wrote it, or choose another "
+            "--workdir"
         )
     lines = [
         f"  {key}: {old!r} there, {new!r} now"
@@ -105,10 +106,12 @@ def _refuse_other(
 
 
 def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:
-    """Checks that a run that was begun here has the tiles of `facts`, see `source.Data.facts`.
+    """Checks that the run in the directory, if any, has the tiles of `facts`.
+
+    `facts` are `source.Data.facts`, which are compared with data.json.
 
     Raises:
-      InputError: if content or split differ.
+      InputError: if content or split differ, or data.json is damaged.
     """
     path = workdir / "data.json"
     if not path.exists():
@@ -128,7 +131,7 @@ def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:
 
 
 def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
-    """Returns the run directory for a config file and its overrides, of paths only the last part.
+    """Returns the run directory for a config file and its overrides; of a path only the last part.
 
     A name too long for a file system is truncated and ends with a hash of the whole.
 
@@ -150,7 +153,7 @@ def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def lock(workdir: pathlib.Path) -> Iterator[None]:
-    """Creates the directory and locks it against other processes.
+    """Creates the directory and locks it against other processes within a `with` statement.
 
     A directory that was created for the lock and stayed empty is removed at the end.
 
@@ -190,7 +193,7 @@ def _is_file(descriptor: int, path: pathlib.Path) -> bool:
 
 
 def delete(workdir: pathlib.Path) -> None:
-    """Deletes the run in a directory, config.json last, and no other file there.
+    """Deletes the files of the run in a directory, config.json last, and no others.
 
     Raises:
       InputError: if files have a run's names but there is no config.json of a run, or if they
@@ -217,7 +220,7 @@ def delete(workdir: pathlib.Path) -> None:
 
 
 def _is_run(workdir: pathlib.Path) -> bool:
-    """Returns whether config.json or, where that is damaged, metrics.csv is a run's."""
+    """Returns whether config.json or, if that is damaged or missing, metrics.csv is a run's."""
     try:
         config = files.read_json(workdir / "config.json")
         if {"model", "optim", "train"} <= config.keys():
