@@ -191,8 +191,13 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
         try:
             status = run_directory.status(path)
             if status is Status.FINISHED:
-                config = settings.flatten(settings.read_json(path))
-                runs.append(Run(name, config, result.read(path)))
+                config = settings.read_json(path)
+                for section in ("data", "model", "train", "optim"):
+                    if not isinstance(config.get(section), dict):
+                        reason = f"no settings {section}.*"
+                        raise files.damaged(path / "config.json", reason)
+                flat = settings.flatten(config)
+                runs.append(Run(name, flat, result.read(path)))
             elif status is Status.RESUME:
                 console.say(f"{name}: not complete yet, left out")
         except (InputError, TypeError) as error:

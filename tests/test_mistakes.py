@@ -1,4 +1,4 @@
-"""Mistakes and damage: status 2, what is wrong, what to do, no traceback."""
+"""Mistakes and damage: status 2, a message that says what is wrong and what to do, no traceback."""
 
 import json
 import pathlib
@@ -6,14 +6,15 @@ import shutil
 import subprocess
 import sys
 
+import forked
 import pytest
-from program import ROOT, TINY, assert_refused, launch
+from program import ROOT, TINY, assert_refused
 
 
 def test_check_names_bad_files_with_status_2(tile_folder):
     (tile_folder / "images/t03.png").write_bytes(b"garbage")
     (tile_folder / "masks/t05.png").unlink()
-    done = launch(
+    done = forked.launch(
         "--config=configs/unet.py", "--mode=check", f"--config.data.dir={tile_folder}"
     )
     assert_refused(done, "images/t03.png", "images/t05.png", "2 bad file(s)")
@@ -52,56 +53,56 @@ def test_check_names_bad_files_with_status_2(tile_folder):
         ),
     ],
 )
-def test_a_mistake_ends_with_status_2_and_says_which(args, words, tmp_path):
-    done = (
-        launch(*args, f"--workdir={tmp_path}/run")
-        if "--mode=compare" not in args
-        else launch(*args)
-    )
-    assert_refused(done, *words)
+def test_a_mistake_ends_with_status_2_and_is_named(args, words, tmp_path):
+    if "--mode=compare" not in args:
+        args = (*args, f"--workdir={tmp_path}/run")
+    assert_refused(forked.launch(*args), *words)
 
 
-def test_a_config_that_raises_is_the_users_mistake(tmp_path):
+def test_an_error_in_a_config_file_is_reported(tmp_path):
     (tmp_path / "broken.py").write_text("def get_config():\n    return 1 / 0\n")
     assert_refused(
-        launch(f"--config={tmp_path}/broken.py"), "division by zero", "broken.py"
+        forked.launch(f"--config={tmp_path}/broken.py"), "division by zero", "broken.py"
     )
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("config.train.epochs = 'ten'", ["config.train.epochs='ten'", "int, as 100"]),
+        (
+            "config.train.epochs = 'ten'",
+            ["config.train.epochs='ten'", "a whole number, such as 100"],
+        ),
         ("config.train.epochs = None", ["config.train.epochs=None"]),
         ("config.model.features = 8", ["config.model.features=8", "tuple"]),
-        ("config.model.skip = 'no'", ["config.model.skip='no'", "bool"]),
+        ("config.model.skip = 'no'", ["config.model.skip='no'", "True or False"]),
         ("config.data.dir = 5", ["config.data.dir=5", "str"]),
         ("raise SystemExit('bye')", ["bye"]),
     ],
 )
-def test_a_config_file_of_wrong_types_is_told(tmp_path, line, words):
+def test_wrong_types_in_a_config_file_are_refused(tmp_path, line, words):
     (tmp_path / "own.py").write_text(
         "from configs import default\n\ndef get_config():\n"
         "    config = default.get_config().unlock()\n"
         f"    with config.ignore_type():\n        {line}\n    return config\n"
     )
-    assert_refused(launch(f"--config={tmp_path}/own.py"), "own.py", *words)
+    assert_refused(forked.launch(f"--config={tmp_path}/own.py"), "own.py", *words)
 
 
-def test_an_unknown_or_lacking_key_in_a_config_file_is_told(tmp_path):
+def test_unknown_and_missing_settings_of_a_config_file_are_refused(tmp_path):
     (tmp_path / "typo.py").write_text(
         "from configs import final\n\ndef get_config():\n    config = final.get_config()\n"
         "    config.optim.weigth_decay = 0.1\n    return config\n"
     )
     assert_refused(
-        launch(f"--config={tmp_path}/typo.py"), "weigth_decay", "weight_decay"
+        forked.launch(f"--config={tmp_path}/typo.py"), "weigth_decay", "weight_decay"
     )
     (tmp_path / "own.py").write_text(
         "from ml_collections import ConfigDict\n\ndef get_config():\n"
         "    return ConfigDict({'seed': 0, 'color': 'red'})\n"
     )
     assert_refused(
-        launch(f"--config={tmp_path}/own.py"), "lacks", "model.name", "color"
+        forked.launch(f"--config={tmp_path}/own.py"), "lacks", "model.name", "color"
     )
 
 
@@ -109,7 +110,10 @@ def test_an_unknown_or_lacking_key_in_a_config_file_is_told(tmp_path):
     ("args", "words"),
     [
         (("--flagfile=/nowhere",), ["/nowhere"]),
-        (("--config=configs/unet.py:wide",), ["takes 0 positional arguments"]),
+        (
+            ("--config=configs/unet.py:wide",),
+            ["--config=configs/unet.py:wide: no such file"],
+        ),
         (
             (
                 "--config=configs/unet.py",
@@ -120,8 +124,8 @@ def test_an_unknown_or_lacking_key_in_a_config_file_is_told(tmp_path):
         ),
     ],
 )
-def test_odd_command_lines_are_refused(args, words):
-    assert_refused(launch(*args), *words)
+def test_malformed_command_lines_are_refused(args, words):
+    assert_refused(forked.launch(*args), *words)
 
 
 DAMAGES = {
@@ -135,7 +139,7 @@ DAMAGES = {
 
 
 def damage(run, folder):
-    """Copies config and result of a run for each of DAMAGES into the folder, damaged so."""
+    """Writes config and result of a run with each of DAMAGES into a directory of its name."""
     for name, change in DAMAGES.items():
         config, result = (
             json.loads((run / f"{kind}.json").read_text())
@@ -147,23 +151,24 @@ def damage(run, folder):
         (folder / name / "result.json").write_text(json.dumps(result))
 
 
-def test_a_damaged_result_is_tested_anew(runs, tmp_path):
+@pytest.mark.slow
+def test_a_run_with_a_damaged_result_is_tested_again(runs, tmp_path):
     plain = tmp_path / "plain"
     shutil.copytree(runs[0] / "plain", plain)
     before = json.loads((plain / "result.json").read_text())
     options = ("--config=configs/quickstart.py", f"--workdir={plain}", *TINY)
     for content in ("[" * 100_000, '{"test": "x"}'):
         (plain / "result.json").write_text(content)
-        assert_refused(launch(*options), "result.json", "damaged", "delete it")
+        assert_refused(forked.launch(*options), "result.json", "damaged", "delete it")
     (plain / "result.json").unlink()
-    assert launch(*options).returncode == 0
+    assert forked.launch(*options).returncode == 0
     assert json.loads((plain / "result.json").read_text()) == before
 
 
-def test_a_result_without_its_config_is_nobodys(runs, tmp_path):
+def test_a_result_without_its_config_is_refused(runs, tmp_path):
     (tmp_path / "result.json").write_bytes((runs[0] / "plain/result.json").read_bytes())
     options = ("--config=configs/quickstart.py", f"--workdir={tmp_path}", *TINY)
-    assert_refused(launch(*options), "without a config.json")
+    assert_refused(forked.launch(*options), "has a result.json but no config.json")
 
 
 @pytest.mark.parametrize(
@@ -200,21 +205,22 @@ def test_a_closed_or_full_output_ends_without_a_traceback(
         assert b"Error: cannot write to standard output" in done.stderr
 
 
-def test_dollars_and_bars_in_names_are_only_names(runs, tmp_path):
+def test_special_characters_in_names_of_runs(runs, tmp_path):
     shutil.copytree(runs[0] / "plain", tmp_path / "a|b $^$ x")
     (tmp_path / "damaged").mkdir()
     for name in ("config", "result"):
         (tmp_path / f"damaged/{name}.json").write_text("{}")
     damage(runs[0] / "plain", tmp_path)
-    done = launch("--mode=compare", f"--workdir={tmp_path}")
+    done = forked.launch("--mode=compare", f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert "damaged: left out" in done.stdout
     assert done.stdout.count("left out, its files are damaged") == 1 + len(DAMAGES)
     assert r"a\|b $^$ x" in (tmp_path / "compare.md").read_text()
 
 
-def test_a_mistake_leaves_the_folder_free(tmp_path):
+@pytest.mark.slow
+def test_a_mistake_does_not_block_the_directory(tmp_path):
     options = ("--config=configs/quickstart.py", f"--workdir={tmp_path}/run", *TINY)
-    assert_refused(launch(*options, "--config.data.dir=nowhere"), "nowhere")
-    done = launch(*options)
+    assert_refused(forked.launch(*options, "--config.data.dir=nowhere"), "nowhere")
+    done = forked.launch(*options)
     assert done.returncode == 0, done.stderr

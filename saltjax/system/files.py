@@ -12,6 +12,8 @@ import msgspec
 
 from saltjax.system.errors import InputError, writing
 
+RESTORE = "restore the file, or start again with --overwrite"
+
 
 @contextlib.contextmanager
 def atomic_write(path: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -55,8 +57,8 @@ def write_csv(
     write_text(path, text.getvalue())
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Returns the object in a JSON file of a run directory.
+def read_json(path: pathlib.Path, advice: str = RESTORE) -> dict[str, Any]:
+    """Returns the object in a JSON file of a run directory; `advice`: see `damaged`.
 
     Raises:
       InputError: if the file cannot be read, or holds no JSON object.
@@ -68,17 +70,18 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
             f"{path}: cannot read it ({error.strerror}); expected the directory of a run"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise damaged(path, error) from None
+        raise damaged(path, error, advice) from None
     if not isinstance(value, dict):
-        raise damaged(path, "no JSON object")
+        raise damaged(path, "no JSON object", advice)
     return value
 
 
-def damaged(path: pathlib.Path, reason: object) -> InputError:
-    """Returns the error for a JSON file of a run directory that has unexpected content."""
-    return InputError(
-        f"{path}: damaged ({reason}); restore the file, or start again with --overwrite"
-    )
+def damaged(path: pathlib.Path, reason: object, advice: str = RESTORE) -> InputError:
+    """Returns the error for a JSON file of a run directory that has unexpected content.
+
+    `advice` says what to do.
+    """
+    return InputError(f"{path}: damaged ({reason}); {advice}")
 
 
 def path_label(path: str) -> str:
