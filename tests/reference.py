@@ -1,4 +1,4 @@
-"""The networks in plain numpy, float64: what the tests compare the JAX networks with."""
+"""The networks in plain NumPy, float64, to compare the JAX networks with."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def max_pool(x):
 
 
 def transposed_conv(x, layer):
-    """2×2 kernel, stride 2: each input pixel paints its own 2×2 square."""
+    """2×2 kernel, stride 2: each input pixel determines a 2×2 square of the output."""
     b, h, w, _ = x.shape
     kernel = np.asarray(layer["kernel"], np.float64)
     out = np.zeros((b, 2 * h, 2 * w, kernel.shape[-1]))
@@ -36,7 +36,7 @@ def transposed_conv(x, layer):
 
 
 def unet(x, params, levels, strided, skip):
-    """Logits of the study's U-Net for the parameters of `models.UNet`."""
+    """Logits of the study's U-Net for the parameters of `unet.UNet`."""
     skips = []
     for i in range(levels):
         if i > 0:
@@ -59,7 +59,7 @@ def unet(x, params, levels, strided, skip):
 
 
 def fcn(x, params, levels):
-    """Logits of the study's FCN for the parameters of `models.FCN`."""
+    """Logits of the study's FCN for the parameters of `fcn.FCN`."""
     for i in range(levels):
         x = block(x, params[f"block{i}"])
     return (
@@ -69,7 +69,7 @@ def fcn(x, params, levels):
 
 
 def decode(code, shape):
-    """Returns the mask bool[H, W] of the challenge's run-length code, pixel by pixel."""
+    """Returns the mask bool[H, W] of a run-length encoding of the challenge, pixel by pixel."""
     words = [int(word) for word in code.split()]
     height = shape[0]
     mask = np.zeros(shape, bool)
@@ -80,7 +80,7 @@ def decode(code, shape):
 
 
 def kaggle_score(labels, codes):
-    """Returns the challenge's score, as its page states it, of labels and codes by id."""
+    """Returns the challenge's score, by its own definition, of labels and encodings by id."""
     total = 0.0
     for name, label in labels.items():
         truth, found = label > 0, decode(codes[name], label.shape)

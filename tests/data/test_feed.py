@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import Mesh
+from variables import draw_variables
 
 from saltjax.data import feed as feeds
-from saltjax.data import synthetic
+from saltjax.data.tiles import Tiles
 from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
 from saltjax.scoring import scores
@@ -18,12 +19,22 @@ from saltjax.system import devices
 from saltjax.training import optimizer, steps
 
 
+def make_tiles(count):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 12, 10, 3), np.uint8)
+    labels = rng.integers(0, 2, (count, 12, 10, 1), np.uint8)
+    return Tiles(tuple(map(str, range(count))), images, labels, "folder")
+
+
 def train(feed, order):
     """Returns the network, its state after a pass over the tiles in that order, and their losses."""
     network = Network(UNet(features=(4, 8)), 16, "nearest")
     recipe = steps.Recipe(network, optimizer.adamw(0.01), np.int32(0))
-    state = devices.replicate(steps.create_state(recipe, seed=0), feed.mesh)
-    state, losses = steps.with_learning_rate(state, 1e-2), []
+    variables = draw_variables(network.model)
+    opt_state = recipe.tx.init(variables["params"])
+    state = steps.TrainState(np.int32(0), opt_state=opt_state, **variables)
+    state, losses = devices.replicate(state, feed.mesh), []
+    state = steps.with_learning_rate(state, 1e-2)
     for rows, valid in feeds.calls(feed, order):
         state, means = steps.train_call(feed, state, rows, valid, recipe)
         losses.append(feeds.valid_means(means, valid)["loss"])
@@ -32,8 +43,7 @@ def train(feed, order):
 
 def weights_and_scores(resident):
     """Returns weights, each tile's loss and validation scores after an epoch of three steps."""
-    tiles = synthetic.make_tiles(30, seed=0)
-    feed = feeds.create(tiles, devices.data_mesh(), 9, resident)
+    feed = feeds.create(make_tiles(30), devices.data_mesh(), 9, resident)
     order = np.arange(30)[::-3]
     network, state, losses = train(feed, np.concatenate([order, order + 1]) % 30)
     means = scores.mean_scores(
@@ -55,8 +65,7 @@ def test_many_steps_in_one_call_equal_one_step_a_call():
 @pytest.mark.parametrize("resident", [False, True])
 def test_calls_start_at_any_step_of_an_epoch(resident, monkeypatch):
     monkeypatch.setattr(feeds, "MAX_STEPS_PER_CALL", 2)
-    tiles = synthetic.make_tiles(50, seed=0)
-    feed = feeds.create(tiles, devices.data_mesh(), 8, resident)
+    feed = feeds.create(make_tiles(50), devices.data_mesh(), 8, resident)
     indices = np.arange(50)
     seen = [rows[valid] for rows, valid in feeds.calls(feed, indices, first=3)]
     assert np.concatenate(seen).tolist() == list(range(24, 50))
@@ -90,11 +99,12 @@ def test_two_hosts_compute_the_same_as_one(tmp_path):
     with socket.socket() as server:
         server.bind(("localhost", 0))
         address = f"localhost:{server.getsockname()[1]}"
+    root = pathlib.Path(__file__).parents[2]
     hosts = [
         subprocess.Popen(
             [sys.executable, __file__, address, str(i), str(tmp_path / f"{i}.npz")],
-            cwd=pathlib.Path(__file__).parents[2],
-            env=os.environ | {"PYTHONPATH": "."},
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"},
         )
         for i in range(2)
     ]
@@ -108,7 +118,7 @@ def test_two_hosts_compute_the_same_as_one(tmp_path):
 
 
 def two_steps_and_a_prediction(mesh):
-    feed = feeds.create(synthetic.make_tiles(10, seed=0), mesh, 7, resident=False)
+    feed = feeds.create(make_tiles(10), mesh, 7, resident=False)
     network, state, losses = train(feed, np.arange(10))
     outputs = scores.predict_tiles(
         feed, state.variables, np.arange(10), network, tta=False

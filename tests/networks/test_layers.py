@@ -3,6 +3,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
+from variables import draw_variables
 
 from saltjax.networks import layers
 
@@ -18,21 +20,19 @@ def assert_same(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), a, b)
 
 
-def test_max_pool_is_linens():
+def test_max_pool_equals_linens():
     x = np.random.default_rng(0).standard_normal((2, 6, 8, 3)).astype(np.float32)
     plain = values_and_gradients(lambda x: nn.max_pool(x, (2, 2), (2, 2)), x)
     assert_same(values_and_gradients(layers.max_pool_2x2, x), plain)
 
 
-def test_transposed_conv_is_linens():
+def test_transposed_conv_equals_linens():
     x = np.random.default_rng(0).standard_normal((2, 5, 7, 6)).astype(np.float32)
     fast = layers.TransposedConv2x2(4)
-    params = fast.init(jax.random.key(0), x)["params"]
-    params["bias"] = jnp.arange(4.0)
+    params = draw_variables(fast, x.shape)["params"]
     plain = nn.ConvTranspose(4, (2, 2), (2, 2))
-    assert jax.tree.map(
-        jnp.shape, plain.init(jax.random.key(0), x)["params"]
-    ) == jax.tree.map(jnp.shape, params)
+    shapes = jax.eval_shape(plain.init, jax.random.key(0), x)["params"]
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, params)
 
     def apply_plain(params, x):
         # Linen's kernel runs against the output's direction; ours, like PyTorch's, along it.
@@ -48,9 +48,9 @@ def test_transposed_conv_is_linens():
 
 
 @pytest.mark.parametrize("kind", ["max_pool", "strided"])
-def test_downsample_halves(kind):
-    x = jnp.ones((1, 6, 4, 3))
-    y, _ = layers.Downsample(kind).init_with_output(jax.random.key(0), x)
+def test_downsample_halves_the_resolution(kind):
+    init = layers.Downsample(kind).init_with_output
+    y, _ = jax.eval_shape(init, jax.random.key(0), jnp.ones((1, 6, 4, 3)))
     assert y.shape == (1, 3, 2, 3)
 
 
@@ -60,3 +60,68 @@ def test_strided_conv_pads_one_on_both_sides():
     y = layers.Downsample("strided").apply({"params": params}, x)
     # Only the window centred on row 0, column 0 sees that pixel.
     np.testing.assert_array_equal(y[0, :, :, 0], [[1, 0], [0, 0]])
+
+
+def draw_block(norm, features, x):
+    """Returns a block and random parameters of it."""
+    block = layers.ConvBlock(features, norm)
+    shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), x, False, None))
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(
+        lambda leaf: np.float32(rng.normal(0, 0.3, leaf.shape)), shapes["params"]
+    )
+    return block, params
+
+
+def normalized(x, mean, variance, eps, layer):
+    x = (x - mean) / np.sqrt(variance + eps)
+    return x * layer["scale"] + layer["bias"]
+
+
+@pytest.mark.parametrize(("features", "groups"), [(12, 4), (16, 8), (3, 1)])
+def test_group_norm_equals_numpy(features, groups):
+    x = np.random.default_rng(0).standard_normal((2, 5, 4, 3)).astype(np.float32)
+    block, params = draw_block("group", features, x)
+    y = np.float64(x)
+    for i in (1, 2):
+        y = reference.conv3x3(y, params[f"conv{i}"])
+        # The channels of a group are neighbours; statistics are over them and the image.
+        grouped = y.reshape(*y.shape[:3], groups, -1)
+        mean, variance = (
+            np.broadcast_to(f((1, 2, 4), keepdims=True), grouped.shape).reshape(y.shape)
+            for f in (grouped.mean, grouped.var)
+        )
+        y = np.maximum(normalized(y, mean, variance, 1e-6, params[f"norm{i}"]), 0)
+    found = block.apply({"params": params}, x, False, None)
+    np.testing.assert_allclose(found, y, atol=1e-5)
+
+
+def test_batch_norm_equals_numpy():
+    x = np.random.default_rng(0).standard_normal((3, 5, 4, 3)).astype(np.float32)
+    block, params = draw_block("batch", 6, x)
+    rng = np.random.default_rng(2)
+    before = {
+        f"norm{i}": {
+            "mean": np.float32(rng.normal(0, 1, 6)),
+            "var": np.float32(rng.uniform(0.5, 1, 6)),
+        }
+        for i in (1, 2)
+    }
+    variables = {"params": params, "batch_stats": before}
+    trained, after = block.apply(variables, x, True, None, mutable=["batch_stats"])
+    tested = block.apply(variables, x, False, None)
+    for train, found in ((True, trained), (False, tested)):
+        y = np.float64(x)
+        for i in (1, 2):
+            assert "bias" not in params[f"conv{i}"]
+            y = reference.conv3x3(y, params[f"conv{i}"] | {"bias": 0})
+            mean, variance = before[f"norm{i}"]["mean"], before[f"norm{i}"]["var"]
+            if train:
+                # Running means move a tenth of the way to those of the batch.
+                running = mean * 0.9, variance * 0.9
+                mean, variance = y.mean((0, 1, 2)), y.var((0, 1, 2))
+                stats = after["batch_stats"][f"norm{i}"]
+                for name, old, new in zip(("mean", "var"), running, (mean, variance)):
+                    np.testing.assert_allclose(stats[name], old + new / 10, atol=1e-5)
+            y = np.maximum(normalized(y, mean, variance, 1e-5, params[f"norm{i}"]), 0)
+        np.testing.assert_allclose(found, y, atol=1e-5)

@@ -12,14 +12,14 @@ def tile(height, width, seed=0):
 
 
 def to_network(image, size, method):
-    """Brings a tile uint8 to the network's square."""
+    """Returns a tile uint8 at the network's resolution."""
     image = image.astype(np.float32) / 255
     return resize.image_to_network(image, image.shape[1:3], size, method)
 
 
 @pytest.mark.parametrize("shape", [(101, 101), (60, 80), (200, 202)])
 @pytest.mark.parametrize(("method", "filter"), [("nearest", 0), ("bilinear", 2)])
-def test_interpolation_is_pillows(shape, method, filter):
+def test_interpolation_equals_pillows(shape, method, filter):
     image = tile(*shape)
     found = to_network(image, 128, method)
     assert found.dtype == np.float32
@@ -29,7 +29,7 @@ def test_interpolation_is_pillows(shape, method, filter):
     np.testing.assert_allclose(found[0, :, :, 1], expected, atol=1e-5)
 
 
-def test_pad_mirrors():
+def test_pad_equals_numpys_reflect():
     image = tile(101, 90)
     expected = np.pad(image, ((0, 0), (13, 14), (19, 19), (0, 0)), mode="reflect")
     found = to_network(image, 128, "pad")
@@ -37,7 +37,7 @@ def test_pad_mirrors():
 
 
 @pytest.mark.parametrize("method", settings.CHOICES["data.resize"])
-def test_labels_stay_binary_and_follow_the_image(method):
+def test_labels_stay_binary_and_match_the_image(method):
     label = (tile(101, 101)[..., :1] > 127).astype(np.uint8)
     image = np.repeat(label * 255, 3, axis=3)
     found = np.asarray(resize.label_to_network(label, (101, 101), 128, method))
@@ -51,7 +51,7 @@ def test_labels_stay_binary_and_follow_the_image(method):
     ("shape", "size"),
     [((101, 101), 128), ((64, 128), 128), ((7, 50), 128), ((90, 90), 135)],
 )
-def test_back_to_native_is_the_exact_inverse(method, shape, size):
+def test_probability_to_native_inverts_image_to_network(method, shape, size):
     @jax.jit
     def there_and_back(image):
         network = to_network(image, size, method)
@@ -66,8 +66,8 @@ def test_back_to_native_is_the_exact_inverse(method, shape, size):
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear"])
 @pytest.mark.parametrize("shape", [(101, 101), (300, 40)])
-def test_back_to_native_keeps_places(method, shape):
-    # A ramp down the rows comes back as the same ramp, up to a pixel of either grid.
+def test_probability_to_native_keeps_positions(method, shape):
+    # A ramp over the rows becomes the same ramp, up to a pixel of either grid.
     ramp = np.tile(np.linspace(0, 1, 128, dtype=np.float32)[:, None], (1, 128))[
         None, :, :, None
     ]
@@ -97,14 +97,14 @@ def test_sections_of_any_size_keep_the_scale_of_a_tile(method, tile_shape, shape
 
 
 @pytest.mark.parametrize("method", settings.CHOICES["data.resize"])
-def test_a_stretch_that_begins_a_tile_further_on_is_the_same_stretch(method):
-    # What lets a long section be worked through in pieces.
+def test_a_section_cropped_by_a_tile_is_resized_alike(method):
+    # Long sections are computed in pieces.
     image = np.float32(tile(101, 404)) / 255
     size = 128
     whole = resize.image_to_network(image, (101, 101), size, method)
     later = resize.image_to_network(image[:, :, 101:], (101, 101), size, method)
     shift = 101 if method == "pad" else 128
-    # Bilinear interpolation, and mirrored edges, reach in from the new edge.
+    # Bilinear interpolation, and mirrored edges, differ near the new edge.
     edge = {"nearest": 0, "bilinear": 1, "pad": 14}[method]
     np.testing.assert_allclose(
         later[:, :, edge:], whole[:, :, shift + edge :], atol=1e-6
@@ -112,7 +112,7 @@ def test_a_stretch_that_begins_a_tile_further_on_is_the_same_stretch(method):
 
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear"])
-def test_long_axes_take_no_more_memory_than_they_have_pixels(method):
+def test_memory_grows_linearly_with_long_axes(method):
     # A matrix of weights for this axis would have 1e10 entries.
     line = np.zeros((1, 100_000, 2, 1), np.float32)
     network = resize.image_to_network(line, (101, 101), 128, method)
@@ -121,7 +121,7 @@ def test_long_axes_take_no_more_memory_than_they_have_pixels(method):
 
 
 @pytest.mark.parametrize(("old", "new"), [(101, 128), (128, 101), (30, 7), (7, 30)])
-def test_linear_interpolation_is_jaxs(old, new):
+def test_linear_interpolation_equals_jaxs(old, new):
     image = np.random.default_rng(0).random((2, old, old + 3, 2), np.float32)
     shape = (2, new, new + 5, 2)
     expected = jax.image.resize(image, shape, "bilinear")

@@ -1,18 +1,19 @@
-"""The same network and scheduler in PyTorch, where it is installed (it is no requirement)."""
+"""The same network and schedule in PyTorch, where it is installed; it is not a requirement."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from variables import draw_variables
 
-from saltjax.networks import unet as models
-from saltjax.training import optimizer
+from saltjax.networks import network as networks
+from saltjax.networks.unet import UNet
+from saltjax.training import schedules
 
 torch = pytest.importorskip("torch")
 
 
 class TorchUNet(torch.nn.Module):
-    """The study's U-Net; its modules are made from the parameters of `models.UNet`."""
+    """The study's U-Net; its modules are made from the parameters of `unet.UNet`."""
 
     def __init__(self, params, strided):
         super().__init__()
@@ -65,33 +66,33 @@ class TorchUNet(torch.nn.Module):
 
 
 @pytest.mark.parametrize("kind", ["max_pool", "strided"])
-def test_logits_are_pytorchs(kind):
-    model = models.UNet(features=(16, 32, 64, 128, 256), downsample=kind)
+def test_logits_equal_pytorchs(kind):
+    model = UNet(features=(16, 32, 64, 128, 256), downsample=kind)
     image = np.random.default_rng(0).random((2, 128, 128, 3), np.float32)
-    params = model.init(jax.random.key(0), jnp.zeros((1, 128, 128, 3)))["params"]
+    variables = draw_variables(model)
+    params = variables["params"]
     network = TorchUNet(params, kind == "strided")
-    assert sum(p.numel() for p in network.parameters()) == models.count_parameters(
+    assert sum(p.numel() for p in network.parameters()) == networks.count_parameters(
         params
     )
     with torch.no_grad():
         expected = network(torch.tensor(image.transpose(0, 3, 1, 2)))
-    found = jax.jit(model.apply)({"params": params}, image)
+    found = jax.jit(model.apply)(variables, image)
     np.testing.assert_allclose(found, expected.permute(0, 2, 3, 1).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_plateau_is_pytorchs(seed):
+def test_learning_rates_equal_pytorchs(seed):
     rng = np.random.default_rng(seed)
     losses = 0.3 + 0.5 * np.exp(-np.arange(80) / 10) + 0.01 * rng.standard_normal(80)
-    losses = np.where(
-        rng.random(80) < 0.2, np.roll(losses, 1), losses
-    )  # some repeat exactly
+    # Some repeat exactly.
+    losses = np.where(rng.random(80) < 0.2, np.roll(losses, 1), losses)
     weight = torch.nn.Parameter(torch.zeros(1))
     adam = torch.optim.Adam([weight], lr=1e-3)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         adam, "min", factor=0.1, patience=5
     )
-    plateau, found, expected = optimizer.Plateau(1e-3), [], []
+    plateau, found, expected = schedules.Plateau(1e-3), [], []
     for loss in losses:
         scheduler.step(float(loss))
         plateau = plateau.update(float(loss), 0.1, 5)
