@@ -1,1 +1,1 @@
-"""What a training step does, and what a run remembers between steps."""
+"""Loss, optimizer, schedules, the training step, and the progress of a run."""

@@ -13,8 +13,8 @@ def binary_cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
 def tile_means(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
     """Returns means over the pixels of each tile: `loss` and `accuracy`, float32[B].
 
-    A pixel is correct if its label is 1 and σ(logit) >= 0.5, or neither. All tiles have the same
-    size, so the mean of their means is the mean over all pixels, however they were batched.
+    A pixel is predicted as salt if σ(logit) >= 0.5. All tiles have the same size, so the mean of
+    their means is the mean over all pixels, whatever the batches.
 
     Args:
       logits: float32[B, H, W, 1].

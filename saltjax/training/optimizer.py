@@ -1,4 +1,4 @@
-"""Adam with decoupled weight decay, whose learning rate is set between calls."""
+"""Adam with decoupled weight decay; its learning rate is part of its state."""
 
 import functools
 from typing import Any
@@ -12,8 +12,8 @@ import optax
 def adamw(weight_decay: float) -> optax.GradientTransformationExtraArgs:
     """Returns AdamW (Loshchilov & Hutter 2019) with decay on kernels only.
 
-    Its state holds the learning rate, 0 until `with_learning_rate` sets one. The same decay gives
-    the same object, so that steps jitted for it are compiled once.
+    Its state holds the learning rate, 0 until `with_learning_rate` sets it. The same decay returns
+    the same object, so that jitted steps, to which it is static, are compiled once.
     """
 
     def with_rate(learning_rate):

@@ -1,4 +1,4 @@
-"""How far a run has come: schedules and history, saved and restored with the training state."""
+"""The progress of a run: schedules and history, saved and restored with the training state."""
 
 import dataclasses
 import math
@@ -19,16 +19,16 @@ from saltjax.training.steps import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a run knows besides the arrays of `steps.TrainState`; JSON in the checkpoint.
+    """The state of a run besides the arrays of `steps.TrainState`; JSON in the checkpoint.
 
     Attributes:
       plateau: the learning rate and its schedule.
-      early_stopping: when the run ends.
-      best_loss, best_epoch: of the best checkpoint.
+      early_stopping: the count of epochs for early stopping.
+      best_loss, best_epoch: validation loss and epoch, from 1, of the best checkpoint.
       history: a row of metrics.csv for each completed epoch.
       step: steps done in the current epoch, 0 between epochs.
       totals: sums of `losses.tile_means` over the tiles of those steps.
-      seconds: duration of those steps.
+      seconds: duration of those steps, in seconds.
     """
 
     plateau: schedules.Plateau
@@ -58,7 +58,13 @@ def begin(learning_rate: float) -> Progress:
 def after_epoch(
     progress: Progress, row: dict[str, Any], factor: float, patience: int
 ) -> Progress:
-    """Returns the progress after an epoch, given its row of metrics.csv."""
+    """Returns the progress after an epoch.
+
+    Args:
+      progress: the one before it.
+      row: the epoch's row of metrics.csv.
+      factor, patience: see `schedules.Plateau`.
+    """
     loss = row["val_loss"]
     better = loss < progress.best_loss
     return Progress(
@@ -71,12 +77,13 @@ def after_epoch(
 
 
 def save(workdir: pathlib.Path, state: TrainState, progress: Progress) -> None:
-    """Saves `checkpoints/last`, before it `best` after the best epoch, and metrics.csv.
+    """Saves `checkpoints/best` if the epoch is the best, then `checkpoints/last` and metrics.csv.
 
-    In that order, a run that is killed in between repeats the epoch and saves the same again.
+    With this order a run that is killed in between repeats the epoch and saves the same again.
 
     Raises:
-      InputError: if weights are not finite, or nothing can be written; nothing is replaced then.
+      InputError: if weights are not finite or a file cannot be written; the previous checkpoint is
+        kept then.
     """
     state = jax.device_get(state)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
@@ -93,19 +100,24 @@ def save(workdir: pathlib.Path, state: TrainState, progress: Progress) -> None:
 
 
 def _saved(state: TrainState) -> dict[str, Any]:
-    """Returns what is saved of a state: all but the learning rate, which the progress holds."""
+    """Returns what is saved of a state: all but the learning rate, which Progress holds."""
     return vars(state) | {"opt_state": state.opt_state.inner_state}
 
 
 def restore(
     workdir: pathlib.Path, state: TrainState, learning_rate: float
 ) -> tuple[TrainState, Progress]:
-    """Returns the (state, progress) to resume from, those of a new run where none was saved.
+    """Returns the (state, progress) to resume from, those of a new run if none was saved.
 
-    If the best checkpoint is damaged, an earlier best one takes its place in the progress.
+    If the best checkpoint is damaged, the previous best one takes its place in the progress.
+
+    Args:
+      workdir: the run directory.
+      state: the initial state of the run.
+      learning_rate: of a new run.
 
     Raises:
-      InputError: if all checkpoints are damaged, or the best one is missing.
+      InputError: if no checkpoint is intact, the best one is missing, or another version saved it.
     """
     state = jax.device_get(state)
     last = checkpoint.restore(workdir / "checkpoints/last", _saved(state))

@@ -10,14 +10,14 @@ PLATEAU_EPS = 1e-8
 
 @dataclasses.dataclass(frozen=True)
 class Plateau:
-    """State of PyTorch's ReduceLROnPlateau(mode="min", factor, patience), other defaults."""
+    """State of PyTorch's ReduceLROnPlateau with `factor`, `patience` and otherwise its defaults."""
 
     learning_rate: float
     best: float = math.inf
     bad_epochs: int = 0
 
     def update(self, val_loss: float, factor: float, patience: int) -> "Plateau":
-        """Returns the state after an epoch; the rate is reduced when bad epochs exceed `patience`."""
+        """Returns the state after an epoch; more than `patience` bad epochs reduce the rate."""
         if val_loss < self.best * (1 - PLATEAU_THRESHOLD):
             return Plateau(self.learning_rate, best=val_loss)
         if self.bad_epochs < patience:
@@ -30,7 +30,7 @@ class Plateau:
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStopping:
-    """State of the study's early stopping: counts epochs in a row with a loss above the best."""
+    """State of early stopping: counts epochs in a row with a validation loss above the best."""
 
     best: float = math.inf
     bad_epochs: int = 0

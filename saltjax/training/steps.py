@@ -18,7 +18,7 @@ from saltjax.training import losses, optimizer
 
 @flax.struct.dataclass
 class Recipe:
-    """What a training step needs besides state and batch.
+    """The arguments of a training step besides state and batch.
 
     Attributes:
       network: the model and its resolution; static.
@@ -33,7 +33,7 @@ class Recipe:
 
 @flax.struct.dataclass
 class TrainState:
-    """What a training step changes.
+    """The state that a training step updates.
 
     Attributes:
       step: int32[], steps done.
@@ -49,12 +49,12 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the network is applied with."""
+        """The network's variables: params and batch_stats."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def create_state(recipe: Recipe, seed: int) -> TrainState:
-    """Returns the state before the first step; the weights follow from the seed."""
+    """Returns the state before the first step, with the initial weights for the seed."""
     variables = recipe.network.init(seed)
     step, opt_state = jnp.zeros((), jnp.int32), recipe.tx.init(variables["params"])
     return TrainState(step, opt_state=opt_state, **variables)
@@ -70,7 +70,7 @@ def with_learning_rate(state: TrainState, learning_rate: float) -> TrainState:
 def train_step(
     state: TrainState, batch: dict[str, jax.Array], recipe: Recipe
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Returns the state after one step and the `losses.tile_means` before it.
+    """Returns the state after one step, and the `losses.tile_means` float32[B] before it.
 
     Args:
       state: the state, donated.
@@ -94,8 +94,7 @@ def train_step(
         loss = jnp.sum(batch["weight"] * means["loss"])
         return loss, (means, updated.get("batch_stats", {}))
 
-    # The value of the loss is not used: it would need a reduction over the devices before the
-    # backward pass.
+    # Not value_and_grad: the loss would need a reduction over the devices before the backward pass.
     grads, (means, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = recipe.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -133,7 +132,7 @@ def train_call(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Returns the state after the steps of a call of `feed.calls`, and their `losses.tile_means`.
 
-    These are float32[K, B] where the tiles are resident, else, of the one step, float32[B].
+    These are float32[K, B] if the tiles are resident; otherwise float32[B], of the one step.
     """
     weight = (valid / valid.sum(axis=1, keepdims=True)).astype(np.float32)
     if feed.resident:
