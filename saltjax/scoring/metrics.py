@@ -1,6 +1,6 @@
 """Scores of probabilities and masks against labels, with bootstrap intervals.
 
-Everywhere a pixel is predicted as salt where its probability >= the threshold.
+A pixel is predicted as salt if its probability is at least the threshold.
 """
 
 import dataclasses
@@ -42,11 +42,11 @@ class Curve:
         return float(self.f1[self.best])
 
     def index(self, threshold: float) -> int:
-        """Returns the index of the point that holds at a threshold, K above all probabilities."""
+        """Returns the index of the point for a threshold; K if it is above all probabilities."""
         return int(np.searchsorted(self.thresholds, np.float32(threshold)))
 
     def f1_at(self, threshold: float) -> float:
-        """Returns the F1 at a threshold."""
+        """Returns the F1 at a threshold; 0 above all probabilities."""
         i = self.index(threshold)
         return float(self.f1[i]) if i < len(self.f1) else 0.0
 
@@ -54,7 +54,7 @@ class Curve:
 def precision_recall(prob: np.ndarray, label: np.ndarray) -> Curve:
     """Returns the precision-recall curve over all pixels.
 
-    Labels without any salt have no curve; it is one point of zeros at 0.5 then.
+    Without any salt in the labels it is undefined: one point of zeros at 0.5 is returned.
 
     Args:
       prob: float32[...], probabilities of salt.
@@ -96,7 +96,7 @@ def accuracy(prob: np.ndarray, label: np.ndarray, threshold: float) -> float:
 
 
 def confusion(predicted: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Returns int64[N, 4], true positive, false positive, false negative, true negative pixels.
+    """Returns int64[N, 4], counts of true positive, false positive, false and true negative pixels.
 
     Args:
       predicted: bool[N, H, W], masks.
@@ -115,9 +115,15 @@ def confusion(predicted: np.ndarray, label: np.ndarray) -> np.ndarray:
 def confusion_over(
     prob: np.ndarray, label: np.ndarray, thresholds: np.ndarray
 ) -> np.ndarray:
-    """Returns int64[N, K, 4], `confusion` of probabilities float32[N, H, W] at K increasing thresholds."""
+    """Returns int64[N, K, 4], the `confusion` at K increasing thresholds.
+
+    Args:
+      prob: float32[N, H, W], probabilities.
+      label: uint8[N, H, W], 1 where salt.
+      thresholds: float64[K].
+    """
     n, k = len(prob), len(thresholds)
-    # The number of thresholds that each pixel reaches; its histogram gives the counts at all of them.
+    # The number of thresholds that each pixel reaches; its histogram gives the counts at each.
     reached = np.searchsorted(np.float32(thresholds), prob, side="right")
     tile, salt = np.arange(n)[:, None, None], label > 0
     cell = (tile * 2 + salt) * (k + 1) + reached
@@ -136,9 +142,9 @@ def _ratio(part: Any, whole: Any, empty: float) -> np.ndarray:
 def tile_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
     """Returns `iou`, `dice` and `kaggle_map` of each tile, float64[N], for `confusion` counts.
 
-    An empty prediction on an empty mask counts 1 in all three. `kaggle_map` is the challenge's
-    precision for one object a tile: the share of the ten thresholds 0.5, 0.55, … 0.95 that the
-    IoU is strictly greater than; on an empty mask any predicted pixel makes it 0.
+    An empty prediction on an empty mask scores 1 in all three. `kaggle_map` is the challenge's
+    precision for one object per tile: the share of the ten thresholds 0.5, 0.55, … 0.95 that are
+    less than the IoU; on an empty mask any predicted pixel makes it 0.
     """
     tp, fp, fn, _ = counts.T
     iou = _ratio(tp, tp + fp + fn, 1.0)
@@ -151,10 +157,10 @@ def tile_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def pooled_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns accuracy, precision, recall and F1 over all pixels of the last but one axis.
+    """Returns accuracy, precision, recall and F1 over all pixels, float64[...].
 
-    `counts` [..., 4] are `confusion` counts, already summed over tiles. A precision without any
-    predicted salt, and a recall without any salt, are 0, as in scikit-learn.
+    `counts` [..., 4] are `confusion` counts, already summed over tiles. Precision without any
+    predicted salt, and recall without any salt, are 0, as in scikit-learn.
     """
     tp, fp, fn, tn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     return {
@@ -188,7 +194,7 @@ def native_scores(counts: np.ndarray, seed: int, resamples: int = 1000) -> Nativ
     """
     n = len(counts)
     rng = seeds.bootstrap_rng(seed)
-    # How often each tile is drawn, a row for each resample.
+    # How often each tile is drawn; one row per resample.
     weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
     scores: dict[str, Interval] = {}
     for name, values in tile_scores(counts).items():
@@ -208,7 +214,7 @@ def _interval(value, resampled) -> Interval:
 
 
 def calibration(prob: np.ndarray, label: np.ndarray, bins: int = 10) -> Calibration:
-    """Returns how well probabilities of salt agree with the share of salt.
+    """Returns the agreement of predicted probabilities with the observed share of salt.
 
     The expected calibration error (Naeini et al. 2015) is, over equal bins of probability, the mean
     of |mean probability - share of salt|, weighted by pixels. Empty bins are left out.

@@ -18,8 +18,8 @@ class Postprocessing:
     """How probabilities become a mask.
 
     Attributes:
-      threshold: a pixel is salt if its probability is at least this, in [0, 1],
-      min_area: and if its connected component then has at least this many pixels; 0 for any.
+      threshold: in [0, 1]; a pixel is salt if its probability is at least this,
+      min_area: and its connected component of such pixels has at least this many; 0 for any size.
     """
 
     threshold: float
@@ -44,7 +44,7 @@ def remove_small_components(masks: np.ndarray, min_area: int) -> np.ndarray:
 
 
 def _components(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns each pixel's component int[N, H, W], 0 for background, and the areas, of that 0."""
+    """Returns the component of each pixel, int[N, H, W], and their areas; both 0 for background."""
     # Imported here since most runs do without it.
     from scipy import ndimage
 
@@ -70,9 +70,9 @@ def choose(
       curve: of the validation pixels at the network's resolution.
       prob: float32[N, H, W], of the validation tiles at their own resolution.
       label: uint8[N, H, W].
-      metric: "f1" takes the best threshold of the curve, as the study does; "kaggle_map" and "iou"
-        the one of 0.01, 0.02 … 0.99 with the best mean over tiles at their own resolution.
-      min_area: pixels; CHOOSE_AREA chooses.
+      metric: "f1" takes the best threshold of the curve, as in the study; "kaggle_map" and "iou"
+        take the one of 0.01, 0.02 … 0.99 with the best mean over tiles at their own resolution.
+      min_area: minimum component size, pixels; CHOOSE_AREA chooses.
     """
     if metric == "f1":
         threshold, score = float(curve.thresholds[curve.best]), curve.best_f1

@@ -1,4 +1,4 @@
-"""The test of a trained network: its outputs for sets of tiles, and their scores."""
+"""Validation and test of a network: its outputs for sets of tiles, and their scores."""
 
 import dataclasses
 from collections.abc import Callable
@@ -85,7 +85,10 @@ def predict_tiles(
     network: Network,
     tta: bool,
 ) -> Outputs:
-    """Returns the network's outputs for the tiles, in the order of `indices`; tta: `eval_step`."""
+    """Returns the network's outputs for the tiles of `indices`, in that order.
+
+    `tta` averages each tile with its mirror image, see `steps.eval_step`.
+    """
     parts: list[dict[str, np.ndarray]] = []
 
     def fetch(means, outputs, valid):
@@ -113,13 +116,13 @@ def validate(
 
     Args:
       val: the network's outputs for N validation tiles.
-      test: for the test tiles, whose accuracies at the study's thresholds are reported.
+      test: its outputs for the test tiles, only to report accuracies at the study's thresholds.
       labels: uint8[N, H, W], of the validation tiles.
       metric, min_area: see `postprocess.choose`.
 
     Returns:
-      The postprocessing, the precision-recall curve of the validation pixels, and what
-      result.json holds of the validation tiles.
+      The postprocessing, the precision-recall curve of the validation pixels, and the part of
+      result.json about the validation tiles.
     """
     curve = metrics.precision_recall(val.prob, val.label)
     chosen, threshold = postprocess.choose(

@@ -21,7 +21,7 @@ MAX_UINT16 = 65535
 def score_step(
     variables: dict[str, Any], batch: dict[str, jax.Array], *, network: Network
 ) -> dict[str, jax.Array]:
-    """Returns the `losses.tile_means` of a batch; arguments as in `eval_step`."""
+    """Returns the `losses.tile_means` float32[B] of a batch; arguments as in `eval_step`."""
     image, label = network.inputs(batch)
     logits = networks.apply(variables, image, network.model, tta=False)
     return losses.tile_means(logits, label)
@@ -55,7 +55,7 @@ def score_call(
 ) -> dict[str, jax.Array]:
     """Returns the `losses.tile_means` of the batches of a call of `feed.calls`.
 
-    These are float32[K, B] where the tiles are resident, else, of the one batch, float32[B].
+    These are float32[K, B] if the tiles are resident; otherwise float32[B], of the one batch.
     """
     if feed.resident:
         rows = devices.shard(rows, feed.mesh, axis=1)
