@@ -218,9 +218,12 @@ def test_special_characters_in_names_of_runs(runs, tmp_path):
     assert r"a\|b $^$ x" in (tmp_path / "compare.md").read_text()
 
 
-@pytest.mark.slow
 def test_a_mistake_does_not_block_the_directory(tmp_path):
-    options = ("--config=configs/quickstart.py", f"--workdir={tmp_path}/run", *TINY)
-    assert_refused(forked.launch(*options, "--config.data.dir=nowhere"), "nowhere")
-    done = forked.launch(*options)
-    assert done.returncode == 0, done.stderr
+    workdir = tmp_path / "run"
+    options = ("--config=configs/quickstart.py", f"--workdir={workdir}", *TINY)
+    done = forked.launch(*options, "--config.data.dir=nowhere")
+    assert_refused(done, "nowhere/images")
+    assert not workdir.exists()
+    # Another config than that of the first command is not refused.
+    done = forked.launch(*options, "--config.data.dir=elsewhere", "--config.seed=1")
+    assert_refused(done, "elsewhere/images")
