@@ -27,13 +27,14 @@ class Predictor:
 
     Attributes:
       workdir: the run directory.
-      result: the run's result.
+      result: the run's result.json.
       network: the model and its resolution.
-      variables: its weights, as numpy arrays.
+      variables: its params and batch_stats, as numpy arrays.
       postprocessing: threshold and minimum component size, chosen on the run's validation tiles.
       tile: height and width in pixels of the tiles that it was trained on.
       batch_size: tiles in a batch.
-      normalize, direction, tta: settings of the run, see `predict`.
+      normalize, direction, tta: the run's settings `predict.normalize`, `predict.direction` and
+        `eval.tta`.
     """
 
     workdir: pathlib.Path
@@ -63,11 +64,12 @@ class Predictor:
 
         Args:
           array: a section [samples, traces] or a volume [inline, crossline, sample] of amplitudes,
-            scaled to the network's range as the run's `predict.normalize` says; an array of uint8
-            is an image, from 0 to 255. Traces that are all zero are dead: their probability is 0.
+            which are scaled to [0, 1] by the run's `predict.normalize`; an array of uint8 is an
+            image, from 0 to 255. Traces that are all zero are dead: their probability is 0.
 
         Raises:
-          InputError: a ValueError, if the array has another shape or type, or is not finite.
+          InputError: a ValueError, if the array is not of real numbers in two or three dimensions,
+            is empty, or has values that are not finite or, with normalize="none", not in [0, 1].
         """
         array = np.asarray(array)
         prob = np.zeros(array.shape, np.float32)
@@ -84,7 +86,7 @@ class Predictor:
 def common_postprocessing(
     predictors: Sequence[Predictor], threshold: float | None = None
 ) -> Postprocessing:
-    """Returns the means of the thresholds, unless one is given, and of the minimum sizes."""
+    """Returns the mean threshold, unless one is given, and the mean minimum component size."""
     if threshold is None:
         threshold = float(np.mean([p.threshold for p in predictors]))
     area = round(np.mean([p.postprocessing.min_area for p in predictors]))
@@ -102,7 +104,7 @@ def load(workdir: str | os.PathLike) -> Predictor:
 
 
 def restore(path: pathlib.Path, config: ConfigDict) -> Predictor:
-    """Returns the best network of a finished run, whose config is read already; see `load`."""
+    """Returns the best network of a finished run whose config was read already; see `load`."""
     if workdir.status(path) is not workdir.Status.FINISHED:
         raise InputError(f"{path} holds no finished run: train it to its end first")
     result = results.read(path)

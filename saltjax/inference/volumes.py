@@ -16,7 +16,7 @@ from saltjax.system import console
 Traces = npy.ArrayTraces | segy.SegyTraces
 T = TypeVar("T")
 
-# A longer line is processed in pieces, each with the context that its ends need.
+# Traces; a longer line is processed in pieces, each with the context that its ends need.
 PIECE = 4096
 READ_AHEAD = 2
 
@@ -28,19 +28,19 @@ def segment(
     normalize: str,
     direction: str,
 ) -> None:
-    """Writes the probabilities of salt, the mean of all models, of every trace.
+    """Writes the probabilities of salt, the mean over all models, of every trace.
 
-    Dead traces, all zero, get 0.
+    Dead traces, which are all zero, have probability 0.
 
     Args:
       source: the amplitudes.
       sink: where the probabilities are written, trace by trace.
       models: the networks.
-      normalize: see `amplitudes.estimate`; arrays of bytes are images, from 0 to 255.
+      normalize: see `amplitudes.estimate`; uint8 amplitudes are images, from 0 to 255.
       direction: "inline", "crossline" or "both", the mean of the two.
 
     Raises:
-      InputError: if amplitudes are not finite, or out of their range.
+      InputError: if amplitudes are not finite or, with normalize="none", not in [0, 1].
     """
     limits = estimate(source, normalize)
     if source.dtype == np.uint8:
@@ -64,7 +64,7 @@ def segment(
 
 
 def estimate(source: Traces, normalize: str) -> amplitudes.Range:
-    """Returns the range of amplitudes, from traces evenly spaced over the file."""
+    """Returns the range of amplitudes, estimated from traces evenly spaced over the file."""
     wanted = max(1, amplitudes.MAX_SAMPLES // source.samples)
     numbers = np.unique(np.linspace(0, source.count - 1, wanted).astype(int))
     traces = source.read(numbers)
@@ -110,8 +110,8 @@ def pieces(
 ) -> list[tuple[np.ndarray, slice]]:
     """Returns a line's trace numbers in pieces, each with the part of it that is to be kept.
 
-    The rest of a piece is the context that its kept traces need to come out as in the whole line.
-    Pieces start where the grids of network and traces coincide.
+    The rest of a piece is context, so that the kept traces have the same probabilities as in the
+    whole line. Pieces start where the grids of network and traces coincide.
     """
     if len(line) <= PIECE:
         return [(line, slice(0, len(line)))]
@@ -128,7 +128,7 @@ def pieces(
 
 
 def _needs(model: SectionModel) -> tuple[int, int]:
-    """Returns the traces between coincidences of the grids, and the traces of context."""
+    """Returns the period of coincidence of the grids, and the context, both in traces."""
     network, width = model.network, model.tile[1]
     margin = network.receptive_radius
     margin = network.image_size if margin is None else margin

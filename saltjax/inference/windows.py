@@ -17,20 +17,20 @@ from saltjax.system import devices
 # Pixels at the network's resolution. Large windows waste less on their margins, small ones less
 # memory.
 WINDOW = 768
-# Only the receptive fields of networks with six and more levels are larger.
+# Only U-Nets of 7 and more levels, or of 6, strided and bilinear, have larger receptive radii.
 MAX_MARGIN = 256
 RAMP = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class SectionModel:
-    """A trained network, ready for sections.
+    """A trained network that can be applied to sections.
 
     Attributes:
       network: the model and its resolution.
-      variables: its weights, as numpy arrays.
-      tile: height and width of the tiles that it was trained on, which set the scale.
-      pixels: of a batch, at the network's resolution.
+      variables: its params and batch_stats, as numpy arrays.
+      tile: height and width in pixels of the tiles that it was trained on, which set the scale.
+      pixels: number of pixels in a batch, at the network's resolution.
       tta: average the probabilities of each window and of its mirror image, left to right.
       placed: the weights on the devices, by the number of devices.
     """
@@ -71,7 +71,7 @@ def divide(n: int, window: int, margin: int, ramp: int, multiple: int) -> Axis:
 
     Windows start and end at multiples of `multiple`. The `margin` pixels at each edge of a window
     have weight 0, except at the ends of the axis, since pixels beyond the window could change them.
-    Over the next `ramp` pixels the weight passes from one window to the next as sin².
+    Over the next `ramp` pixels the weight changes from one window to the next as sin².
     """
     padded = -(-n // multiple) * multiple
     if padded <= window:
@@ -97,14 +97,14 @@ def windows_of(n: int, network: Network) -> Axis:
     """Returns the windows of an axis of n pixels at the network's resolution."""
     multiple, margin = network.stride, network.receptive_radius
     if margin is None:
-        # Every pixel of the window matters, as in training: windows of that size, half overlapped.
+        # Group norm: every pixel of a window counts. Windows as in training, half overlapping.
         size = max(-(-network.image_size // multiple), 2) * multiple
         return divide(n, size, 0, size // 2, multiple)
     return divide(n, WINDOW, min(margin, MAX_MARGIN), RAMP, multiple)
 
 
 class Canvas:
-    """A section at the network's resolution, and the blended probabilities of its windows so far."""
+    """A section at the network's resolution, and the sum of its windows' weighted probabilities."""
 
     def __init__(self, section: np.ndarray, model: SectionModel):
         """Takes a section float32[H, W, 1 or 3] in [0, 1] at its own resolution."""
@@ -137,7 +137,7 @@ class Canvas:
         return slice(top, top + height), slice(left, left + width)
 
     def add(self, r: int, c: int, prob: np.ndarray) -> None:
-        """Adds a window's probabilities."""
+        """Adds the probabilities float32[h, w] of a window."""
         weight = self.rows.weights[r][:, None] * self.cols.weights[c]
         self.prob[self.place(r, c)] += weight * prob
         self.remaining -= 1
@@ -158,10 +158,11 @@ class Canvas:
 def predict_sections(
     sections: Iterable[np.ndarray], model: SectionModel
 ) -> Iterator[np.ndarray]:
-    """Yields the probabilities of salt float32[H, W] of each section float32[H, W, 1 or 3] in [0, 1].
+    """Yields the probabilities of salt float32[H, W] of each section.
 
-    Windows of consecutive sections share batches, so results come some sections late; memory does
-    not grow with the number of sections.
+    Sections are float32[H, W, 1 or 3] in [0, 1], at their own resolution. Windows of consecutive
+    sections share batches, so results come some sections late; memory does not grow with the number
+    of sections.
     """
     canvases: collections.deque[Canvas] = collections.deque()
     batch: list[tuple[Canvas, int, int]] = []
