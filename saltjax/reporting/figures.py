@@ -1,4 +1,4 @@
-"""Figures of a run's training, scores and data. Every function returns a matplotlib Figure.
+"""Figures of a run's training, scores and data, as matplotlib Figures that `save` writes.
 
 Colours are those of Okabe & Ito, which colour-blind readers can distinguish.
 """
@@ -50,7 +50,7 @@ def figure_of(width: float, height: float, source: str) -> Figure:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a PNG atomically."""
+    """Writes a figure as PNG, atomically."""
     with files.atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
 
@@ -98,10 +98,10 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int, source: str) -> F
 
 
 def precision_recall(curves: dict[str, Curve], threshold: float, source: str) -> Figure:
-    """The precision-recall curves of all pixels, with the chosen threshold on the first.
+    """Precision-recall curves over all pixels, with the chosen threshold on the first.
 
     Args:
-      curves: by the name of the tiles; the last are the test tiles.
+      curves: one or two, by the name of the tiles; the last is of the test tiles.
       threshold: the chosen one.
       source: what the data are.
     """
@@ -109,7 +109,7 @@ def precision_recall(curves: dict[str, Curve], threshold: float, source: str) ->
     axes = figure.subplots()
     for (name, curve), color in zip(curves.items(), (ORANGE, BLUE)):
         recall, precision = curve.recall, curve.precision
-        # Even steps of recall; even steps of index would cluster where thresholds do.
+        # Thinned to even steps of recall; even steps of index would cluster where thresholds do.
         wanted = np.linspace(recall[0], recall[-1], MAX_CURVE_POINTS)
         thinned = np.unique(len(recall) - 1 - np.searchsorted(recall[::-1], wanted))
         thinned = np.clip(thinned, 0, len(recall) - 1)
@@ -241,7 +241,7 @@ def _percent_range(coverage: str) -> str:
 
 
 def reliability(calibration: Calibration, source: str) -> Figure:
-    """Share of salt among the pixels of each predicted probability, and the number of pixels."""
+    """Observed share of salt over the predicted probability, and the number of pixels per bin."""
     rows = calibration.bins
     figure = figure_of(4.6, 5.2, source)
     share, number = figure.subplots(
@@ -275,7 +275,7 @@ def comparison(results: dict[str, Result], averages: dict[str, dict]) -> Figure:
 
     Args:
       results: by the label of the run.
-      averages: scores as {title: (mean, standard error)}, by their labels.
+      averages: {title: (mean, standard error)} by the label of the folds; may be empty.
     """
     names = [
         textwrap.fill(name, 42, max_lines=4, placeholder="…")

@@ -1,4 +1,4 @@
-"""Which figures a run and an evaluation get, and the tiles that they show."""
+"""The figures of a run and of an evaluation, and the choice of the tiles that they show."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from saltjax.system import seeds
 from saltjax.system.errors import writing
 
 if TYPE_CHECKING:
-    from saltjax.scoring.scores import (
-        Test,  # imports JAX, which the check of data does without
-    )
+    # Not imported above since it imports JAX, which --mode=check does not need.
+    from saltjax.scoring.scores import Test
 
 
 def draw_data(tiles: Tiles, folder: pathlib.Path, seed: int) -> None:
@@ -68,9 +67,16 @@ def draw_scores(
     seed: int,
     folder: pathlib.Path,
 ) -> None:
-    """Draws the scores of a test: curves, coverage classes, calibration, examples, worst tiles.
+    """Draws precision_recall, by_coverage, reliability, predictions and worst, all .png.
 
-    `curves` are drawn in one figure, by the name of the tiles; `source` says what the data are.
+    Args:
+      curves: see `figures.precision_recall`.
+      test: the outcome of the test.
+      chosen: the postprocessing.
+      tiles: the tiles, of which `test.outputs.indices` were tested.
+      source: what the data are.
+      seed: of the choice of tiles.
+      folder: the directory to write to.
     """
     drawn = {
         "precision_recall": figures.precision_recall(curves, chosen.threshold, source),
@@ -110,7 +116,7 @@ def draw_scores(
 
 
 def pick_examples(counts: np.ndarray, seed: int) -> np.ndarray:
-    """Returns rows of `metrics.confusion` counts at evenly spaced ranks by IoU.
+    """Returns rows of `metrics.confusion` counts int64[N, 4] at evenly spaced ranks by IoU.
 
     The seed orders tiles of the same IoU.
     """
@@ -121,6 +127,9 @@ def pick_examples(counts: np.ndarray, seed: int) -> np.ndarray:
 
 
 def pick_worst(counts: np.ndarray) -> np.ndarray:
-    """Returns rows of `metrics.confusion` counts: lowest IoU first, ties by more wrong pixels."""
+    """Returns rows of `metrics.confusion` counts int64[N, 4] with the lowest IoU, lowest first.
+
+    Of equal IoU, those with more wrong pixels come first.
+    """
     wrong = counts[:, 1] + counts[:, 2]
     return np.lexsort((-wrong, metrics.tile_scores(counts)["iou"]))[:EXAMPLES]

@@ -1,4 +1,4 @@
-"""Scores and tables on the screen and as text."""
+"""Statistics, scores and tables, printed or as Markdown."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -46,7 +46,7 @@ def show_result(result: Result) -> None:
 
 
 def show_scores(chosen: Choice, scores: Scores) -> None:
-    """Prints the scores of a test, under what was chosen on the validation tiles."""
+    """Prints the scores of a test with the threshold and size chosen on the validation tiles."""
     test, threshold = scores.test, chosen.threshold
     console.say(
         f"Test       at the network's resolution: loss {test.loss:.4f}  average precision "
@@ -85,7 +85,7 @@ def show_scores(chosen: Choice, scores: Scores) -> None:
 def show_rows(
     rows: Sequence[dict[str, str]], titles: Sequence[str], numeric: Collection[str]
 ) -> None:
-    """Prints the columns of those titles, aligned, numeric ones to the right."""
+    """Prints the columns with these titles, aligned, numeric ones to the right."""
     lines = [list(titles)] + [[row[title] for title in titles] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:

@@ -1,4 +1,4 @@
-"""Figures of tiles: examples with their masks, and predictions. Every function returns a Figure."""
+"""Figures of tiles, as matplotlib Figures: examples with their masks, and predictions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def predictions(
     heading: str,
     source: str,
 ) -> Figure:
-    """A row for each tile: image, mask, probability, and prediction with the outlines of both masks.
+    """A row for each tile: image, mask, probability, and prediction with both masks' outlines.
 
     Args:
       images: uint8[N, H, W, 3].
@@ -96,7 +96,7 @@ def predictions(
 
 
 def _agreement(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Returns float[H, W, 4], translucent: true positives green, false ones orange, missed blue."""
+    """Returns RGBA float64[H, W, 4]: true positives green, false positives orange, missed blue."""
     overlay = np.zeros((*actual.shape, 4))
     for where, color in (
         (actual & predicted, figures.GREEN),
