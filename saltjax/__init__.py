@@ -2,7 +2,7 @@
 
 network = saltjax.load("runs/final")
 prob = network.predict(section)  # float32, of the section's shape
-salt = prob >= network.threshold
+mask = prob >= network.threshold
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ __all__ = ["load"]
 
 def load(workdir: str | os.PathLike) -> Predictor:
     """Returns the best network of a finished run, see `saltjax.inference.predictor.Predictor`.
+
+    Args:
+      workdir: the run directory, for example "runs/final".
 
     Raises:
       InputError: a ValueError, if the directory holds no finished run, or a damaged one.

@@ -69,7 +69,7 @@ def define_flags() -> None:
 
 
 def dispatch() -> None:
-    """Runs the mode that the flags name, which is imported only then."""
+    """Runs the mode of --mode, and imports only its module."""
     mode, workdir = FLAGS.mode, pathlib.Path(FLAGS.workdir)
     for name, (_, _, modes, _) in TABLE.items():
         if FLAGS[name].present and mode not in modes:
@@ -124,7 +124,7 @@ def dispatch() -> None:
 
 
 def default_workdir() -> str:
-    """Returns the directory in runs/ that config file and overrides name."""
+    """Returns the run directory in runs/, named after config file and overrides."""
     flag = FLAGS["config"]
     overrides = config_flags.get_override_values(flag)
     return run_directory.default_workdir(

@@ -37,11 +37,15 @@ RESIDENT_CALLS = 5
 
 
 def benchmark(config: ConfigDict, timed_steps: int) -> dict:
-    """Returns the figures that the module prints.
+    """Returns the measurements that the module prints.
 
     Args:
-      config: the complete config; data.* is not used except for the network's resolution.
-      timed_steps: steps timed one by one on a CPU; on an accelerator as many to a call.
+      config: the complete config; of "data." only the network's resolution is used.
+      timed_steps: number of steps that are timed, one by one on a CPU; on an accelerator the number
+        of steps in each timed call.
+
+    Raises:
+      InputError: if a setting is not valid.
     """
     settings.check(config)
     train = config.train
@@ -103,7 +107,7 @@ def random_tiles(count: int) -> Tiles:
 
 
 def time_calls(feed: Feed, order: np.ndarray, call) -> tuple[float, float]:
-    """Returns the seconds of the first call, compilation included, and the median of a step."""
+    """Returns seconds: of the first call, compilation included, and the median of a step."""
     calls = list(feeds.calls(feed, order))
     if feed.resident:
         calls *= RESIDENT_CALLS
@@ -139,7 +143,7 @@ def peak_gflops(mesh: Mesh, dtype: str, size: int = 2048) -> float:
 
 
 def peak_memory_mb(mesh: Mesh) -> float:
-    """Returns the greatest memory in use so far: the process's on a CPU, else a device's."""
+    """Returns the peak memory in megabytes: of the process on a CPU, else of the first device."""
     if devices.is_cpu(mesh):
         # Kibibytes on Linux, bytes on macOS.
         unit = 1 if sys.platform == "darwin" else 1024
@@ -158,7 +162,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    """Prints the figures of the config."""
+    """Prints the measurements for the config as JSON."""
     devices.keep_freed_memory()
     config = commandline.required_config()
     config.train.batch_size = flags.FLAGS.batch or config.train.batch_size

@@ -13,6 +13,10 @@ from saltjax.system import console
 def check(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Checks every file, prints statistics, and draws figures into `plots` of the run directory.
 
+    Args:
+      config: the complete config.
+      workdir: the run directory; created if it does not exist.
+
     Raises:
       InputError: listing every bad file, or for a mistake in config or directory.
     """

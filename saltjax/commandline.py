@@ -1,4 +1,4 @@
-"""The command line: flags into settings, and errors into messages and exit statuses."""
+"""The command line: parsing of flags and configs; messages and exit statuses of errors."""
 
 import ast
 import contextlib
@@ -17,14 +17,15 @@ from saltjax.system import console, signals
 from saltjax.system.errors import InputError, OutputError
 
 FLAGS = flags.FLAGS
-# Where the defaults of missing settings and the examples of messages are.
+# Messages refer to it.
 DEFAULT = "configs/default.py"
 
 
 def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> None:
-    """Runs `main` under the flags of `define`; ends the process with its exit status.
+    """Parses the command line with the flags that `define` defines, and runs `main`.
 
-    A user's mistake ends with 2, SIGTERM with 143, Ctrl-C with 130, without a traceback.
+    A user's mistake ends the process with status 2, SIGTERM with 143, Ctrl-C with 130, without a
+    traceback. `usage` is the first part of the output of --help.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the parent process
@@ -64,10 +65,10 @@ def _exit_at_once(status: int) -> None:
 
 
 def silence_libraries() -> None:
-    """Silences tracebacks of failures that are reported as errors of ours.
+    """Silences tracebacks of failures that are also raised, and reported as an InputError.
 
     Orbax logs each failure with a traceback before it raises. Threads of tensorstore, below orbax,
-    pass on what fails after the save that it belongs to has failed already.
+    report further failures after a save has failed.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     show = sys.unraisablehook
@@ -112,7 +113,7 @@ def parse(argv: list[str], define: Callable[[], None]) -> None:
 
 
 def import_configs() -> None:
-    """Makes the directory of configs importable as `configs`, for the files that build on others."""
+    """Makes the directory of configs importable as `configs`, for configs that import others."""
     folder = settings.configs_folder()
     spec = importlib.util.spec_from_file_location(
         "configs", folder / "__init__.py", submodule_search_locations=[str(folder)]
@@ -127,7 +128,7 @@ def import_configs() -> None:
 def config_first(argv: list[str]) -> list[str]:
     """Returns the arguments with --config=FILE before the overrides of its settings.
 
-    The name of a config of configs/ becomes its path.
+    The name of a config in configs/ is replaced by its path.
 
     Raises:
       InputError: if settings are overridden without --config, or the config does not exist.

@@ -1,4 +1,4 @@
-"""--mode=compare: all runs of a directory side by side, as a table and a figure."""
+"""--mode=compare: a table and a figure of all runs in a directory."""
 
 import collections
 import dataclasses
@@ -19,7 +19,7 @@ from saltjax.runs.workdir import Status
 from saltjax.system import console, files
 from saltjax.system.errors import InputError, writing
 
-# Title: how its value is taken from a result, and how it is formatted.
+# By title: the function that takes its value from a result, and its format.
 COLUMNS: dict[str, tuple[Callable[[Result], Any], str]] = {
     "parameters": (lambda r: r.parameters, "{:,}"),
     "epochs": (lambda r: r.epochs, "{}"),
@@ -74,8 +74,8 @@ class Mean:
 def compare(folder: pathlib.Path) -> None:
     """Prints the completed runs of a directory, by data and test loss, with differing settings.
 
-    Folds of the same config are averaged too. Writes compare.csv, compare.md, compare.png and, for
-    the averages, folds.csv into the directory.
+    Means over the folds of the same config follow. Writes compare.csv, compare.md, compare.png and,
+    if there are means, folds.csv into the directory.
 
     Raises:
       InputError: if the directory holds no completed run.
@@ -146,7 +146,7 @@ def average_folds(runs: Sequence[Run]) -> list[Mean]:
 
 
 def common_name(names: Sequence[str]) -> str:
-    """Returns what the names share, with a * for the rest; all of them if they share nothing.
+    """Returns the common start and end of the names around a *; all names if there are none.
 
     >>> common_name(["unet-data.fold=0-data.folds=5", "unet-data.fold=13-data.folds=5"])
     'unet-data.fold=*-data.folds=5'

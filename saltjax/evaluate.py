@@ -1,4 +1,4 @@
-"""--mode=evaluate: scores of a finished run on its own test tiles, or on others with masks."""
+"""--mode=evaluate: scores of a finished run on its own test tiles, or on other tiles with masks."""
 
 import pathlib
 
@@ -27,7 +27,7 @@ def evaluate(
       workdir: the run directory.
       directory: with images/<id>.png and masks/<id>.png; "" for the run's own test tiles.
       output: the directory to write to; "" for the run's.
-      tta: average each tile with its mirror image; None as the run's config says.
+      tta: average each tile with its mirror image; None for the run's `eval.tta`.
 
     Raises:
       InputError: for a mistake in run, data or directory.
@@ -51,7 +51,7 @@ def _evaluate(
     tiles, indices, data = read_tiles(predictor, config, directory)
     description = tiles.description
     if data.trained_on:
-        description += f", {data.trained_on} trained on"
+        description += f", {data.trained_on} used in training"
     averaged = ", averaged with their mirror images" if tta else ""
     console.say(f"Run        {workdir}, best epoch {predictor.result.best_epoch}")
     console.say(f"Source     {description}: {len(indices)} tiles{averaged}")
@@ -80,7 +80,7 @@ def _evaluate(
     figures = target / "evaluation"
     with writing(target):
         figures.mkdir(parents=True, exist_ok=True)
-        # It is deleted before its figures change, so that it never stands beside those of another.
+        # Deleted before its figures are replaced: it never lies beside those of another evaluation.
         (target / "evaluation.json").unlink(missing_ok=True)
         run_figures.draw_scores(
             {"these tiles": tested.curve},
@@ -100,7 +100,7 @@ def _evaluate(
 def read_tiles(
     predictor: Predictor, config: ConfigDict, directory: str
 ) -> tuple[Tiles, np.ndarray, result.EvaluatedData]:
-    """Returns tiles, the indices of those to be scored, and what evaluation.json says of them."""
+    """Returns tiles, the indices of those to be scored, and evaluation.json's `data`."""
     if not directory:
         data = source.load(
             **config.data, seed=config.seed, batch_size=config.train.batch_size
@@ -122,7 +122,7 @@ def read_tiles(
 
 
 def count_seen(workdir: pathlib.Path, tiles: Tiles) -> int:
-    """Returns how many tiles have ids that the run trained or validated on; says so if any do."""
+    """Returns how many tiles have ids of training or validation tiles of the run; prints it."""
     path = workdir / "data.json"
     try:
         splits = files.read_json(path)["splits"]

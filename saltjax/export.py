@@ -1,4 +1,4 @@
-"""--mode=export: a network as a file that needs no model code, of `jax.export` or ONNX, checked."""
+"""--mode=export: a network as a file that needs no model code, for `jax.export` or ONNX."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ from saltjax.system.errors import InputError
 PLATFORMS = ("cpu", "cuda", "tpu")
 # Greatest difference of probabilities between the artifact and the run.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2}
-# How a user calls the artifact; it must not need saltjax.
+# Calls the artifact as a user does, and prints whether that imported saltjax.
 CALL = """
 import sys
 import jax
@@ -39,7 +39,9 @@ print("saltjax" in sys.modules)
 
 
 def export(workdir: pathlib.Path, output: str) -> None:
-    """Writes model.jaxexport, or an ONNX model, and model.json, and checks them against the run.
+    """Writes model.jaxexport, or an ONNX model, and checks it against the run.
+
+    A JSON file of the same name, model.json for model.jaxexport, describes it.
 
     Args:
       workdir: the run directory.
@@ -47,7 +49,7 @@ def export(workdir: pathlib.Path, output: str) -> None:
 
     Raises:
       InputError: for a mistake in run or output.
-      RuntimeError: if the artifact's probabilities differ from the run's.
+      RuntimeError: if the artifact cannot be called, or its probabilities differ from the run's.
     """
     if not output:
         raise InputError("--mode=export needs --output, a directory or a file *.onnx")
@@ -77,13 +79,13 @@ def export(workdir: pathlib.Path, output: str) -> None:
         f"Checked    without the model's code: differs by {difference:.1e} from the run"
     )
     console.say(
-        f"Written    {target}, {len(artifact) / 1e6:.1f} MB; {target.stem}.json describes its input "
-        "and output"
+        f"Written    {target}, {len(artifact) / 1e6:.1f} MB; {target.stem}.json describes its "
+        "input and output"
     )
 
 
 def serialize(model: SectionModel) -> bytes:
-    """Returns the artifact: weights and function of an image float32[B, H, W, 3], any B, H and W."""
+    """Returns the artifact: weights and function of images float32[B, H, W, 3], any B, H, W."""
     shape = (*jax.export.symbolic_shape("b, h, w"), 3)
     predict = jax.jit(lambda image: _probabilities(image, model))
     exported = jax.export.export(predict, platforms=PLATFORMS)(
@@ -93,15 +95,16 @@ def serialize(model: SectionModel) -> bytes:
         return bytes(exported.serialize())
     except ImportError:
         raise InputError(
-            "exporting needs flatbuffers, which is not installed: pip install 'saltjax[export]', or "
-            "pip install flatbuffers"
+            "exporting needs flatbuffers, which is not installed: pip install 'saltjax[export]', "
+            "or pip install flatbuffers"
         ) from None
 
 
 def check(artifact: pathlib.Path, model: SectionModel) -> float:
-    """Returns the greatest difference to the run of the artifact, called in a separate process.
+    """Returns the greatest difference of the artifact, called in a separate process, to the run.
 
-    On a batch of the size of training, and on one image whose size is no multiple of the stride.
+    It is called on two images of the network's training size, and on one whose height and width
+    are no multiples of the stride.
     """
     size, odd = model.network.image_size, model.network.stride + 1
     rng = np.random.default_rng(0)
@@ -109,12 +112,14 @@ def check(artifact: pathlib.Path, model: SectionModel) -> float:
         "tiles": rng.random((2, size, size, 3), np.float32),
         "odd": rng.random((1, size + odd, size - odd // 2, 3), np.float32),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        inputs, outputs = (os.path.join(folder, name) for name in ("in.npz", "out.npz"))
+    with tempfile.TemporaryDirectory() as scratch:
+        inputs, outputs = (
+            os.path.join(scratch, name) for name in ("in.npz", "out.npz")
+        )
         np.savez(inputs, allow_pickle=False, **images)
         command = [sys.executable, "-P", "-c", CALL, str(artifact), inputs, outputs]
         done = subprocess.run(
-            command, check=False, cwd=folder, capture_output=True, text=True
+            command, check=False, cwd=scratch, capture_output=True, text=True
         )
         if done.returncode or done.stdout.strip() != "False":
             raise RuntimeError(f"the artifact cannot be called: {done.stderr}")
@@ -132,7 +137,7 @@ def _probabilities(image: np.ndarray, model: SectionModel) -> np.ndarray:
 
 
 def to_onnx(model: SectionModel) -> bytes:
-    """Returns an ONNX model of images float32[B, S, S, 3], S the size of training, any B."""
+    """Returns an ONNX model of images float32[B, S, S, 3], S the network's image_size, any B."""
     try:
         import jax2onnx
     except ImportError:
@@ -142,7 +147,7 @@ def to_onnx(model: SectionModel) -> bytes:
         ) from None
     size = model.network.image_size
     shape = ("B", size, size, 3)
-    # Their log messages are for their developers.
+    # Their log messages say nothing to users.
     for name in ("jax2onnx", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -155,8 +160,8 @@ def to_onnx(model: SectionModel) -> bytes:
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
             raise InputError(
-                f"jax2onnx cannot convert this network: {type(error).__name__}: {reason}; export to a "
-                "folder instead, without ONNX"
+                f"jax2onnx cannot convert this network: {type(error).__name__}: {reason}; give a "
+                "directory as --output to export without ONNX"
             ) from None
     return artifact.SerializeToString()
 
@@ -176,16 +181,21 @@ def check_onnx(artifact: pathlib.Path, model: SectionModel) -> float:
 
 
 def describe(predictor: Predictor, config: ConfigDict) -> dict[str, Any]:
-    """Returns what model.json says of the artifact."""
+    """Returns the content of model.json."""
     size, (height, width) = predictor.network.image_size, predictor.tile
     return {
         "run": predictor.workdir.absolute().name,
-        "call": "jax.export.deserialize(bytearray(open('model.jaxexport', 'rb').read())).call(image)",
-        "image": "float32[B, H, W, 3] in [0, 1], any B, H and W; grey sections have three equal channels",
+        "call": (
+            "jax.export.deserialize(bytearray(open('model.jaxexport', 'rb').read())).call(image)"
+        ),
+        "image": (
+            "float32[B, H, W, 3] in [0, 1], any B, H and W; grey sections have three equal channels"
+        ),
         "output": "float32[B, H, W], probabilities of salt",
         "scale": (
-            f"the network was trained on tiles of {height} rows and {width} columns, brought to "
-            f"{size}×{size} pixels by resize={predictor.network.resize}; bring sections to that scale"
+            f"the network was trained on tiles of {height} rows and {width} columns, resized to "
+            f"{size}×{size} pixels by resize={predictor.network.resize}; resize sections by the "
+            "same factors"
         ),
         "platforms": list(PLATFORMS),
         "threshold": predictor.threshold,
@@ -198,7 +208,7 @@ def describe(predictor: Predictor, config: ConfigDict) -> dict[str, Any]:
 
 
 def describe_onnx(path: pathlib.Path, size: int) -> dict[str, str]:
-    """Returns what the description of an ONNX model says in place of `describe`."""
+    """Returns the entries of an ONNX model's description that replace those of `describe`."""
     return {
         "call": f"onnxruntime.InferenceSession({path.name!r}).run(None, {{'image': image}})[0]",
         "image": f"float32[B, {size}, {size}, 3] in [0, 1], any B; grey as three equal channels",

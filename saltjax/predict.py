@@ -37,7 +37,7 @@ def predict(
       source: a PNG, a directory of them, a .npy or a SEG-Y file.
       output: the directory to write to.
       threshold: at and above which a pixel is salt; None for the mean of the runs' thresholds.
-      tta: average with the mirror image; None as each run's config says.
+      tta: average with the mirror image; None for each run's `eval.tta`.
 
     Raises:
       InputError: for a mistake in run, input or output.
@@ -124,9 +124,9 @@ def predict_segy(
     console.say(f"Written    {new}")
     if layout.format != source.layout.format:
         console.say(
-            f"           Its samples are IEEE floats (format {layout.format} in bytes 3225-3226); the "
-            f"input's format {source.layout.format} cannot hold probabilities. All other headers are "
-            "the input's."
+            f"           Its samples are IEEE floats (format {layout.format} in bytes 3225-3226); "
+            f"the input's format {source.layout.format} cannot hold probabilities. All other "
+            "headers are the input's."
         )
 
 
@@ -146,7 +146,7 @@ def predict_images(
     with writing(target):
         for name in ("probs", "masks"):
             (target / name).mkdir(exist_ok=True)
-        # Its presence says that the directory is complete: deleted first, written last.
+        # Deleted first and written last: if it is there, the other files are complete.
         submission.unlink(missing_ok=True)
     images = itertools.tee(volumes.read_ahead(_read_image, paths), len(models))
     streams = map(windows.predict_sections, images, models)
@@ -154,7 +154,7 @@ def predict_images(
     with console.Bar("Segmenting", len(paths), "images") as bar, writing(target):
         for image, probs in zip(paths, zip(*streams)):
             sixteen = np.rint(np.mean(probs, axis=0) * MAX_UINT16).astype(np.uint16)
-            # The mask belongs to the probabilities as they are written.
+            # The mask is that of the probabilities as written, rounded to 16 bits.
             prob = sixteen.astype(np.float32) / MAX_UINT16
             mask = salt_mask(prob[None], chosen)[0]
             png.write(target / f"probs/{image.stem}.png", sixteen)

@@ -1,4 +1,4 @@
-"""--mode=train: a run, from the data to the tested best checkpoint."""
+"""--mode=train: a run, from reading the data to testing the best checkpoint."""
 
 import dataclasses
 import pathlib
@@ -27,7 +27,7 @@ from saltjax.training.steps import Recipe, TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What stays the same throughout a run."""
+    """The parts of a run that do not change."""
 
     workdir: pathlib.Path
     pause: signals.Pause
@@ -42,8 +42,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
 
     Args:
       config: the complete config.
-      workdir: the run directory; created if need be.
-      overwrite: start again, whatever run the directory holds.
+      workdir: the run directory; created if it does not exist.
+      overwrite: delete the run that the directory holds, and start again.
 
     Raises:
       InputError: for a mistake in config, data or directory.
@@ -79,7 +79,7 @@ def run_to_end(
     overwrite: bool,
     pause: signals.Pause,
 ) -> None:
-    """Prepares, restores, trains and tests the run of a locked directory."""
+    """Prepares, restores, trains and tests the run in a locked directory."""
     setup = prepare(config, workdir, pause)
     if overwrite:
         run_directory.delete(workdir)
@@ -126,7 +126,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, pause: signals.Pause) -> 
 
 
 def show_banner(setup: Setup, parameters: int) -> None:
-    """Prints what is about to run, and on which devices."""
+    """Prints devices, model, run directory and data."""
     model, mesh = setup.config.model, setup.feed.mesh
     traits = "" if model.name == "fcn" else f", {model.downsample}, skip={model.skip}"
     console.say(f"Device     {mesh.size} × {mesh.devices.flat[0].device_kind}")
@@ -143,14 +143,14 @@ def claim(setup: Setup, status: Status) -> None:
     """Writes config.json, data.json and env.json of the run.
 
     Raises:
-      InputError: if a run was begun there with other data.
+      InputError: if the directory holds a run that was started with other data.
     """
     workdir, facts = setup.workdir, setup.data.facts()
     run_directory.check_data(workdir, facts)
     env = environment.describe(list(setup.feed.mesh.devices.flat))
     environment.announce_device_change(workdir, env)
     if status is Status.RETEST:
-        # Only now: if its tiles are missing, the run cannot be tested again and keeps its result.
+        # Deleted only now: without its tiles the run could not be tested again.
         (workdir / "result.json").unlink(missing_ok=True)
     files.write_json(workdir / "config.json", setup.config.to_dict())
     files.write_json(workdir / "data.json", facts)
@@ -286,7 +286,7 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
 def training_result(
     setup: Setup, progress: Progress, best_epoch: int, params: Any
 ) -> result.Training:
-    """Returns what result.json holds of the training."""
+    """Returns the part of result.json about the training."""
     tiles = setup.data.tiles
     counts = {name: len(part) for name, part in setup.data.split.items()}
     return result.Training(

@@ -182,7 +182,7 @@ def add_means(
 
 
 def check_finite(loss: float, what: str) -> None:
-    """Raises InputError if the loss is not finite: the run must end before it saves that."""
+    """Raises InputError if the loss is not finite, before such a state is saved."""
     if not math.isfinite(loss):
         raise InputError(
             f"{what} is {loss}; lower config.optim.learning_rate. What was saved before is kept."
