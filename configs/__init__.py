@@ -1,1 +1,1 @@
-"""Settings: `default.py` has all of them, each variant states its differences."""
+"""Configs: `default.py` has every setting, each variant states its differences only."""

@@ -9,13 +9,14 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """Returns the complete config."""
     config = ConfigDict()
-    config.seed = 0  # of the split, the initial weights, the order of tiles and dropout
+    # Of synthetic tiles, split, initial weights, order of tiles, dropout and bootstrap.
+    config.seed = 0
 
     config.data = data = ConfigDict()
     # Directory with images/<id>.png and masks/<id>.png; "" for built-in synthetic sections.
     data.dir = ""
     data.image_size = 128  # pixels, side of the square that a tile is resized to
-    # From tile to image_size: "nearest" | "bilinear" | "pad" (by mirroring).
+    # How a tile is resized: "nearest" | "bilinear" | "pad" (by mirroring; enlarges only).
     data.resize = "nearest"
     # Shares of training, validation and test tiles, sum 1.
     data.split = (0.7, 0.15, 0.15)
@@ -31,9 +32,8 @@ def get_config() -> ConfigDict:
     model.name = "unet"  # "unet" | "fcn"
     model.features = (16, 32, 64, 128, 256)  # channels of each level
     model.downsample = "max_pool"  # "max_pool" | "strided"; unet only
-    model.skip = (
-        True  # concatenate the encoder's feature maps in the decoder; unet only
-    )
+    # Concatenate the encoder's feature maps in the decoder; unet only.
+    model.skip = True
     model.upsample = "transposed"  # "transposed" | "bilinear"; unet only
     model.norm = "none"  # "none" | "batch" | "group", after each 3×3 convolution
     model.dropout = 0.0  # rate after each block, in [0, 1)
@@ -51,19 +51,17 @@ def get_config() -> ConfigDict:
     optim.weight_decay = 0.0  # decoupled, times the learning rate, on kernels only
 
     config.plateau = plateau = ConfigDict()
-    plateau.factor = (
-        0.1  # times the learning rate, when the validation loss reaches a plateau
-    )
-    plateau.patience = (
-        5  # epochs without improvement; one more reduces the learning rate
-    )
+    # Factor of the learning rate when the validation loss reaches a plateau.
+    plateau.factor = 0.1
+    # Epochs without improvement; one more reduces the learning rate.
+    plateau.patience = 5
 
     config.early_stopping = early_stopping = ConfigDict()
     # Epochs in a row with a validation loss above the best, after which training stops.
     early_stopping.patience = 10
 
     config.checkpoint = checkpoint = ConfigDict()
-    checkpoint.every_minutes = 10.0  # longest interval between saves within an epoch
+    checkpoint.every_minutes = 10.0  # interval between saves within an epoch
 
     config.eval = evaluation = ConfigDict()
     # What threshold and minimum component size maximize on the validation tiles: "f1" (over pixels,
@@ -77,6 +75,6 @@ def get_config() -> ConfigDict:
     # Scaling of amplitudes: "clip" (symmetric, at the 99th percentile of their absolute value) |
     # "minmax" | "none" (they lie in [0, 1]). PNGs are scaled as in training.
     predict.normalize = "clip"
-    # Of the sections of a volume: "inline" | "crossline" | "both" (the mean of the two).
+    # Sections of a volume: "inline" | "crossline" | "both" (the mean of the two).
     predict.direction = "inline"
     return config.lock()  # a misspelt key in a variant raises
