@@ -6,7 +6,7 @@ import tempfile
 
 import program
 import pytest
-from tile_files import flip_a_bit, write_tiles  # noqa: F401
+from tile_files import write_tiles
 
 # Tests compile the same small programs again and again, here and in the processes they start.
 if "PYTEST_XDIST_WORKER" not in os.environ:

@@ -1,4 +1,4 @@
-"""The program started as a user starts it."""
+"""Starts the program as a user does."""
 
 import os
 import pathlib

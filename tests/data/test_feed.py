@@ -52,6 +52,7 @@ def weights_and_scores(resident):
     return jax.device_get(state.params), losses, means
 
 
+@pytest.mark.slow
 def test_many_steps_in_one_call_equal_one_step_a_call():
     one_a_call, resident = (weights_and_scores(resident) for resident in (False, True))
     assert one_a_call[1].shape == (20,)
@@ -94,6 +95,7 @@ def test_order_differs_by_epoch_and_seed_and_is_reproducible():
     assert tuple(feeds.epoch_order(indices, 0, 1)) == orders[0]
 
 
+@pytest.mark.slow
 def test_two_hosts_compute_the_same_as_one(tmp_path):
     """Two processes with four devices each, against three devices of this one."""
     with socket.socket() as server:

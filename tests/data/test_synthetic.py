@@ -55,7 +55,7 @@ def test_wavelet_is_rickers():
 
 
 def test_salt_has_a_strong_top(tiles):
-    # Where salt begins below a flat enough top, the section is brighter than average.
+    # Where salt begins below an almost horizontal top, the section is brighter than average.
     top = np.diff(tiles.labels[..., 0].astype(int), axis=1, prepend=0) == 1
     top[:, :3] = False
     grey = tiles.images[..., 0].astype(float)

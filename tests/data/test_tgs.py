@@ -39,6 +39,7 @@ def test_scores_of_empty_predictions_are_the_share_of_empty_masks(tiles):
     assert scores.accuracy.value == pytest.approx(1 - labels.mean(), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_two_epochs_learn_more_than_no_salt_anywhere(tgs, tmp_path):
     config = unet.get_config()
     config.data.dir = tgs

@@ -61,6 +61,7 @@ def test_batches_are_padded_to_a_multiple_of_the_devices(count, expected):
     assert devices.padded_batch_size(expected, mesh) == expected
 
 
+@pytest.mark.slow
 def test_compiled_programs_are_kept_in_the_given_directory(tmp_path):
     code = (
         "import jax\n"
