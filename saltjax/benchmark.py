@@ -62,9 +62,8 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
         batch_size,
         resident=not devices.is_cpu(mesh),
     )
-    state = steps.create_state(recipe, config.seed)
+    state = devices.replicate(steps.create_state(recipe, config.seed), mesh)
     state = steps.with_learning_rate(state, 1e-3)
-    state = devices.replicate(state, mesh)
     parameters = networks.count_parameters(state.params)
     flops = train_flops(feed, state, recipe)
     order = np.arange(len(feed.tiles))
