@@ -1,5 +1,6 @@
 """Salt segmented in files by the program, and in arrays by the library."""
 
+import json
 import logging
 import pathlib
 import re
@@ -10,17 +11,19 @@ import sys
 import time
 
 import forked
+import jax
 import numpy as np
 import pytest
 import segy_writer
 from PIL import Image
-from program import ROOT, TINY, assert_refused
+from program import ROOT, assert_refused
 
 import saltjax
 from saltjax import predict
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
 from saltjax.inference import windows
+from saltjax.runs import checkpoint
 from saltjax.scoring import scores
 from saltjax.seismic import amplitudes
 from saltjax.system import devices
@@ -131,26 +134,36 @@ def test_two_images_of_one_name_are_refused(plain, tmp_path):
             predict.find_images(tmp_path)
 
 
-@pytest.mark.slow
-def test_several_runs_are_averaged(plain, tmp_path):
-    done = forked.launch(
-        "--config=configs/quickstart.py",
-        f"--workdir={tmp_path}/other",
-        *TINY,
-        "--config.data.resize=bilinear",
-        "--config.data.image_size=24",
-        "--config.train.epochs=1",
+def write_other_run(plain, workdir):
+    """Writes a run with half the weights of another, and another resolution and threshold."""
+    shutil.copytree(plain, workdir)
+    variables = saltjax.load(plain).variables
+    halves = jax.tree.map(lambda x: x / np.float32(2), variables)
+    config, result = (
+        json.loads((plain / f"{name}.json").read_text())
+        for name in ("config", "result")
     )
-    assert done.returncode == 0, done.stderr
+    config["data"] |= {"resize": "bilinear", "image_size": 24}
+    result["threshold"]["value"] /= 2
+    best = {"epoch": result["best_epoch"], "val_loss": 0.5}
+    checkpoint.save(workdir / "checkpoints/best", halves, best)
+    (workdir / "config.json").write_text(json.dumps(config))
+    (workdir / "result.json").write_text(json.dumps(result))
+
+
+def test_several_runs_are_averaged(plain, tmp_path):
+    write_other_run(plain, tmp_path / "other")
     section = random_traces(30, 50)
     np.save(tmp_path / "s.npy", section)
     workdirs = [plain, tmp_path / "other"]
     predict.predict(workdirs, str(tmp_path / "s.npy"), str(tmp_path), None, None)
     found = [saltjax.load(workdir) for workdir in workdirs]
-    expected = np.mean([network.predict(section) for network in found], axis=0)
+    probs = [network.predict(section) for network in found]
+    assert not np.allclose(*probs, atol=0.01)
     prob, mask = (np.load(tmp_path / f"s_{n}.npy") for n in ("prob", "mask"))
-    np.testing.assert_allclose(prob, expected, atol=1e-6)
+    np.testing.assert_allclose(prob, np.mean(probs, axis=0), atol=1e-6)
     threshold = np.mean([network.threshold for network in found])
+    assert threshold == pytest.approx(0.75 * found[0].threshold)
     np.testing.assert_array_equal(mask, prob >= np.float32(threshold))
 
 
