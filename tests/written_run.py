@@ -4,8 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-import jax
-import numpy as np
+from variables import draw_variables
 
 from configs import default
 from saltjax.networks.network import Network
@@ -68,6 +67,7 @@ RESULT = json.loads("""
 """)
 RESULT_TEXT = json.dumps(RESULT, indent=2) + "\n"
 NETWORK = Network(UNet(features=(2, 4)), 16, "nearest")
+VARIABLES = draw_variables(NETWORK.model)
 
 
 def write(workdir: pathlib.Path, overrides: dict[str, Any] | None = None) -> None:
@@ -82,9 +82,4 @@ def write(workdir: pathlib.Path, overrides: dict[str, Any] | None = None) -> Non
     (workdir / "data.json").write_text(json.dumps({"height": 12, "width": 10}))
     (workdir / "result.json").write_text(RESULT_TEXT)
     best = {"epoch": 2, "val_loss": 0.5}
-    checkpoint.save(workdir / "checkpoints/best", variables(), best)
-
-
-def variables() -> dict[str, Any]:
-    """Returns the weights of the run, as numpy arrays: those that training would begin with."""
-    return jax.tree.map(np.asarray, NETWORK.init(0))
+    checkpoint.save(workdir / "checkpoints/best", VARIABLES, best)

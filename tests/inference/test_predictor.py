@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -27,11 +28,10 @@ def workdir(tmp_path_factory):
 
 
 @pytest.fixture
-def run(tmp_path):
-    """A run that the test may change."""
-    written = tmp_path / "run"
-    written_run.write(written)
-    return written
+def run(workdir, tmp_path):
+    """A copy of the run that the test may change."""
+    shutil.copytree(workdir, tmp_path / "run")
+    return tmp_path / "run"
 
 
 def noise(*shape):
@@ -47,9 +47,7 @@ def test_predictor_holds_the_run(workdir):
     assert (found.tile, found.batch_size) == ((12, 10), 8)
     assert (found.normalize, found.direction, found.tta) == ("clip", "inline", False)
     assert found.result.test.f1 == 0.746
-    jax.tree.map(
-        np.testing.assert_array_equal, found.variables, written_run.variables()
-    )
+    jax.tree.map(np.testing.assert_array_equal, found.variables, written_run.VARIABLES)
     assert all(type(x) is np.ndarray for x in jax.tree.leaves(found.variables))
 
 
@@ -70,7 +68,7 @@ def test_section_is_segmented_by_the_network(tmp_path, tta):
 
 
 def numpy_prob(image):
-    params = written_run.variables()["params"]
+    params = written_run.VARIABLES["params"]
     logits = reference.unet(image, params, levels=2, strided=False, skip=True)
     return 1 / (1 + np.exp(-logits[0, :, :, 0]))
 
@@ -170,9 +168,20 @@ def test_directory_without_a_run_is_refused(tmp_path):
 
 def test_checkpoint_of_another_epoch_than_the_result_is_refused(run):
     best = run / "checkpoints/best"
-    checkpoint.save(best, written_run.variables(), {"epoch": 1, "val_loss": 0.5})
+    checkpoint.save(best, written_run.VARIABLES, {"epoch": 1, "val_loss": 0.5})
     with pytest.raises(InputError, match=r"is of epoch 2, but the best .* of epoch 1"):
         saltjax.load(run)
+
+
+def test_damage_is_logged_and_not_printed(run, caplog, capsys):
+    best = run / "checkpoints/best"
+    checkpoint.save(best, written_run.VARIABLES, {"epoch": 2, "val_loss": 0.5})
+    (best / "sha256.json").write_text("{}")
+    assert saltjax.load(run).threshold == 0.1694612354040146
+    (record,) = (r for r in caplog.records if r.name == "saltjax")
+    assert record.levelname == "WARNING"
+    assert f"Checkpoint {best} is damaged" in record.message
+    assert capsys.readouterr().out == ""
 
 
 def test_weights_of_another_model_are_refused(run):
@@ -204,6 +213,7 @@ def run_script(script, *args):
     )
 
 
+@pytest.mark.slow
 def test_load_and_predict_import_no_training_code(workdir, tmp_path):
     script = """
 import json, pathlib, sys
@@ -260,6 +270,7 @@ np.save(sys.argv[3], prob)
 """
 
 
+@pytest.mark.slow
 def test_library_changes_nothing_in_its_host_program(workdir, tmp_path):
     section = noise(30, 40)
     np.save(tmp_path / "section.npy", section)

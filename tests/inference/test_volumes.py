@@ -1,12 +1,11 @@
 import contextlib
-import functools
 import warnings
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from variables import draw_variables
 
 from saltjax.inference import volumes, windows
 from saltjax.inference.windows import SectionModel
@@ -18,15 +17,11 @@ from saltjax.system.errors import InputError
 UNET = UNet(features=(4, 8))
 
 
-@functools.cache
-def variables(seed):
-    """Returns weights that training would begin with; they fit any image size."""
-    return jax.device_get(Network(UNET, 16, "nearest").init(seed))
-
-
 def make_model(seed=1, method="nearest", size=16, tile=(10, 10)):
     network = Network(UNET, size, method)
-    return SectionModel(network, variables(seed), tile, 8 * size * size, tta=False)
+    return SectionModel(
+        network, draw_variables(UNET, seed=seed), tile, 8 * size * size, tta=False
+    )
 
 
 def traces(array):

@@ -65,6 +65,24 @@ def test_result_at_the_last_epoch_without_a_minimum_size(said, area):
     assert not any("components" in line for line in said())
 
 
+@pytest.mark.parametrize(("best", "mark"), [(12, "  best"), (11, "")])
+def test_epoch_is_one_line(said, best, mark):
+    row = {
+        "epoch": 12,
+        "train_loss": 0.25,
+        "train_accuracy": 0.875,
+        "val_loss": 0.5,
+        "val_accuracy": 0.75,
+        "learning_rate": 1e-4,
+        "seconds": 3.25,
+    }
+    tables.show_epoch(row, best, 100)
+    assert said() == [
+        "epoch  12/100  train loss 0.2500 accuracy 0.8750  val loss 0.5000 accuracy "
+        f"0.7500  lr 0.0001  3.2 s{mark}"
+    ]
+
+
 ROWS = [
     {"run": "a", "loss": "0.5", "note": "x|y"},
     {"run": "longer", "loss": "10.25", "note": ""},

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import sklearn.metrics
+from variables import draw_variables
 
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
@@ -20,7 +21,7 @@ def untrained():
     network = Network(UNet(features=(4, 8)), 16, "nearest")
     mesh = devices.data_mesh()
     feed = feeds.create(synthetic.make_tiles(7, seed=0), mesh, 4, resident=False)
-    return network, devices.replicate(network.init(0), mesh), feed
+    return network, devices.replicate(draw_variables(network.model), mesh), feed
 
 
 def predict(untrained, tiles=None, tta=False):

@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 import reference
+from variables import draw_variables
 
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
@@ -16,7 +17,7 @@ NETWORK = Network(UNet(features=(2, 4)), 8, "nearest")
 
 @pytest.fixture(scope="module")
 def variables():
-    return NETWORK.init(0)
+    return draw_variables(NETWORK.model)
 
 
 def make_batch(height=8, width=8):

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import functools
 import json
 import math
 import shutil
@@ -41,16 +42,25 @@ def after(*losses):
     return found
 
 
+@functools.cache
+def first_state():
+    """Returns the state before the first step, as numpy arrays."""
+    return jax.device_get(steps.create_state(RECIPE, 0))
+
+
 def make_state(seed=0):
-    """Returns a state of numpy arrays, its moments random."""
-    state = jax.device_get(steps.create_state(RECIPE, seed))
+    """Returns a state of random numpy arrays after `seed` steps."""
     rng = np.random.default_rng(seed)
-    inner = jax.tree.map(
-        lambda x: np.asarray(rng.random(x.shape)).astype(x.dtype),
-        state.opt_state.inner_state,
-    )
+
+    def draw(tree):
+        return jax.tree.map(lambda x: rng.normal(0, 9, x.shape).astype(x.dtype), tree)
+
+    state = first_state()
+    inner = draw(state.opt_state.inner_state)
     return state.replace(
-        step=np.int32(seed), opt_state=state.opt_state._replace(inner_state=inner)
+        step=np.array(seed, np.int32),
+        params=draw(state.params),
+        opt_state=state.opt_state._replace(inner_state=inner),
     )
 
 
@@ -129,8 +139,7 @@ def decays(params):
 
 def test_checkpoint_of_an_older_version_resumes(tmp_path):
     older = optax.adamw(1.0, weight_decay=0.1, mask=decays)
-    params = NETWORK.init(3)["params"]
-    grads, other = NETWORK.init(4)["params"], NETWORK.init(5)["params"]
+    params, grads, other = (make_state(seed).params for seed in (3, 4, 5))
     _, opt_state = older.update(grads, older.init(params), params)
     arrays = {
         "step": np.int32(12),
@@ -139,7 +148,7 @@ def test_checkpoint_of_an_older_version_resumes(tmp_path):
         "opt_state": opt_state,
     }
     checkpoint.save(tmp_path / "checkpoints/last", jax.device_get(arrays), OLDER_META)
-    best = jax.device_get({"params": other, "batch_stats": {}})
+    best = {"params": other, "batch_stats": {}}
     checkpoint.save(tmp_path / "checkpoints/best", best, {"epoch": 1, "val_loss": 0.5})
     state, found = progress.restore(tmp_path, make_state(), learning_rate=9.0)
     assert found == Progress(
@@ -153,7 +162,7 @@ def test_checkpoint_of_an_older_version_resumes(tmp_path):
         0.5,
     )
     assert int(state.step) == 12
-    assert_same(state.params, jax.device_get(params))
+    assert_same(state.params, params)
     assert_same(state.opt_state.inner_state, jax.device_get(opt_state))
     # The next step is that of the older version.
     rate = found.plateau.learning_rate
@@ -256,3 +265,33 @@ def test_patience_counts_epochs_above_the_best():
         True,
         False,
     ]
+
+
+def test_means_are_added_to_the_totals_of_the_epoch():
+    totals = {"loss": 1.0, "accuracy": 2.0, "tiles": 3.0}
+    valid = np.array([[True, True], [True, False]])
+    means = {"loss": np.array([0.5, 0.25, 4.0]), "accuracy": np.array([1.0, 0.5, 0.0])}
+    progress.add_means(totals, means, valid, epoch=1, step=2)
+    assert totals == {"loss": 5.75, "accuracy": 3.5, "tiles": 6.0}
+
+
+@pytest.mark.parametrize(
+    ("tile", "step"), [(0, 11), (1, 11), (2, 12), (3, 13), (4, 13), (5, 13)]
+)
+def test_step_of_a_loss_that_is_not_finite_is_named(tile, step):
+    """A call of the steps 11, 12 and 13 with two, one and three valid tiles."""
+    valid = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1]], bool)
+    losses = np.ones(6)
+    losses[tile] = np.inf
+    totals = {"loss": 1.0, "accuracy": 2.0, "tiles": 3.0}
+    means = {"loss": losses, "accuracy": np.ones(6)}
+    message = f"epoch 4, step {step}: the training loss is inf; lower config.optim"
+    with pytest.raises(InputError, match=message):
+        progress.add_means(totals, means, valid, epoch=4, step=13)
+    assert totals == {"loss": 1.0, "accuracy": 2.0, "tiles": 3.0}
+
+
+def test_loss_that_is_not_finite_is_refused():
+    progress.check_finite(0.5, "the validation loss")
+    with pytest.raises(InputError, match="the validation loss is nan; lower"):
+        progress.check_finite(math.nan, "the validation loss")
