@@ -100,7 +100,9 @@ def predict_array(
             masks.write(line, mask)
             salt += int(mask.sum())
     share = salt / (source.count * source.samples)
-    console.say(f"Salt       in {share:.1%} of the samples, at {chosen.threshold:.3f}")
+    console.say(
+        f"Salt       in {share:.1%} of the samples, at threshold {chosen.threshold:.3f}"
+    )
     console.say(f"Written    {prob_path}, {mask_path.name}")
 
 
@@ -165,7 +167,7 @@ def predict_images(
     files.write_csv(submission, ("id", "rle_mask"), rows)
     salt = sum(code != "" for code in codes.values())
     console.say(
-        f"Salt       in {salt} of {len(codes)} images, at {chosen.threshold:.3f}"
+        f"Salt       in {salt} of {len(codes)} images, at threshold {chosen.threshold:.3f}"
     )
     console.say(f"Written    {target}: probs, masks, submission.csv")
 

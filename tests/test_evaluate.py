@@ -143,7 +143,7 @@ def replaced_by(text):
         (
             "config.json",
             in_json(lambda config: config["eval"].clear()),
-            "lacks eval.min_area, eval.threshold_metric, eval.tta, has unknown nothing",
+            "missing settings: eval.min_area, eval.threshold_metric, eval.tta; unknown settings: none",
         ),
         (
             "config.json",

@@ -94,7 +94,7 @@ def load(
 def announce(directory: str) -> None:
     """Prints that the data are not real if they are synthetic; called before anything else."""
     if not directory:
-        console.say("These are built-in synthetic sections, no real data.")
+        console.say("These are built-in synthetic sections, not real data.")
 
 
 def check_shape(shape: tuple[int, int], image_size: int, resize: str) -> None:

@@ -37,7 +37,7 @@ class Tiles:
     def description(self) -> str:
         """What the tiles are, for the screen and the figures."""
         if self.source == "synthetic":
-            return "built-in synthetic sections, no real data"
+            return "built-in synthetic sections, not real data"
         return f"tiles of {files.path_label(self.directory)}"
 
     def content_hash(self) -> str:

@@ -283,7 +283,7 @@ def comparison(results: dict[str, Result], averages: dict[str, dict]) -> Figure:
     ]
     lines = sum(name.count("\n") + 1 for name in names)
     rows, below = np.split(np.arange(len(names)), [len(results)])
-    figure = figure_of(11, 1.4 + 0.2 * lines + 0.2 * len(names), "beside each run")
+    figure = figure_of(11, 1.4 + 0.2 * lines + 0.2 * len(names), "see the labels")
     panels = figure.subplots(1, 4, sharey=True)
     for axes, key, title in zip(
         panels,

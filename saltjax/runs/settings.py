@@ -83,10 +83,11 @@ def check(config: ConfigDict) -> None:
     """
     expected, flat = defaults(), flatten(config.to_dict())
     if flat.keys() != expected.keys():
-        lacking = ", ".join(sorted(expected.keys() - flat.keys())) or "nothing"
-        unknown = ", ".join(sorted(flat.keys() - expected.keys())) or "nothing"
+        lacking = ", ".join(sorted(expected.keys() - flat.keys())) or "none"
+        unknown = ", ".join(sorted(flat.keys() - expected.keys())) or "none"
         raise InputError(
-            f"lacks {lacking}, has unknown {unknown}; start it from configs/default.py"
+            f"missing settings: {lacking}; unknown settings: {unknown}; build the config on "
+            "configs/default.py"
         )
     problems = {
         key: f"config.{key}={flat[key]!r}; expected {_TYPES[type(default)]}, such as {default!r}"

@@ -108,5 +108,5 @@ def test_padding_refuses_tiles_larger_than_the_network(tile_folder):
 def test_synthetic_tiles_are_announced(directory, caplog):
     with caplog.at_level("INFO", "saltjax"):
         source.announce(directory)
-    expected = ["These are built-in synthetic sections, no real data."]
+    expected = ["These are built-in synthetic sections, not real data."]
     assert caplog.messages == ([] if directory else expected)

@@ -50,4 +50,4 @@ def test_salt_coverage_is_the_share_of_salt_pixels():
 def test_description_says_where_tiles_come_from(tiles):
     assert tiles.description == "tiles of data/train"
     synthetic = dataclasses.replace(tiles, source="synthetic", directory="")
-    assert synthetic.description == "built-in synthetic sections, no real data"
+    assert synthetic.description == "built-in synthetic sections, not real data"

@@ -162,14 +162,14 @@ def test_missing_and_unknown_settings_are_named():
     tree["model"]["attention"] = True
     tree["loss"] = {"lovasz": 1.0}
     (line,) = problems(ConfigDict(tree))
-    assert "lacks eval.tta, model.norm, " in line
-    assert "has unknown loss.lovasz, model.attention;" in line
+    assert "missing settings: eval.tta, model.norm" in line
+    assert "unknown settings: loss.lovasz, model.attention;" in line
     assert "configs/default.py" in line
     (line,) = problems(with_values({"model.attention": True}))
-    assert "lacks nothing, has unknown model.attention;" in line
+    assert "missing settings: none; unknown settings: model.attention;" in line
     del tree["model"]["attention"], tree["loss"]
     (line,) = problems(ConfigDict(tree))
-    assert "lacks eval.tta, model.norm, has unknown nothing;" in line
+    assert "missing settings: eval.tta, model.norm; unknown settings: none;" in line
 
 
 def test_fcn_has_no_options_of_the_unet():
