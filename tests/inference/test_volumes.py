@@ -1,10 +1,5 @@
-import contextlib
-import warnings
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from variables import draw_variables
 
 from saltjax.inference import volumes, windows
@@ -117,23 +112,6 @@ def test_array_of_bytes_is_an_image():
     np.testing.assert_allclose(segment(section, normalize="none"), expected, atol=1e-6)
 
 
-def test_ranges_by_hand():
-    traces = np.array([[0, 0, 0], [-3, 1, 2], [4, 0, 1]], np.float32)
-    found = amplitudes.estimate(traces, "clip")
-    assert found.low == -found.high
-    # Of 0, 1, 1, 2, 3, 4: 99 % of the way from first to last.
-    assert found.high == pytest.approx(3.95)
-    assert amplitudes.estimate(traces, "minmax") == amplitudes.Range(-3, 4)
-    assert amplitudes.estimate(traces, "none") == amplitudes.Range(0, 1)
-    spike = np.zeros((2, 500), np.float32)
-    spike[0, 3] = 7
-    assert amplitudes.estimate(spike, "clip") == amplitudes.Range(-7, 7)
-    unit = amplitudes.to_unit(
-        np.float32([[-9, 0, 2, 4]]), amplitudes.Range(-4, 4), "clip"
-    )
-    np.testing.assert_allclose(unit, [[0, 0.5, 0.75, 1]])
-
-
 @pytest.mark.parametrize(
     ("value", "normalize", "message"),
     [
@@ -160,58 +138,6 @@ def test_traces_that_are_not_part_of_the_sample_are_checked(monkeypatch):
     section[7, 2] = np.nan
     with pytest.raises(InputError, match="trace 3 has"):
         segment(section)
-
-
-@pytest.mark.parametrize(
-    "array",
-    [np.zeros(3), np.zeros((2, 0)), np.zeros((2, 2), complex), np.zeros((1, 2, 3, 4))],
-    ids=["line", "empty", "complex", "4-D"],
-)
-def test_array_of_another_shape_or_type_is_refused(array):
-    with pytest.raises(InputError, match="expected"):
-        traces(array)
-
-
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("shape", [(7, 5), (3, 4, 6)])
-def test_npy_file_is_read_and_written_like_an_array(tmp_path, order, shape):
-    array = noise(*shape)
-    np.save(tmp_path / "a.npy", np.asarray(array, order=order))
-    new = npy.create(tmp_path / "b.npy", shape, "float32")
-    source, memory = npy.read(tmp_path / "a.npy"), traces(array)
-    for direction in ("inline", "crossline"):
-        for line, expected in zip(source.lines(direction), memory.lines(direction)):
-            np.testing.assert_array_equal(source.read(line), memory.read(expected))
-            new.write(line, source.read(line))
-        np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), array)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"garbage", b"\x93NUMPY\x01\x00v\x00{'a'", b"PK"]
-)
-def test_file_that_is_no_npy_file_is_refused(tmp_path, content):
-    (tmp_path / "a.npy").write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.npy"):
-        npy.read(tmp_path / "a.npy")
-    np.savez(tmp_path / "b", x=np.zeros(3))
-    (tmp_path / "b.npz").rename(tmp_path / "b.npy")
-    with pytest.raises(InputError, match="cannot read it as"):
-        npy.read(tmp_path / "b.npy")
-
-
-@settings(max_examples=200, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_damaged_npy_file_is_read_or_refused(tmp_path_factory, seed):
-    rng = np.random.default_rng(seed)
-    path = tmp_path_factory.getbasetemp() / "fuzzed.npy"
-    np.save(path, np.zeros((4, 5), np.float32))
-    content = bytearray(path.read_bytes())
-    for place in rng.integers(0, 128, rng.integers(1, 4)):
-        content[place] = rng.integers(256)
-    path.write_bytes(content[: rng.choice([len(content), rng.integers(len(content))])])
-    with contextlib.suppress(InputError), warnings.catch_warnings(action="ignore"):
-        source = npy.read(path)
-        source.read(np.array([0]))
 
 
 @pytest.mark.parametrize("normalize", ["clip", "minmax"])

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from saltjax.seismic import amplitudes
+from saltjax.system.errors import InputError
+
+
+def test_ranges_by_hand():
+    traces = np.array([[0, 0, 0], [-3, 1, 2], [4, 0, 1]], np.float32)
+    found = amplitudes.estimate(traces, "clip")
+    assert found.low == -found.high
+    # Of 0, 1, 1, 2, 3, 4: 99 % of the way from first to last.
+    assert found.high == pytest.approx(3.95)
+    assert amplitudes.estimate(traces, "minmax") == amplitudes.Range(-3, 4)
+    assert amplitudes.estimate(traces, "none") == amplitudes.Range(0, 1)
+    spike = np.zeros((2, 500), np.float32)
+    spike[0, 3] = 7
+    assert amplitudes.estimate(spike, "clip") == amplitudes.Range(-7, 7)
+    unit = amplitudes.to_unit(
+        np.float32([[-9, 0, 2, 4]]), amplitudes.Range(-4, 4), "clip"
+    )
+    np.testing.assert_allclose(unit, [[0, 0.5, 0.75, 1]])
+
+
+@pytest.mark.parametrize("method", ["clip", "minmax", "none"])
+def test_dead_traces_have_the_range_from_0_to_1(method):
+    dead = np.zeros((2, 3), np.float32)
+    limits = amplitudes.estimate(dead, method)
+    assert limits == amplitudes.Range(0, 1)
+    assert not amplitudes.to_unit(dead, limits, method).any()
+    assert amplitudes.live(np.array([[0, 0], [0, -1e-30]])).tolist() == [False, True]
+
+
+def test_equal_amplitudes_are_scaled_to_0():
+    equal = np.full((2, 3), 5, np.float32)
+    limits = amplitudes.estimate(equal, "minmax")
+    assert limits == amplitudes.Range(5, 5)
+    assert not amplitudes.to_unit(equal, limits, "minmax").any()
+
+
+def test_range_wider_than_the_largest_float_is_scaled():
+    largest = np.finfo(np.float64).max
+    limits = amplitudes.Range(-largest, largest)
+    found = amplitudes.to_unit(np.array([[-largest, 0, largest]]), limits, "clip")
+    np.testing.assert_array_equal(found, [[0, 0.5, 1]])
+
+
+def test_amplitudes_outside_0_to_1_are_refused_without_scaling():
+    limits = amplitudes.Range(0, 1)
+    inside = np.array([[0, 0.25, 1]])
+    found = amplitudes.to_unit(inside, limits, "none")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, inside)
+    with pytest.raises(InputError, match=r"amplitudes from -0\.5 to 0\.25"):
+        amplitudes.to_unit(np.array([[-0.5, 0.25]]), limits, "none")
+
+
+def test_first_trace_that_is_not_finite_is_named():
+    traces = np.ones((3, 4))
+    numbers = np.array([10, 20, 30])
+    amplitudes.check_finite(traces, numbers, "a.sgy")
+    traces[1, 2], traces[2, 0] = -np.inf, np.nan
+    message = "a.sgy: trace 21 has samples that are not finite, such as -inf"
+    with pytest.raises(InputError, match=message):
+        amplitudes.check_finite(traces, numbers, "a.sgy")
