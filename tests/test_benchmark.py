@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -66,14 +67,26 @@ def test_mistakes_end_with_status_2(option, word):
 
 
 @pytest.mark.parametrize("resident", [False, True])
-def test_the_given_number_of_steps_is_timed(resident):
+def test_steps_are_counted_and_timed_after_the_warm_up(resident, monkeypatch):
     feed = feeds.create(benchmark.random_tiles(20), devices.data_mesh(), 5, resident)
-    seen = []
-    benchmark.time_calls(feed, np.arange(20), lambda rows, _: seen.append(rows.shape))
+    seen, now = [], 0
+
+    def call(rows, valid):
+        """Takes a second, the next time two."""
+        nonlocal now
+        seen.append(rows.shape)
+        now += len(seen)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    first, step = benchmark.time_calls(feed, np.arange(20), call)
+    assert first == 1
+    # The median of the seconds after the two calls of the warm-up.
     if resident:
         assert seen == [(4, 8)] * (benchmark.WARM_UP_CALLS + benchmark.RESIDENT_CALLS)
+        assert step == 5 / 4
     else:
         assert seen == [(1, 8)] * (benchmark.WARM_UP_CALLS + 4)
+        assert step == 4.5
 
 
 def test_flops_are_those_of_the_convolutions():
