@@ -254,6 +254,7 @@ def test_a_run_of_an_earlier_version_is_shown_and_tested_again(run):
     assert "is complete" in done.stdout
     assert f"loss {before['test']['loss']:.4f}" in done.stdout
     assert "Compiling" not in done.stdout
+    assert read(run / "config.json")["eval"]["min_area"] == 0
     earlier(run / "config.json")
     (run / "result.json").unlink()
     done = forked.launch(*train_command(run))
