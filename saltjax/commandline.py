@@ -68,13 +68,18 @@ def silence_libraries() -> None:
     """Silences tracebacks of failures that are also raised, and reported as an InputError.
 
     Orbax logs each failure with a traceback before it raises. Threads of tensorstore, below orbax,
-    report further failures after a save has failed.
+    report further failures after a save has failed. A signal that arrives in the callback of a weak
+    reference cannot raise there; `signals.Pause` has recorded it.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     show = sys.unraisablehook
 
     def show_others(unraisable):
-        if str(unraisable.exc_value) != "Event loop is closed":
+        error = unraisable.exc_value
+        if (
+            not isinstance(error, signals.Stopped)
+            and str(error) != "Event loop is closed"
+        ):
             show(unraisable)
 
     sys.unraisablehook = show_others

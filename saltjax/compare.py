@@ -200,7 +200,7 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
                 runs.append(Run(name, flat, result.read(path)))
             elif status is Status.RESUME:
                 console.say(f"{name}: not complete yet, left out")
-        except (InputError, TypeError) as error:
+        except InputError as error:
             console.say(f"{name}: left out, its files are damaged ({error})")
     if not runs:
         raise InputError(

@@ -227,8 +227,6 @@ def _with_tuples(tree: Any) -> Any:
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns {"a.b": value} for {"a": {"b": value}}."""
     flat: dict[str, Any] = {}
-    if not isinstance(tree, dict):
-        raise TypeError(f"{prefix or 'it'} holds {tree!r}, no settings")
     for key, value in tree.items():
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")

@@ -82,10 +82,7 @@ def _refuse_other(
     workdir: pathlib.Path, before: dict[str, Any], now: dict[str, Any]
 ) -> None:
     """Raises InputError if two configs differ in more than `settings.FREE`."""
-    try:
-        unknown = sorted(settings.flatten(before).keys() - settings.flatten(now).keys())
-    except TypeError as error:
-        raise files.damaged(workdir / "config.json", error) from None
+    unknown = sorted(settings.flatten(before).keys() - settings.flatten(now).keys())
     if unknown:
         raise InputError(
             f"{workdir / 'config.json'} has settings that this version does not know: "
