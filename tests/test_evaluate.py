@@ -300,5 +300,5 @@ def test_the_commands_evaluate_and_predict(run, tmp_path):
     options = (*options, f"--output={tmp_path}/o", "--threshold=0.25", "--tta")
     done = forked.launch("--mode=predict", *options)
     assert done.returncode == 0, done.stderr
-    assert "at 0.250" in done.stdout
+    assert "at threshold 0.250" in done.stdout
     assert len(list((tmp_path / "o/masks").iterdir())) == 50

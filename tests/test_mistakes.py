@@ -102,7 +102,10 @@ def test_unknown_and_missing_settings_of_a_config_file_are_refused(tmp_path):
         "    return ConfigDict({'seed': 0, 'color': 'red'})\n"
     )
     assert_refused(
-        forked.launch(f"--config={tmp_path}/own.py"), "lacks", "model.name", "color"
+        forked.launch(f"--config={tmp_path}/own.py"),
+        "missing settings: ",
+        "model.name",
+        "unknown settings: color",
     )
 
 
