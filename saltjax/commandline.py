@@ -149,6 +149,14 @@ def config_first(argv: list[str]) -> list[str]:
             rest.append(word)
     overrides = [word for word in rest if word.startswith(("--config.", "-config."))]
     if overrides and not config and not any(w.startswith("--flagfile") for w in rest):
+        mode = next(
+            (w.partition("=")[2] for w in rest if w.startswith("--mode=")), "train"
+        )
+        if mode not in ("train", "check"):
+            raise InputError(
+                f"{overrides[0]}: --mode={mode} takes the settings of the run; to change one, repeat "
+                "the command that trained the run with the new value"
+            )
         raise InputError(
             f"{overrides[0]} overrides a setting of a config, and no --config is given; expected "
             f"for example --config=configs/unet.py {overrides[0]}"

@@ -303,6 +303,12 @@ def test_overrides_without_a_config_are_refused_with_an_example(tmp_path, overri
     assert override in example.split()
 
 
+def test_modes_that_take_the_settings_of_a_run_refuse_overrides():
+    done = forked.launch("--mode=predict", "--config.eval.tta=True")
+    words = ("--config.eval.tta=True: --mode=predict takes the settings of the run",)
+    assert_refused(done, *words)
+
+
 @pytest.mark.parametrize("mode", ["evaluate", "predict", "compare", "export"])
 def test_modes_that_take_the_config_of_a_run_refuse_another(mode):
     done = forked.launch(f"--mode={mode}", "--config=unet", "--workdir=x")
