@@ -1,6 +1,6 @@
 """Trains, evaluates, compares and applies networks that segment salt in seismic images.
 
-launch.py --config=configs/unet_strided.py --config.model.skip=False
+saltjax --config=unet_strided --config.model.skip=False
 """
 
 import pathlib
@@ -36,7 +36,7 @@ TABLE: dict[str, tuple[Callable[..., Any], Any, tuple[str, ...], str]] = {
         "",
         ("evaluate", "predict"),
         "evaluate: a directory with images and masks, by default the run's own test tiles; "
-        "predict: a PNG, a directory of them, a .npy or a .sgy.",
+        "predict: a PNG, a directory of them, a .npy, .sgy or .segy.",
     ),
     "output": (
         flags.DEFINE_string,

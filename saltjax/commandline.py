@@ -105,12 +105,16 @@ def parse(argv: list[str], define: Callable[[], None]) -> None:
         if FLAGS["config"].present:
             settings.check(FLAGS.config)
             check_repeated(argv)
-    except (flags.Error, InputError) as error:
-        raise InputError(f"{_place(argv)}{_message(error)}\nSee --help") from error
+    except flags.Error as error:
+        place = _place(argv, "--flagfile=")
+        raise InputError(f"{place}{_message(error)}\nSee --help") from error
+    except InputError as error:
+        place = _place(argv, "--config=")
+        raise InputError(f"{place}{_message(error)}\nSee --help") from error
     except (Exception, SystemExit) as error:
         cause = error.__cause__ or error
         raise InputError(
-            f"{_place(argv)}{type(cause).__name__}: {_message(cause)}\n"
+            f"{_place(argv, '--config=')}{type(cause).__name__}: {_message(cause)}\n"
             f"{DEFAULT} has all settings"
         ) from error
     if stray:
@@ -183,10 +187,9 @@ def find_config(name: str) -> str:
     )
 
 
-def _place(argv: list[str]) -> str:
-    """Returns the files that flags were read from, as the start of a message."""
-    files = [a for a in argv if a.startswith(("--config=", "--flagfile="))]
-    return "".join(f"{file}: " for file in files)
+def _place(argv: list[str], flag: str) -> str:
+    """Returns the flags that name the files which an error may be in, to start a message with."""
+    return "".join(f"{word}: " for word in argv if word.startswith(flag))
 
 
 def _message(error: BaseException) -> str:

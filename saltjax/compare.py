@@ -202,6 +202,11 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
                 console.say(f"{name}: not complete yet, left out")
         except InputError as error:
             console.say(f"{name}: left out, its files are damaged ({error})")
+    if not runs and (folder / "result.json").exists():
+        raise InputError(
+            f"--workdir={folder} is a run; expected the directory that holds the runs, such as "
+            f"{folder.parent}"
+        )
     if not runs:
         raise InputError(
             f"--workdir={folder}: no completed run in it; expected directories with a result.json"

@@ -108,7 +108,7 @@ def read_tiles(
         run_directory.check_data(predictor.workdir, data.facts())
         tiles, indices, seen = data.tiles, data.split["test"], 0
     else:
-        tiles = folder.read_folder(directory)
+        tiles = folder.read_folder(directory, "--input")
         source.check_shape(
             tiles.images.shape[1:3], config.data.image_size, config.data.resize
         )

@@ -95,8 +95,7 @@ def serialize(model: SectionModel) -> bytes:
         return bytes(exported.serialize())
     except ImportError:
         raise InputError(
-            "exporting needs flatbuffers, which is not installed: pip install 'saltjax[export]', "
-            "or pip install flatbuffers"
+            "exporting needs flatbuffers, which is not installed: pip install flatbuffers"
         ) from None
 
 
@@ -117,7 +116,15 @@ def check(artifact: pathlib.Path, model: SectionModel) -> float:
             os.path.join(scratch, name) for name in ("in.npz", "out.npz")
         )
         np.savez(inputs, allow_pickle=False, **images)
-        command = [sys.executable, "-P", "-c", CALL, str(artifact), inputs, outputs]
+        command = [
+            sys.executable,
+            "-P",
+            "-c",
+            CALL,
+            str(artifact.absolute()),
+            inputs,
+            outputs,
+        ]
         done = subprocess.run(
             command, check=False, cwd=scratch, capture_output=True, text=True
         )
@@ -142,8 +149,8 @@ def to_onnx(model: SectionModel) -> bytes:
         import jax2onnx
     except ImportError:
         raise InputError(
-            "ONNX needs jax2onnx and onnxruntime, which are not installed: pip install "
-            "'saltjax[onnx]', or pip install jax2onnx onnxruntime"
+            "ONNX needs jax2onnx and onnxruntime, which are not installed: pip install jax2onnx "
+            "onnxruntime"
         ) from None
     size = model.network.image_size
     shape = ("B", size, size, 3)

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from saltjax import compare
+from saltjax.system.errors import InputError
 
 
 def test_names_that_share_nothing_are_all_listed():
@@ -63,3 +64,9 @@ def test_folds_of_the_same_config_are_averaged(runs, tmp_path, caplog):
     assert f"0.3000 ± {error:.4f}" in printed
     assert f"| 0.3000 ± {error:.4f} |" in (tmp_path / "compare.md").read_text()
     assert (tmp_path / "compare.png").stat().st_size > 5000
+
+
+def test_a_run_in_place_of_the_directory_of_runs_is_refused(runs):
+    folder, _ = runs
+    with pytest.raises(InputError, match=f"plain is a run; .*, such as {folder}$"):
+        compare.compare(folder / "plain")

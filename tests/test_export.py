@@ -21,10 +21,11 @@ def plain(runs):
 
 
 @pytest.mark.slow
-def test_the_artifact_gives_what_the_run_gives(plain, tmp_path, caplog):
+def test_the_artifact_gives_what_the_run_gives(plain, tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "saltjax")
     folder = tmp_path / "out"
-    export.export(plain, str(folder))
+    monkeypatch.chdir(tmp_path)
+    export.export(plain, "out")
     (difference,) = re.findall(r"Checked .* differs by (\S+) from the run", caplog.text)
     assert float(difference) <= 1e-5
     description = json.loads((folder / "model.json").read_text())

@@ -20,6 +20,12 @@ def test_check_names_bad_files_with_status_2(tile_folder):
     assert_refused(done, "images/t03.png", "images/t05.png", "2 bad file(s)")
 
 
+def test_a_misspelt_flag_is_not_attributed_to_the_config_file():
+    done = forked.launch("--config=configs/unet.py", "--workdr=x")
+    assert_refused(done, "Error: Unknown command line flag 'workdr'")
+    assert "unet.py" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

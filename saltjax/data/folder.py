@@ -15,14 +15,18 @@ from saltjax.system import console
 from saltjax.system.errors import InputError
 
 
-def read_folder(directory: str) -> Tiles:
+def read_folder(directory: str, option: str = "config.data.dir") -> Tiles:
     """Reads `images/<id>.png` and `masks/<id>.png` of a directory, every file checked.
+
+    Args:
+      directory: the directory.
+      option: what it was given by, for messages.
 
     Raises:
       InputError: naming every file that is missing, damaged, of another size or no PNG.
     """
     root = pathlib.Path(directory)
-    ids, problems = _match_ids(root)
+    ids, problems = _match_ids(root, option)
     image_paths = [root / "images" / f"{i}.png" for i in ids]
     mask_paths = [root / "masks" / f"{i}.png" for i in ids]
     images, bad_images = read_files(image_paths, png.read_image, "Images")
@@ -76,7 +80,7 @@ def bad_files(
 
 
 def _match_ids(
-    root: pathlib.Path,
+    root: pathlib.Path, option: str
 ) -> tuple[list[str], list[tuple[pathlib.Path, str]]]:
     """Returns the sorted ids that have both image and mask, and (path, reason) of bad files."""
     stems, problems = [], []
@@ -86,7 +90,7 @@ def _match_ids(
             paths = [p for p in (root / name).iterdir() if not p.name.startswith(".")]
         except OSError as error:
             raise InputError(
-                f"data.dir={root}: cannot list {root / name} ({error.strerror}); "
+                f"{option}={root}: cannot list {root / name} ({error.strerror}); "
                 "expected a directory with images/<id>.png and masks/<id>.png"
             ) from None
         stems.append({p.stem for p in paths if p.suffix == ".png"})
@@ -105,7 +109,7 @@ def _match_ids(
     ]
     if not images & masks and not problems:
         raise InputError(
-            f"data.dir={root}: no files in {root / 'images'} and {root / 'masks'}; "
+            f"{option}={root}: no files in {root / 'images'} and {root / 'masks'}; "
             "expected images/<id>.png and masks/<id>.png"
         )
     return sorted(images & masks), problems

@@ -38,9 +38,9 @@ class Predictor:
     """
 
     workdir: pathlib.Path
-    result: results.Result
+    result: results.Result = dataclasses.field(repr=False)
     network: Network
-    variables: dict[str, Any]
+    variables: dict[str, Any] = dataclasses.field(repr=False)
     postprocessing: Postprocessing
     tile: tuple[int, int]
     batch_size: int

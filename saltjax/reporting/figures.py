@@ -255,10 +255,9 @@ def reliability(calibration: Calibration, source: str) -> Figure:
         marker="o",
         markersize=5,
         clip_on=False,
-        label=f"pixels, in ten bins; expected calibration error {calibration.ece:.3f}",
+        label=f"ten bins; expected calibration error {calibration.ece:.3f}",
     )
     share.set(ylabel="Observed share of salt", xlim=(0, 1), ylim=(0, 1))
-    share.legend(frameon=False, fontsize=8, loc="upper left")
     for row in rows:
         width = row.high - row.low
         style = {"align": "edge", "color": BLUE, "edgecolor": "white"}
@@ -267,6 +266,7 @@ def reliability(calibration: Calibration, source: str) -> Figure:
     number.set_ylim(bottom=1)
     for axes in (share, number):
         _tidy(axes)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 

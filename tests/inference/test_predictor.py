@@ -51,6 +51,10 @@ def test_predictor_holds_the_run(workdir):
     assert all(type(x) is np.ndarray for x in jax.tree.leaves(found.variables))
 
 
+def test_predictor_prints_no_weights(workdir):
+    assert len(repr(saltjax.load(workdir))) < 1000
+
+
 @pytest.mark.parametrize("tta", [False, True])
 def test_section_is_segmented_by_the_network(tmp_path, tta):
     """Tiles of the network's own size, so that nothing is resized, by the numpy network."""

@@ -118,7 +118,7 @@ def test_scores_by_coverage_have_their_intervals():
 
 def test_reliability_shows_the_bins():
     share, number = figures.reliability(RESULT.calibration, "x").axes
-    label = "pixels, in ten bins; expected calibration error 0.062"
+    label = "ten bins; expected calibration error 0.062"
     assert lines(share)[label] == [[0.03, 0.97], [0.05, 0.9]]
     bars = [(bar.get_x(), bar.get_height()) for bar in number.patches]
     assert bars == [(0.0, 1000), (0.9, 500)]
