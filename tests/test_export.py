@@ -55,6 +55,7 @@ def test_an_artifact_that_differs_is_not_written(plain, tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_check_notices_other_weights(plain, tmp_path):
     model = saltjax.load(plain).section_model()
     (tmp_path / "a").write_bytes(export.serialize(model))

@@ -282,7 +282,7 @@ def test_the_library_example_of_the_readme_runs(plain):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names = {"section": random_traces(20, 30)}
-    exec(example.replace("runs/final", str(plain)), names)
+    exec(example.replace("runs/strided", str(plain)), names)
     assert names["prob"].shape == names["mask"].shape == (20, 30)
 
 

@@ -77,6 +77,7 @@ def test_dead_traces_are_zero_and_not_part_of_the_range():
     assert not segment(np.zeros((8, 9), np.float32)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "pad"])
 @pytest.mark.parametrize("size", [16, 15])
 def test_pieces_of_a_long_line_give_the_probabilities_of_the_whole(

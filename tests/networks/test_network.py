@@ -128,6 +128,7 @@ UNETS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     UNETS,
@@ -147,6 +148,7 @@ def test_radius_of_unets_is_the_support_of_gradients(model):
     assert distances[: len(inner)].max(axis=0).tolist() == [radius, radius]
 
 
+@pytest.mark.slow
 def test_radius_holds_for_images_that_are_mirrored_at_their_edges():
     model = UNet(features=(2, 2, 2), downsample="strided", upsample="bilinear")
     radius = networks.receptive_radius(model, model.stride)

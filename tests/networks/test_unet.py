@@ -131,6 +131,7 @@ def test_dropout_only_when_training():
     assert not np.allclose(*outputs)
 
 
+@pytest.mark.slow
 def test_batch_norm_leaves_out_invalid_examples():
     model = UNet(features=(4, 6), norm="batch")
     image = np.random.default_rng(5).random((3, 8, 8, 3), np.float32)
@@ -150,6 +151,7 @@ def test_batch_norm_leaves_out_invalid_examples():
     np.testing.assert_allclose(a[:2], alone, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["none", "batch", "group"])
 @pytest.mark.parametrize(
     "fields",

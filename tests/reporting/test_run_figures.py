@@ -119,6 +119,7 @@ def test_score_figures_show_the_tested_tiles(tiles, tmp_path, drawn):
         assert figure.get_supxlabel() == "Data: some tiles"
 
 
+@pytest.mark.slow
 def test_figures_of_a_run_are_png_files(tiles, tmp_path):
     test = make_test(tiles, np.arange(10))
     keys = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")

@@ -78,6 +78,7 @@ def test_score_step_gives_the_means_of_eval_step(variables):
     )
 
 
+@pytest.mark.slow
 def test_calls_give_each_tile_the_same_means(variables):
     """Five tiles in batches of two, on four devices: the last batch has one tile."""
     tiles, mesh = synthetic.make_tiles(6, seed=0), devices.data_mesh()

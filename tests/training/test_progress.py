@@ -137,6 +137,7 @@ def decays(params):
     return jax.tree.map(lambda x: x.ndim > 1, params)
 
 
+@pytest.mark.slow
 def test_checkpoint_of_an_older_version_resumes(tmp_path):
     older = optax.adamw(1.0, weight_decay=0.1, mask=decays)
     params, grads, other = (make_state(seed).params for seed in (3, 4, 5))
