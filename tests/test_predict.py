@@ -207,8 +207,7 @@ def test_an_interrupted_prediction_leaves_no_incomplete_file(plain, tmp_path):
     )
     out = tmp_path / "out"
     while not (out.exists() and any(out.iterdir())) and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(1)
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors
