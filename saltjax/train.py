@@ -18,7 +18,7 @@ from saltjax.runs import workdir as run_directory
 from saltjax.runs.workdir import Status
 from saltjax.scoring import scores
 from saltjax.system import console, devices, files, signals
-from saltjax.system.errors import writing
+from saltjax.system.errors import InputError, writing
 from saltjax.training import optimizer, steps
 from saltjax.training import progress as progresses
 from saltjax.training.progress import Progress
@@ -87,14 +87,22 @@ def run_to_end(
     show_banner(setup, networks.count_parameters(shapes.params))
     tables.show_statistics(setup.data.statistics)
     run_figures.draw_data(setup.data.tiles, workdir / "plots", config.seed)
-    claim(setup, status)
+    facts = setup.data.facts()
+    run_directory.check_data(workdir, facts)
     console.say("Compiling; this takes some seconds …")
     state, progress = progresses.restore(
         workdir,
         steps.create_state(setup.recipe, config.seed),
         config.optim.learning_rate,
     )
-    if progress.epochs == progress.step == 0:
+    new = progress.epochs == progress.step == 0
+    if new and status is Status.RETEST:
+        raise InputError(
+            f"{workdir} has a result but no checkpoints to test again; restore them, or start "
+            "again with --overwrite"
+        )
+    claim(setup, facts)
+    if new:
         # A disk that is full or read-only is noticed now and not after an epoch.
         progresses.save(workdir, state, progress)
     state = devices.replicate(state, setup.feed.mesh)
@@ -139,19 +147,16 @@ def show_banner(setup: Setup, parameters: int) -> None:
     )
 
 
-def claim(setup: Setup, status: Status) -> None:
-    """Writes config.json, data.json and env.json of the run.
+def claim(setup: Setup, facts: dict[str, Any]) -> None:
+    """Writes config.json, data.json and env.json of the run, and deletes an earlier result.
 
-    Raises:
-      InputError: if the directory holds a run that was started with other data.
+    To be called when data and checkpoints are known to be usable: until then a finished run keeps
+    its result. `facts` are `source.Data.facts`.
     """
-    workdir, facts = setup.workdir, setup.data.facts()
-    run_directory.check_data(workdir, facts)
+    workdir = setup.workdir
     env = environment.describe(list(setup.feed.mesh.devices.flat))
     environment.announce_device_change(workdir, env)
-    if status is Status.RETEST:
-        # Deleted only now: without its tiles the run could not be tested again.
-        (workdir / "result.json").unlink(missing_ok=True)
+    (workdir / "result.json").unlink(missing_ok=True)
     files.write_json(workdir / "config.json", setup.config.to_dict())
     files.write_json(workdir / "data.json", facts)
     files.write_json(workdir / "env.json", env)

@@ -311,3 +311,21 @@ def test_a_result_is_kept_until_the_run_can_be_tested_again(tmp_path):
     with pytest.raises(InputError, match=r"cannot list .*gone/images"):
         train.train(other, tmp_path, overwrite=False)
     assert {name: (tmp_path / name).read_text() for name in files} == files
+
+
+def test_a_result_is_kept_where_checkpoints_are_missing_or_damaged(
+    finished_run, tmp_path
+):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished_run, workdir)
+    files = {n: (workdir / n).read_text() for n in ("result.json", "config.json")}
+    other = tiny_config(**{"eval.min_area": 9})
+    for path in (workdir / "checkpoints").glob("best*"):
+        (path / "sha256.json").write_text("{}")
+    with pytest.raises(InputError, match="no intact checkpoint is left"):
+        train.train(other, workdir, overwrite=False)
+    assert {name: (workdir / name).read_text() for name in files} == files
+    shutil.rmtree(workdir / "checkpoints")
+    with pytest.raises(InputError, match="has a result but no checkpoints"):
+        train.train(other, workdir, overwrite=False)
+    assert {name: (workdir / name).read_text() for name in files} == files
