@@ -142,16 +142,22 @@ def config_first(argv: list[str]) -> list[str]:
     Raises:
       InputError: if settings are overridden without --config, or the config does not exist.
     """
-    rest, config = [], []
-    words = iter(argv[1:])
+    rest: list[str] = []
+    config: list[str] = []
+    if "--" in argv:
+        raise InputError(
+            "unexpected: --; expected only options, such as --config=configs/unet.py"
+        )
+    # A flag may have one dash too.
+    words = iter(f"-{w}" if w.startswith("-config") else w for w in argv[1:])
     for word in words:
-        if word in ("--config", "-config"):
+        if word == "--config":
             config.append(next(words, ""))
-        elif word.startswith(("--config=", "-config=")):
+        elif word.startswith("--config="):
             config.append(word.partition("=")[2])
         else:
             rest.append(word)
-    overrides = [word for word in rest if word.startswith(("--config.", "-config."))]
+    overrides = [word for word in rest if word.startswith("--config.")]
     if overrides and not config and not any(w.startswith("--flagfile") for w in rest):
         mode = next(
             (w.partition("=")[2] for w in rest if w.startswith("--mode=")), "train"

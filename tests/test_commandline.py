@@ -55,6 +55,20 @@ def test_modes_that_take_the_config_of_a_run_refuse_another(mode):
     assert_refused(done, reason)
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ("--config.model.features=(4,8)", "-config.model.features=(8,16)"),
+            "--config.model.features is given twice",
+        ),
+        (("--", "--workdir=x"), "unexpected: --; expected only options"),
+    ],
+)
+def test_flags_that_could_be_taken_otherwise_are_refused(args, message):
+    assert_refused(forked.launch("--config=quickstart", *args), message)
+
+
 def test_launch_only_starts_the_command_line():
     lines = (ROOT / "launch.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) < 80
