@@ -13,7 +13,7 @@ from saltjax.data import feed as feeds
 from saltjax.data import source
 from saltjax.networks import network as networks
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import checkpoint, environment, result
+from saltjax.runs import checkpoint, environment, result, settings
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.workdir import Status
 from saltjax.scoring import scores
@@ -57,7 +57,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
         if not overwrite:
             status = run_directory.status(workdir, config.to_dict())
         if status is Status.FINISHED:
-            files.write_json(workdir / "config.json", config.to_dict())
+            settings.write(workdir, config)
             console.say(f"{workdir} is complete.")
             show_finished(workdir)
         else:
@@ -157,7 +157,7 @@ def claim(setup: Setup, facts: dict[str, Any]) -> None:
     env = environment.describe(list(setup.feed.mesh.devices.flat))
     environment.announce_device_change(workdir, env)
     (workdir / "result.json").unlink(missing_ok=True)
-    files.write_json(workdir / "config.json", setup.config.to_dict())
+    settings.write(workdir, setup.config)
     files.write_json(workdir / "data.json", facts)
     files.write_json(workdir / "env.json", env)
 

@@ -1,5 +1,6 @@
 """Settings: their defaults, the checks of their values, and config.json of a run."""
 
+import copy
 import functools
 import importlib.util
 import pathlib
@@ -40,6 +41,13 @@ RANGES = {
     "eval.min_area": (-1, 1_000_000_000, False),
 }
 POSITIVE = {"optim.learning_rate": 1000.0, "plateau.factor": 1.0}
+# The version of config.json. A new setting raises it, and ADDED says what the setting means for the
+# runs that were written before it: they load, resume and are tested under that value. A function
+# takes the run's other settings by their dotted keys. Files without a version are of version 0.
+SCHEMA = 1
+ADDED: dict[int, dict[str, Any]] = {
+    1: {},
+}
 UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
 # A run may resume with other values of these. They change no weights but by rounding: "eval." only
 # the test of the run, "predict." only inference.
@@ -201,19 +209,51 @@ def read(workdir: pathlib.Path) -> ConfigDict:
     return config
 
 
+def write(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Writes config.json of a run: its version and every setting.
+
+    Raises:
+      InputError: if it cannot be written.
+    """
+    tree = {"schema": SCHEMA} | config.to_dict()
+    files.write_json(workdir / "config.json", tree)
+
+
 def read_json(workdir: pathlib.Path) -> dict[str, Any]:
-    """Returns config.json of a run, unchecked, in today's format; see `upgrade`."""
-    return upgrade(files.read_json(workdir / "config.json"))
+    """Returns config.json of a run, unchecked, with today's settings; see `upgrade`.
+
+    Raises:
+      InputError: if it is missing or damaged, or a newer version wrote it.
+    """
+    path = workdir / "config.json"
+    tree = files.read_json(path)
+    version = tree.pop("schema", 0)
+    if type(version) is not int or not 0 <= version <= SCHEMA:
+        raise InputError(
+            f"{path} has version {version!r}; expected at most {SCHEMA}: use the newer version of "
+            "saltjax that wrote it"
+        )
+    return upgrade(tree, version)
 
 
-def upgrade(tree: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings of any version in today's format: `eval.min_area` was a string."""
+def upgrade(tree: dict[str, Any], version: int) -> dict[str, Any]:
+    """Returns the settings of an earlier version of config.json with those of ADDED.
+
+    Before version 1 `eval.min_area` was a string.
+    """
+    tree = copy.deepcopy(tree)
     evaluation = tree.get("eval")
     if isinstance(evaluation, dict) and isinstance(evaluation.get("min_area"), str):
         area = evaluation["min_area"]
         if area == "auto" or (area.isascii() and area.isdecimal() and len(area) < 10):
-            area = -1 if area == "auto" else int(area)
-        return tree | {"eval": evaluation | {"min_area": area}}
+            evaluation["min_area"] = -1 if area == "auto" else int(area)
+    before = flatten(tree)
+    for added in range(version + 1, SCHEMA + 1):
+        for key, value in ADDED[added].items():
+            section, _, name = key.rpartition(".")
+            settings = tree.get(section) if section else tree
+            if isinstance(settings, dict) and name not in settings:
+                settings[name] = value(before) if callable(value) else value
     return tree
 
 

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from configs import default, final, quickstart, unet, unet_strided
 from configs import fcn as fcn_config
 from saltjax.runs import settings
+from saltjax.system import files
 from saltjax.system.errors import InputError
 
 
@@ -251,7 +252,7 @@ def older_config(min_area):
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("16", 16), ("auto", -1)])
 def test_run_of_an_older_version_is_read(tmp_path, text, number):
     tree = older_config(text)
-    assert settings.upgrade(tree)["eval"]["min_area"] == number
+    assert settings.upgrade(tree, 0)["eval"]["min_area"] == number
     assert tree["eval"]["min_area"] == text
     (tmp_path / "config.json").write_text(json.dumps(tree))
     config = settings.read(tmp_path)
@@ -266,7 +267,7 @@ def test_run_of_an_older_version_is_read(tmp_path, text, number):
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "many", "²", "٣", "9" * 30])
 def test_component_size_that_is_no_number_is_refused(tmp_path, text):
     tree = older_config(text)
-    assert settings.upgrade(tree) == tree
+    assert settings.upgrade(tree, 0) == tree
     (tmp_path / "config.json").write_text(json.dumps(tree))
     with pytest.raises(InputError) as caught:
         settings.read(tmp_path)
@@ -276,7 +277,40 @@ def test_component_size_that_is_no_number_is_refused(tmp_path, text):
 
 def test_configs_of_this_version_are_not_changed_by_upgrade():
     for tree in ({}, {"eval": 3}, {"eval": {}}, {"eval": {"min_area": 7}}):
-        assert settings.upgrade(tree) == tree
+        assert settings.upgrade(tree, 0) == tree
+
+
+def test_settings_added_later_get_the_value_they_had_before(tmp_path, monkeypatch):
+    added = {1: {"data.seed": lambda flat: flat["seed"] + 1}, 2: {"model.new": "a"}}
+    monkeypatch.setattr(settings, "ADDED", added)
+    monkeypatch.setattr(settings, "SCHEMA", 2)
+    tree = {"seed": 4, "data": {}, "model": {"new": "kept"}}
+    assert settings.upgrade(tree, 0)["data"] == {"seed": 5}
+    assert settings.upgrade(tree, 0)["model"] == {"new": "kept"}
+    # A setting that version 1 lacks is not invented for it: it is damaged.
+    assert settings.upgrade(tree, 1)["data"] == {}
+    assert tree == {"seed": 4, "data": {}, "model": {"new": "kept"}}
+    files.write_json(tmp_path / "config.json", {"schema": 1, "model": {}})
+    assert settings.read_json(tmp_path) == {"model": {"new": "a"}}
+
+
+def test_written_config_is_read_again(tmp_path):
+    settings.write(tmp_path, default.get_config())
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["schema"] == settings.SCHEMA
+    found = settings.read(tmp_path).to_dict()
+    assert settings.flatten(found) == settings.defaults()
+
+
+@pytest.mark.parametrize("version", [settings.SCHEMA + 1, "1", None, -1, True])
+def test_config_of_a_newer_version_is_refused(tmp_path, version):
+    tree = {"schema": version} | default.get_config().to_dict()
+    files.write_json(tmp_path / "config.json", tree)
+    with pytest.raises(InputError) as caught:
+        settings.read(tmp_path)
+    assert f"{tmp_path}/config.json has version {version!r}; expected" in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize(
