@@ -48,6 +48,16 @@ class ArrayTraces:
         numbers = np.arange(self.count).reshape(self.shape[:2])
         return list(numbers if direction == "inline" else numbers.T)
 
+    def place(self, number: int) -> str:
+        """Returns the name of a trace for messages: its number and, in a volume, its indices.
+
+        The number counts from 1, the indices are those of the array.
+        """
+        if len(self.shape) == 2:
+            return f"trace {number + 1}"
+        inline, crossline = divmod(number, self.shape[1])
+        return f"trace {number + 1} (inline {inline}, crossline {crossline})"
+
     def read(self, numbers: np.ndarray) -> np.ndarray:
         """Returns the traces [n, samples] of those numbers."""
         array = self._array()

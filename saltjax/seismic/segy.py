@@ -6,6 +6,7 @@ The layout is that of SEG-Y revision 1 (SEG, 2002); revisions 0 and 2 differ in 
 import dataclasses
 import pathlib
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,11 @@ SAMPLE_BYTES = {1: 4, 2: 4, 3: 2, 5: 4, 6: 8, 8: 1, 9: 8, 10: 4, 11: 2, 12: 8, 1
 FLOAT_FORMATS = (1, 5, 6)
 IEEE_FLOAT = 5
 FORMAT_OFFSET = 3224
-INLINE, CROSSLINE = 189, 193
+# Bytes of the trace header, from 1, where revision 1 has inline and crossline numbers.
+HEADER_BYTES = (189, 193)
 TRACES_AT_ONCE = 1024
+# Bytes of a file that are mapped at once while headers are read.
+MAPPED_BYTES = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +106,15 @@ class SegyTraces:
       layout: see `Layout`.
       count, samples: number of traces, and of samples in each.
       dtype: of the samples.
+      header_bytes: where inline and crossline numbers are.
     """
 
     def __init__(
-        self, path: pathlib.Path, mode: str = "r", layout: Layout | None = None
+        self,
+        path: pathlib.Path,
+        mode: str = "r",
+        layout: Layout | None = None,
+        header_bytes: Sequence[int] = HEADER_BYTES,
     ):
         """Opens the file.
 
@@ -113,12 +122,14 @@ class SegyTraces:
           path: the file.
           mode: "r", or "r+" to write traces.
           layout: the file's layout if it is known; None calls `check`.
+          header_bytes: first bytes of inline and crossline numbers in the trace headers, from 1.
 
         Raises:
           InputError: if the file is damaged, or segyio is not installed.
         """
         segyio = _segyio()
         self.name, self.layout = str(path), layout or check(path)
+        self.header_bytes = tuple(header_bytes)
         try:
             self._file = segyio.open(
                 path, mode, ignore_geometry=True, endian=self.layout.endian
@@ -148,8 +159,7 @@ class SegyTraces:
 
     def _find_lines(self, direction: str) -> list[np.ndarray]:
         inline, crossline = (
-            np.asarray(self._file.attributes(field)[:], np.int64)
-            for field in (INLINE, CROSSLINE)
+            numbers.astype(np.int64) for numbers in self.headers(self.header_bytes)
         )
         names, positions = (
             (inline, crossline) if direction == "inline" else (crossline, inline)
@@ -169,6 +179,47 @@ class SegyTraces:
             _in_place(np.flatnonzero(names == name), positions, step)
             for name in np.unique(names)
         ]
+
+    def headers(
+        self, header_bytes: Sequence[int], start: int = 0, stop: int | None = None
+    ) -> list[np.ndarray]:
+        """Returns the integers of four bytes at some places of the trace headers.
+
+        The headers are read directly, since segyio reads only those of its fields.
+
+        Args:
+          header_bytes: the first byte of each, from 1 to 237.
+          start, stop: of which traces; by default all.
+
+        Returns:
+          int32[n] for each of `header_bytes`.
+        """
+        layout, stop = self.layout, self.count if stop is None else stop
+        mark = ">" if layout.endian == "big" else "<"
+        names = [str(i) for i in range(len(header_bytes))]
+        trace = np.dtype(
+            {
+                "names": names,
+                "formats": [f"{mark}i4"] * len(names),
+                "offsets": [byte - 1 for byte in header_bytes],
+                "itemsize": layout.trace_bytes,
+            }
+        )
+        found = [np.empty(stop - start, np.int32) for _ in names]
+        step = max(1, MAPPED_BYTES // layout.trace_bytes)
+        for first in range(start, stop, step):
+            n = min(step, stop - first)
+            place = layout.first + first * layout.trace_bytes
+            # Mapped anew, so that the pages of earlier traces are released.
+            block = np.memmap(self.name, trace, "r", place, n)
+            for name, numbers in zip(names, found):
+                numbers[first - start : first - start + n] = block[name]
+        return found
+
+    def place(self, number: int) -> str:
+        """Returns the name of a trace for messages: its number, from 1, inline and crossline."""
+        inline, crossline = self.headers(self.header_bytes, number, number + 1)
+        return f"trace {number + 1} (inline {inline[0]}, crossline {crossline[0]})"
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
         """Returns the traces [n, samples] of those numbers, zeros for -1."""

@@ -102,3 +102,11 @@ def test_damaged_npy_file_is_read_as_by_numpy_or_refused(tmp_path_factory, seed)
         else:
             with pytest.raises(InputError, match=r"fuzzed\.npy: "):
                 npy.read(path)
+
+
+def test_trace_is_named_by_its_indices():
+    def place(shape, number):
+        return npy.ArrayTraces(lambda: np.zeros(shape), "a").place(number)
+
+    assert place((9, 4), 2) == "trace 3"
+    assert place((3, 5, 2), 11) == "trace 12 (inline 2, crossline 1)"

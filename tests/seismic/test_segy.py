@@ -92,6 +92,24 @@ def test_large_gaps_between_traces_are_not_filled(tmp_path):
     assert [len(x) for x in segy.SegyTraces(path).lines("inline")] == [3, 2]
 
 
+@pytest.mark.parametrize("endian", ["big", "little"])
+def test_header_integers_are_read_at_any_byte(tmp_path, endian, monkeypatch):
+    path = segy_writer.write(tmp_path / "a.sgy", np.ones((7, 3)), 3, endian, extended=1)
+    _, headers, _ = segy_writer.read_parts(path, 3, 3, endian, 1)
+    monkeypatch.setattr(segy, "MAPPED_BYTES", 3 * 246)  # blocks of three traces
+    traces = segy.SegyTraces(path, header_bytes=(221, 6))
+    found = traces.headers((1, 6, 221, 237))
+    for byte, numbers in zip((1, 6, 221, 237), found):
+        expected = [
+            int.from_bytes(header[byte - 1 : byte + 3].tobytes(), endian, signed=True)
+            for header in headers
+        ]
+        assert numbers.tolist() == expected
+    assert traces.headers((221,), 4, 6)[0].tolist() == found[2][4:6].tolist()
+    named = f"trace 5 (inline {found[2][4]}, crossline {found[1][4]})"
+    assert traces.place(4) == named
+
+
 def put(offset, form, value):
     def change(content):
         struct.pack_into(form, content, offset, value)
