@@ -155,11 +155,10 @@ def claim(setup: Setup, facts: dict[str, Any]) -> None:
     """
     workdir = setup.workdir
     env = environment.describe(list(setup.feed.mesh.devices.flat))
-    environment.announce_device_change(workdir, env)
     (workdir / "result.json").unlink(missing_ok=True)
     settings.write(workdir, setup.config)
     files.write_json(workdir / "data.json", facts)
-    files.write_json(workdir / "env.json", env)
+    environment.record(workdir, env)
 
 
 def finished(progress: Progress, config: ConfigDict) -> bool:

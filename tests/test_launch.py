@@ -97,7 +97,7 @@ def test_a_run_writes_the_documented_files(runs, plain):
     }
     assert len(set(splits["train"] + splits["val"] + splits["test"])) == 50
     assert len(facts["content_sha256"]) == 64
-    env = json.loads((workdir / "env.json").read_text())
+    (env,) = json.loads((workdir / "env.json").read_text())
     assert env["versions"]["jax"]
     assert "--config=configs/quickstart.py" in env["command"]
     with open(workdir / "metrics.csv", newline="") as file:

@@ -1,17 +1,23 @@
-"""What a run depends on besides config and data: versions, devices, command line and commit."""
+"""What a run depends on besides config and data: versions, devices, command line and commit.
 
+env.json is a list with an entry for each start of the run that trained or tested, oldest first.
+"""
+
+import datetime
 import os
 import pathlib
 import platform
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from typing import Any
 
 from saltjax.system import console, files
 
+# The name under which the package is installed.
+DISTRIBUTION = "saltjax"
 PACKAGES = (
-    "saltjax",
     "jax",
     "jaxlib",
     "flax",
@@ -24,15 +30,20 @@ PACKAGES = (
     "scipy",
     "matplotlib",
 )
+ADVICE = "restore or delete it; it only says where the run was trained"
+# They would name another repository than the one that holds this file.
+GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 
 
 def describe(devices: list) -> dict[str, Any]:
-    """Returns the content of env.json; `devices` are the run's `jax.Device`s."""
+    """Returns an entry of env.json; `devices` are the run's `jax.Device`s."""
+    now = datetime.datetime.now(datetime.UTC)
     return {
+        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": {"saltjax": version()} | {p: _installed(p) for p in PACKAGES},
         "devices": [str(d) for d in devices],
         "device_kind": devices[0].device_kind,
         "cpu_count": os.cpu_count(),
@@ -40,31 +51,109 @@ def describe(devices: list) -> dict[str, Any]:
     }
 
 
+def version() -> str:
+    """Returns the version of saltjax: of a checkout what its pyproject.toml says, else "unknown".
+
+    An installed package has no pyproject.toml, and its version is the installed one.
+    """
+    path = pathlib.Path(__file__).parents[2] / "pyproject.toml"
+    try:
+        project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+        if project["name"] == DISTRIBUTION:
+            return project["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return _installed(DISTRIBUTION)
+
+
+def _installed(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def git_commit() -> str:
-    """Returns the git commit of the source tree, with "-dirty" if it has changes; "" if none."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """Returns the git commit of the checkout, with "-dirty" if it has changes; "" if there is none.
+
+    There is none where git does not track this file: a package in site-packages is no part of a
+    repository around it.
+    """
+    here = pathlib.Path(__file__)
+    tracked = _git("ls-files", "--error-unmatch", here.name, cwd=here.parent)
+    if not tracked:
+        return ""
+    arguments = ("--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return _git("describe", *arguments, cwd=here.parent)
+
+
+def _git(*arguments: str, cwd: pathlib.Path) -> str:
+    """Returns what git prints, "" if it fails or is not installed."""
+    env = {k: v for k, v in os.environ.items() if k not in GIT_VARIABLES}
     try:
         done = subprocess.run(
-            command,
+            ["git", *arguments],
             check=False,
-            cwd=pathlib.Path(__file__).parent,
+            cwd=cwd,
+            env=env,
             capture_output=True,
             text=True,
             timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip()
+    return "" if done.returncode else done.stdout.strip()
 
 
-def announce_device_change(workdir: pathlib.Path, environment: dict[str, Any]) -> None:
-    """Prints a line if the run used other devices before: its results then differ by rounding."""
+def record(workdir: pathlib.Path, start: dict[str, Any]) -> None:
+    """Adds a start, of `describe`, to env.json; prints what has changed since the one before.
+
+    Raises:
+      InputError: if env.json is damaged, or cannot be written.
+    """
+    starts = read(workdir)
+    if starts:
+        announce_changes(starts[-1], start)
+    files.write_json(workdir / "env.json", [*starts, start])
+
+
+def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the starts of a run, oldest first; none if there is no env.json.
+
+    In version 0.1 env.json was the object of the last start.
+
+    Raises:
+      InputError: if env.json is damaged.
+    """
     path = workdir / "env.json"
     if not path.exists():
-        return
-    before, now = files.read_json(path).get("devices"), environment["devices"]
-    if before != now:
+        return []
+    starts: Any = files.read_any_json(path, ADVICE)
+    if isinstance(starts, dict):
+        starts = [starts]
+    if not isinstance(starts, list) or not all(isinstance(s, dict) for s in starts):
+        raise files.damaged(path, "no list of objects", ADVICE)
+    return starts
+
+
+def announce_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Prints which devices and versions differ between two starts, if any."""
+    older, newer = _compared(before), _compared(now)
+    changes = [
+        f"{name} {older[name]} before, {value} now"
+        for name, value in newer.items()
+        if name in older and older[name] != value
+    ]
+    if changes:
         console.say(
-            f"Devices    {len(before or [])} before, {len(now)} now: results are equal up to "
-            "rounding"
+            f"Changed    {'; '.join(changes)}: from here on the run equals an uninterrupted one "
+            "only up to rounding"
         )
+
+
+def _compared(start: dict[str, Any]) -> dict[str, Any]:
+    """Returns what `announce_changes` compares, by its name on the screen."""
+    devices = f"{len(start.get('devices') or [])} × {start.get('device_kind')}"
+    versions = start.get("versions")
+    found = {"devices": devices, "Python": start.get("python")}
+    return found | (versions if isinstance(versions, dict) else {})

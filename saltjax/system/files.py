@@ -63,17 +63,22 @@ def read_json(path: pathlib.Path, advice: str = RESTORE) -> dict[str, Any]:
     Raises:
       InputError: if the file cannot be read, or holds no JSON object.
     """
+    value = read_any_json(path, advice)
+    if not isinstance(value, dict):
+        raise damaged(path, "no JSON object", advice)
+    return value
+
+
+def read_any_json(path: pathlib.Path, advice: str = RESTORE) -> Any:
+    """Returns the value in a JSON file, as `read_json`, of any type."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"{path}: cannot read it ({error.strerror}); expected the directory of a run"
         ) from None
     except (ValueError, RecursionError) as error:
         raise damaged(path, error, advice) from None
-    if not isinstance(value, dict):
-        raise damaged(path, "no JSON object", advice)
-    return value
 
 
 def damaged(path: pathlib.Path, reason: object, advice: str = RESTORE) -> InputError:
