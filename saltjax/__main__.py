@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from saltjax import commandline
-from saltjax.runs import workdir as run_directory
+from saltjax.runs import names
 from saltjax.system.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -76,7 +76,7 @@ def dispatch() -> None:
             raise InputError(f"--mode={mode} takes no --{name}")
     if mode in ("train", "check"):
         config = commandline.required_config()
-        workdir = pathlib.Path(FLAGS.workdir or default_workdir())
+        workdir = workdir if FLAGS.workdir else default_workdir()
     elif FLAGS["config"].present:
         raise InputError(
             f"--mode={mode} takes no --config: the settings are those of the run"
@@ -101,13 +101,8 @@ def dispatch() -> None:
         case "predict":
             from saltjax import predict
 
-            names = FLAGS.workdir.split(",")
-            if not all(names):
-                raise InputError(
-                    f"--workdir={FLAGS.workdir}: one of its directories is empty"
-                )
             predict.predict(
-                [pathlib.Path(name) for name in names],
+                workdirs(FLAGS.workdir),
                 FLAGS.input,
                 FLAGS.output,
                 FLAGS.threshold,
@@ -123,13 +118,21 @@ def dispatch() -> None:
             compare.compare(pathlib.Path(FLAGS.workdir or "runs"))
 
 
-def default_workdir() -> str:
+def default_workdir() -> pathlib.Path:
     """Returns the run directory in runs/, named after config file and overrides."""
     flag = FLAGS["config"]
     overrides = config_flags.get_override_values(flag)
-    return run_directory.default_workdir(
-        config_flags.get_config_filename(flag), overrides
-    )
+    return names.find_workdir(config_flags.get_config_filename(flag), overrides)
+
+
+def workdirs(text: str) -> list[pathlib.Path]:
+    """Returns the directories of a list a,b,c; a directory may have commas in its own name."""
+    if pathlib.Path(text).is_dir():
+        return [pathlib.Path(text)]
+    paths = text.split(",")
+    if not all(paths):
+        raise InputError(f"--workdir={text}: one of its directories is empty")
+    return [pathlib.Path(path) for path in paths]
 
 
 def main() -> None:

@@ -16,6 +16,9 @@ import pytest
 from PIL import Image
 from program import ROOT, TINY, assert_refused, launch
 
+from saltjax import __main__
+from saltjax.system.errors import InputError
+
 RESULT_KEYS = {
     "status": str,
     "parameters": int,
@@ -172,8 +175,8 @@ def no_skip(tmp_path_factory):
 @pytest.mark.slow
 def test_a_config_by_name_after_its_overrides_from_another_directory(no_skip):
     assert no_skip.name == (
-        "quickstart-data.image_size=16-data.synthetic_count=50-model.features=4,8-"
-        "model.norm=none-model.skip=False-train.batch_size=8-train.cpu_devices=4-"
+        "quickstart-data.image_size=16-data.synthetic_count=50-model.features=4x8-"
+        "model.norm=none-model.skip=False-train.batch_size=8-"
         "train.epochs=2"
     )
     config = json.loads((no_skip / "config.json").read_text())
@@ -267,3 +270,12 @@ def test_a_signal_ends_the_program_with_its_status(tmp_path, signum, status, lin
     assert process.returncode == status
     assert "the same command resumes from here" in errors
     assert "Traceback" not in errors
+
+
+def test_a_list_of_directories_whose_names_may_have_commas(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-features=4,8").mkdir()
+    assert [*map(str, __main__.workdirs("a-features=4,8"))] == ["a-features=4,8"]
+    assert [*map(str, __main__.workdirs("a,runs/b"))] == ["a", "runs/b"]
+    with pytest.raises(InputError, match="one of its directories is empty"):
+        __main__.workdirs("a,,b")

@@ -1,9 +1,8 @@
-"""The run directory: its name, lock, status and deletion, and metrics.csv."""
+"""The run directory: its lock, status and deletion, and metrics.csv."""
 
 import contextlib
 import enum
 import fcntl
-import hashlib
 import json
 import os
 import pathlib
@@ -24,7 +23,6 @@ METRICS = (
     "learning_rate",
     "seconds",
 )
-MAX_NAME_BYTES = 200
 # config.json is deleted last: without it the other files are not recognized as a run.
 RUN_FILES = (
     "env.json",
@@ -125,27 +123,6 @@ def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:
             f"the split has changed since the run in {workdir} began: has the file of "
             "config.data.groups changed? Restore it, or choose another --workdir"
         )
-
-
-def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
-    """Returns the run directory for a config file and its overrides; of a path only the last part.
-
-    A name too long for a file system is truncated and ends with a hash of the whole.
-
-    >>> default_workdir("configs/unet.py", {"model.skip": False, "data.dir": "/tgs/train/"})
-    'runs/unet-data.dir=train-model.skip=False'
-    """
-    parts = [pathlib.Path(config_file).stem]
-    for key, value in sorted(overrides.items()):
-        text = settings.value_text(value)
-        last = pathlib.PurePath(text).name or text.replace("/", "_")
-        parts.append(f"{key}={last}")
-    name = "-".join(parts)
-    encoded = os.fsencode(name)
-    if len(encoded) > MAX_NAME_BYTES:
-        digest = hashlib.sha256(encoded).hexdigest()[:12]
-        name = encoded[:MAX_NAME_BYTES].decode(errors="ignore") + f"-{digest}"
-    return f"runs/{name}"
 
 
 @contextlib.contextmanager

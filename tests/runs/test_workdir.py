@@ -23,40 +23,6 @@ def write_config(workdir, config):
     (workdir / "config.json").write_text(json.dumps(config))
 
 
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        ({}, "runs/unet_strided"),
-        ({"model.skip": False}, "runs/unet_strided-model.skip=False"),
-        (
-            {"data.dir": "/data/competition_data/train"},
-            "runs/unet_strided-data.dir=train",
-        ),
-        (
-            {"optim.learning_rate": 1e-4, "model.features": (4, 8)},
-            "runs/unet_strided-model.features=4,8-optim.learning_rate=0.0001",
-        ),
-    ],
-)
-def test_default_workdir_names_the_overrides(overrides, expected):
-    config = "configs/unet_strided.py"
-    assert run_directory.default_workdir(config, overrides) == expected
-    # It does not depend on the order of the overrides.
-    backwards = dict(reversed(overrides.items()))
-    assert run_directory.default_workdir(config, backwards) == expected
-
-
-def test_long_names_are_truncated_and_stay_distinct():
-    overrides = {f"section.setting{i}": "x" * 20 for i in range(20)}
-    name = run_directory.default_workdir("configs/unet.py", overrides)
-    other = run_directory.default_workdir(
-        "configs/unet.py", overrides | {"section.setting9": "y"}
-    )
-    assert len(name.removeprefix("runs/")) < 255
-    assert name != other
-    assert name.startswith("runs/unet-section.setting0=")
-
-
 def test_directory_without_a_run_is_new(tmp_path):
     for workdir in (tmp_path, tmp_path / "missing"):
         assert run_directory.status(workdir) is Status.NEW

@@ -1,0 +1,90 @@
+"""The default names of run directories, after config file and overrides."""
+
+import hashlib
+import os
+import pathlib
+import re
+from typing import Any
+
+from saltjax.runs import settings
+from saltjax.system import console
+
+MAX_NAME_BYTES = 200
+# All that neither a shell nor the list in --workdir=a,b takes for anything else.
+OTHER_CHARACTERS = re.compile(r"[^\w.=+-]")
+
+
+def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
+    """Returns the run directory for a config file and its overrides; of a path only the last part.
+
+    Settings that change no weights are left out. Other characters than letters, digits and _.=+-
+    are replaced by _, and then a hash keeps the names distinct. So does it in a name too long for a
+    file system, which is truncated.
+
+    >>> default_workdir("configs/unet.py", {"model.skip": False, "data.dir": "/tgs/train/"})
+    'runs/unet-data.dir=train-model.skip=False'
+    >>> default_workdir("configs/unet.py", {"model.features": (4, 8), "eval.tta": True})
+    'runs/unet-model.features=4x8'
+    """
+    parts = {
+        key: "x".join(map(str, value)) if isinstance(value, (tuple, list)) else value
+        for key, value in overrides.items()
+        if key not in settings.FREE
+    }
+    name = _joined(config_file, parts)
+    safe = OTHER_CHARACTERS.sub("_", name)
+    if safe != name:
+        safe += f"-{_digest(name)[:8]}"
+    return f"runs/{_shortened(safe)}"
+
+
+def find_workdir(config_file: str, overrides: dict[str, Any]) -> pathlib.Path:
+    """Returns the default run directory; if only its earlier name has a run, that one, and says so.
+
+    Until version 0.1 names held every override, and commas.
+    """
+    path = pathlib.Path(default_workdir(config_file, overrides))
+    weights = {k: v for k, v in overrides.items() if k not in settings.FREE}
+    earlier = [earlier_workdir(config_file, given) for given in (overrides, weights)]
+    if not _holds_run(path):
+        for other in filter(_holds_run, map(pathlib.Path, earlier)):
+            console.say(
+                f"Run        {other} is used, by its earlier name; a new run of these settings "
+                f"would be called {path.name}"
+            )
+            return other
+    return path
+
+
+def earlier_workdir(config_file: str, overrides: dict[str, Any]) -> str:
+    """Returns the run directory of these overrides in version 0.1.
+
+    >>> earlier_workdir("configs/unet.py", {"model.features": (4, 8), "eval.tta": True})
+    'runs/unet-eval.tta=True-model.features=4,8'
+    """
+    return f"runs/{_shortened(_joined(config_file, overrides))}"
+
+
+def _joined(config_file: str, overrides: dict[str, Any]) -> str:
+    parts = [pathlib.Path(config_file).stem]
+    for key, value in sorted(overrides.items()):
+        text = settings.value_text(value)
+        last = pathlib.PurePath(text).name or text.replace("/", "_")
+        parts.append(f"{key}={last}")
+    return "-".join(parts)
+
+
+def _shortened(name: str) -> str:
+    encoded = os.fsencode(name)
+    if len(encoded) <= MAX_NAME_BYTES:
+        return name
+    start = encoded[:MAX_NAME_BYTES].decode(errors="ignore")
+    return f"{start}-{_digest(name)[:12]}"
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()
+
+
+def _holds_run(path: pathlib.Path) -> bool:
+    return (path / "config.json").exists()
