@@ -9,10 +9,11 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """Returns the complete config."""
     config = ConfigDict()
-    # Of synthetic tiles, split, initial weights, order of tiles, dropout and bootstrap.
-    config.seed = 0
+    config.seed = 0  # of initial weights, order of training tiles and dropout
 
     config.data = data = ConfigDict()
+    # Of split and synthetic tiles, and of what shows them: bootstrap intervals, example tiles.
+    data.seed = 0
     # Directory with images/<id>.png and masks/<id>.png; "" for built-in synthetic sections.
     data.dir = ""
     data.image_size = 128  # pixels, side of the square that a tile is resized to

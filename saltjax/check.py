@@ -22,11 +22,9 @@ def check(config: ConfigDict, workdir: pathlib.Path) -> None:
     """
     source.announce(config.data.dir)
     with run_directory.lock(workdir):
-        data = source.load(
-            **config.data, seed=config.seed, batch_size=config.train.batch_size
-        )
+        data = source.load(**config.data, batch_size=config.train.batch_size)
         tables.show_statistics(data.statistics)
-        run_figures.draw_data(data.tiles, workdir / "plots", config.seed)
+        run_figures.draw_data(data.tiles, workdir / "plots", config.data.seed)
     console.say(f"Split      {data.split_description}")
     console.say(f"Figures    {workdir / 'plots'}")
     console.say("No bad files.")

@@ -64,7 +64,7 @@ def _evaluate(
         tta,
     )
     labels = tiles.labels[indices, :, :, 0]
-    tested = scores.score(outputs, labels, predictor.postprocessing, config.seed)
+    tested = scores.score(outputs, labels, predictor.postprocessing, config.data.seed)
     evaluation = result.join(
         result.Evaluation,
         result.Evaluated(
@@ -88,7 +88,7 @@ def _evaluate(
             predictor.postprocessing,
             tiles,
             description,
-            config.seed,
+            config.data.seed,
             figures,
         )
     files.write_json(target / "evaluation.json", evaluation)
@@ -102,9 +102,7 @@ def read_tiles(
 ) -> tuple[Tiles, np.ndarray, result.EvaluatedData]:
     """Returns tiles, the indices of those to be scored, and evaluation.json's `data`."""
     if not directory:
-        data = source.load(
-            **config.data, seed=config.seed, batch_size=config.train.batch_size
-        )
+        data = source.load(**config.data, batch_size=config.train.batch_size)
         run_directory.check_data(predictor.workdir, data.facts())
         tiles, indices, seen = data.tiles, data.split["test"], 0
     else:

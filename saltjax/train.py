@@ -55,6 +55,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
     ):
         status = Status.NEW
         if not overwrite:
+            config = settings.adopt_added(workdir, config)
             status = run_directory.status(workdir, config.to_dict())
         if status is Status.FINISHED:
             settings.write(workdir, config)
@@ -86,7 +87,7 @@ def run_to_end(
     shapes = jax.eval_shape(lambda: steps.create_state(setup.recipe, config.seed))
     show_banner(setup, networks.count_parameters(shapes.params))
     tables.show_statistics(setup.data.statistics)
-    run_figures.draw_data(setup.data.tiles, workdir / "plots", config.seed)
+    run_figures.draw_data(setup.data.tiles, workdir / "plots", config.data.seed)
     facts = setup.data.facts()
     run_directory.check_data(workdir, facts)
     console.say("Compiling; this takes some seconds …")
@@ -121,7 +122,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, pause: signals.Pause) -> 
     """Returns the run's devices, data, network and optimizer."""
     train = config.train
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
-    data = source.load(**config.data, seed=config.seed, batch_size=train.batch_size)
+    data = source.load(**config.data, batch_size=train.batch_size)
     network = networks.create_network(
         config.model, train.dtype, config.data.image_size, config.data.resize
     )
@@ -266,7 +267,7 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
         config.eval.threshold_metric,
         config.eval.min_area,
     )
-    tested = scores.score(test, labels[data.split["test"]], chosen, config.seed)
+    tested = scores.score(test, labels[data.split["test"]], chosen, config.data.seed)
     training = training_result(setup, progress, best["epoch"], state.params)
     outcome = result.join(result.Result, training, validation, tested.scores)
     description = data.tiles.description
@@ -279,7 +280,7 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
             chosen,
             data.tiles,
             description,
-            config.seed,
+            config.data.seed,
             plots,
         )
     files.write_json(setup.workdir / "result.json", outcome)

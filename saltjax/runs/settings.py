@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from saltjax.system import files
+from saltjax.system import console, files
 from saltjax.system.errors import InputError
 
 CHOICES = {
@@ -26,6 +26,7 @@ CHOICES = {
 # (minimum, maximum, whether the maximum is allowed)
 RANGES = {
     "seed": (0, 2**31, False),
+    "data.seed": (0, 2**31, False),
     "data.image_size": (8, 4096, True),
     "data.synthetic_count": (1, 1_000_000, True),
     "data.folds": (0, 1000, True),
@@ -46,7 +47,10 @@ POSITIVE = {"optim.learning_rate": 1000.0, "plateau.factor": 1.0}
 # takes the run's other settings by their dotted keys. Files without a version are of version 0.
 SCHEMA = 1
 ADDED: dict[int, dict[str, Any]] = {
-    1: {},
+    1: {
+        # One seed was of everything.
+        "data.seed": lambda flat: flat.get("seed", 0),
+    },
 }
 UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
 # A run may resume with other values of these. They change no weights but by rounding: "eval." only
@@ -255,6 +259,29 @@ def upgrade(tree: dict[str, Any], version: int) -> dict[str, Any]:
             if isinstance(settings, dict) and name not in settings:
                 settings[name] = value(before) if callable(value) else value
     return tree
+
+
+def adopt_added(workdir: pathlib.Path, config: ConfigDict) -> ConfigDict:
+    """Returns the config with which the same command continues a run that older settings began.
+
+    Where the config has the default of a setting of ADDED, and the run what the setting means for
+    older runs, the run's value is taken, with a message; without a run, the config is returned.
+
+    Raises:
+      InputError: if config.json is damaged, or a newer version wrote it.
+    """
+    if not (workdir / "config.json").exists():
+        return config
+    run, now = flatten(read_json(workdir)), flatten(config.to_dict())
+    adopted = {}
+    for key, value in ((k, v) for added in ADDED.values() for k, v in added.items()):
+        meaning = value(run) if callable(value) else value
+        if run.get(key) == meaning != now[key] == defaults()[key]:
+            adopted[key] = meaning
+            console.say(f"{key}={value_text(meaning)}, as in the run that began here")
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(adopted)
+    return config
 
 
 def _with_tuples(tree: Any) -> Any:

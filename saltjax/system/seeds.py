@@ -1,4 +1,4 @@
-"""All random generators and keys, one function for each use, derived from a config's seed.
+"""All random generators and keys, one function for each use, derived from `seed` or `data.seed`.
 
 Different uses of one seed must not share a stream, and the stream of a use must not change between
 versions: a run that resumes repeats the same random numbers.

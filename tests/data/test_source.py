@@ -9,10 +9,10 @@ from saltjax.data import source, synthetic
 from saltjax.system.errors import InputError
 
 
-def load(seed=0, batch_size=8, **changes):
+def load(batch_size=8, **changes):
     """Loads the data of the default config with changes."""
     settings = default.get_config().data.to_dict() | changes
-    return source.load(**settings, seed=seed, batch_size=batch_size)
+    return source.load(**settings, batch_size=batch_size)
 
 
 def test_without_a_directory_synthetic_tiles_are_made(monkeypatch):

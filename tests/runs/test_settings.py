@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import default, final, quickstart, unet, unet_strided
 from configs import fcn as fcn_config
-from saltjax.runs import settings
+from saltjax.runs import settings, workdir
 from saltjax.system import files
 from saltjax.system.errors import InputError
 
@@ -292,6 +292,33 @@ def test_settings_added_later_get_the_value_they_had_before(tmp_path, monkeypatc
     assert tree == {"seed": 4, "data": {}, "model": {"new": "kept"}}
     files.write_json(tmp_path / "config.json", {"schema": 1, "model": {}})
     assert settings.read_json(tmp_path) == {"model": {"new": "a"}}
+
+
+def test_seed_of_an_older_run_is_also_its_data_seed(tmp_path):
+    tree = older_config("0") | {"seed": 3}
+    del tree["data"]["seed"]
+    (tmp_path / "config.json").write_text(json.dumps(tree))
+    found = settings.read(tmp_path)
+    assert (found.seed, found.data.seed) == (3, 3)
+
+
+def test_command_of_an_older_run_continues_it(tmp_path, caplog):
+    caplog.set_level("INFO", "saltjax")
+    tree = older_config("0") | {"seed": 3}
+    del tree["data"]["seed"]
+    (tmp_path / "config.json").write_text(json.dumps(tree))
+    config = default.get_config()
+    config.seed = 3
+    for _ in range(2):  # also once config.json is of this version
+        adopted = settings.adopt_added(tmp_path, config)
+        assert (adopted.seed, adopted.data.seed, config.data.seed) == (3, 3, 0)
+        assert caplog.messages.pop() == "data.seed=3, as in the run that began here"
+        assert workdir.status(tmp_path, adopted.to_dict()) is workdir.Status.RESUME
+        settings.write(tmp_path, adopted)
+    # A value that is given is not replaced.
+    config.data.seed = 5
+    assert settings.adopt_added(tmp_path, config).data.seed == 5
+    assert settings.adopt_added(tmp_path / "new", config) == config
 
 
 def test_written_config_is_read_again(tmp_path):
