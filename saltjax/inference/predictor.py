@@ -1,6 +1,7 @@
 """A trained network, restored from its run and applied to arrays."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from saltjax.inference import volumes
@@ -57,7 +59,14 @@ class Predictor:
         """Returns the network as `windows.predict_sections` takes it; `tta` None as in the run."""
         pixels = self.batch_size * self.network.image_size**2
         tta = self.tta if tta is None else tta
-        return SectionModel(self.network, self.variables, self.tile, pixels, tta)
+        return SectionModel(
+            self.network, self.variables, self.tile, pixels, tta, self._placed
+        )
+
+    @functools.cached_property
+    def _placed(self) -> dict[int, tuple[Mesh, Any]]:
+        """The weights on the devices, where they remain from one call to the next."""
+        return {}
 
     def predict(self, array: np.ndarray) -> np.ndarray:
         """Returns the probabilities of salt, float32 of the array's shape, in [0, 1].

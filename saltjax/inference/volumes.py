@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from saltjax.inference import axes
 from saltjax.inference.windows import SectionModel, predict_sections
 from saltjax.seismic import amplitudes, npy, segy
 from saltjax.system import console
@@ -130,13 +131,11 @@ def pieces(
 def _needs(model: SectionModel) -> tuple[int, int]:
     """Returns the period of coincidence of the grids, and the context, both in traces."""
     network, width = model.network, model.tile[1]
-    margin = network.receptive_radius
-    margin = network.image_size if margin is None else margin
-    margin += network.stride
+    period, context = axes.alignment(network)
     if network.resize == "pad":
-        return network.stride, margin + network.image_size - width
-    turns = network.stride // math.gcd(network.stride, network.image_size)
-    return turns * width, -(-margin * width // network.image_size) + 2
+        return period, context + network.image_size - width
+    turns = period // math.gcd(period, network.image_size)
+    return turns * width, -(-context * width // network.image_size) + 2
 
 
 def read_ahead(load: Callable[[Any], T], jobs: Iterable[Any]) -> Iterator[T]:

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,16 +9,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from saltjax.inference import axes
 from saltjax.networks import resize
 from saltjax.networks.network import Network, predict_step
 from saltjax.system import devices
-
-# Pixels at the network's resolution. Large windows waste less on their margins, small ones less
-# memory.
-WINDOW = 768
-# Only U-Nets of 7 and more levels, or of 6, strided and bilinear, have larger receptive radii.
-MAX_MARGIN = 256
-RAMP = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,70 +43,23 @@ class SectionModel:
         return self.placed[count]
 
 
-@dataclasses.dataclass(frozen=True)
-class Axis:
-    """How one axis of a section is divided into windows.
+class Canvas:
+    """A section at the network's resolution, and the sum of its windows' weighted probabilities.
 
     Attributes:
-      padded: pixels after padding.
-      starts: first pixel of each window.
-      weights: float32[K, length], of each window's pixels; at any pixel they sum to 1.
+      extent: its height and width at the network's resolution.
+      prob: float32[K, H', W'], of salt and, if K is 2, of no salt; H' and W' include padding.
+      remaining: windows that are not yet part of the sum.
     """
 
-    padded: int
-    starts: tuple[int, ...]
-    weights: np.ndarray
-
-
-@functools.cache
-def divide(n: int, window: int, margin: int, ramp: int, multiple: int) -> Axis:
-    """Returns the windows of an axis of n pixels.
-
-    Windows start and end at multiples of `multiple`. The `margin` pixels at each edge of a window
-    have weight 0, except at the ends of the axis, since pixels beyond the window could change them.
-    Over the next `ramp` pixels the weight changes from one window to the next as sin².
-    """
-    padded = -(-n // multiple) * multiple
-    if padded <= window:
-        return Axis(padded, (0,), np.ones((1, padded), np.float32))
-    stride = (window - 2 * margin - ramp) // multiple * multiple
-    count = -(-(padded - window) // stride) + 1
-    starts = [min(k * stride, padded - window) for k in range(count)]
-    rise = np.sin(np.pi / 2 * (np.arange(ramp) + 0.5) / ramp) ** 2
-    weights = np.ones((count, window))
-    weights[1:, :margin], weights[1:, margin : margin + ramp] = 0, rise
-    weights[:-1] *= np.concatenate(
-        [np.ones(window - margin - ramp), rise[::-1], np.zeros(margin)]
-    )
-    total = np.zeros(padded)
-    for start, weight in zip(starts, weights):
-        total[start : start + window] += weight
-    for start, weight in zip(starts, weights):
-        weight /= total[start : start + window]
-    return Axis(padded, tuple(starts), weights.astype(np.float32))
-
-
-def windows_of(n: int, network: Network) -> Axis:
-    """Returns the windows of an axis of n pixels at the network's resolution."""
-    multiple, margin = network.stride, network.receptive_radius
-    if margin is None:
-        # Group norm: every pixel of a window counts. Windows as in training, half overlapping.
-        size = max(-(-network.image_size // multiple), 2) * multiple
-        return divide(n, size, 0, size // 2, multiple)
-    return divide(n, WINDOW, min(margin, MAX_MARGIN), RAMP, multiple)
-
-
-class Canvas:
-    """A section at the network's resolution, and the sum of its windows' weighted probabilities."""
-
-    def __init__(self, section: np.ndarray, model: SectionModel):
+    def __init__(self, section: np.ndarray, model: SectionModel, complement: bool):
         """Takes a section float32[H, W, 1 or 3] in [0, 1] at its own resolution."""
         self.shape, network = section.shape[:2], model.network
         image = resize.image_to_network(
             section[None], model.tile, network.image_size, network.resize
         )[0]
         self.extent = image.shape[:2]
-        self.rows, self.cols = (windows_of(n, network) for n in self.extent)
+        self.rows, self.cols = (axes.windows_of(n, network) for n in self.extent)
         padding = (
             (0, self.rows.padded - self.extent[0]),
             (0, self.cols.padded - self.extent[1]),
@@ -121,7 +67,7 @@ class Canvas:
         )
         # As the model itself pads images to a multiple of its stride.
         self.image = np.pad(image, padding, mode="symmetric")
-        self.prob = np.zeros(self.image.shape[:2], np.float32)
+        self.prob = np.zeros((1 + complement, *self.image.shape[:2]), np.float32)
         self.remaining = len(self.rows.starts) * len(self.cols.starts)
 
     def windows(self) -> Iterator[tuple[int, int]]:
@@ -137,22 +83,42 @@ class Canvas:
         return slice(top, top + height), slice(left, left + width)
 
     def add(self, r: int, c: int, prob: np.ndarray) -> None:
-        """Adds the probabilities float32[h, w] of a window."""
+        """Adds the probabilities float32[K, h, w] of a window, from its first row and column."""
         weight = self.rows.weights[r][:, None] * self.cols.weights[c]
-        self.prob[self.place(r, c)] += weight * prob
+        height, width = weight.shape
+        self.prob[:, *self.place(r, c)] += weight * prob[:, :height, :width]
         self.remaining -= 1
 
-    def native(self, model: SectionModel) -> np.ndarray:
-        """Returns the probabilities float32[H, W] at the section's own resolution."""
+    def at_network(self) -> np.ndarray:
+        """Returns the probabilities float32[K, h, w] at the network's resolution."""
         height, width = self.extent
+        return self.prob[:, :height, :width]
+
+    def native(self, model: SectionModel) -> np.ndarray:
+        """Returns the probabilities of salt float32[H, W] at the section's own resolution."""
         native = resize.probability_to_native(
-            self.prob[None, :height, :width, None],
+            self.at_network()[:1, :, :, None],
             self.shape,
             model.tile,
             model.network.image_size,
             model.network.resize,
         )
         return np.clip(np.asarray(native)[0, :, :, 0], 0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """The shape of the windows of a batch, for which a program is compiled.
+
+    Attributes:
+      height, width, channels: of the arrays.
+      cropped: whether windows may be smaller than the arrays that hold them.
+    """
+
+    height: int
+    width: int
+    channels: int
+    cropped: bool
 
 
 def predict_sections(
@@ -164,59 +130,110 @@ def predict_sections(
     sections share batches, so results come some sections late; memory does not grow with the number
     of sections.
     """
+    for canvas in predict_canvases(sections, model):
+        yield canvas.native(model)
+
+
+def predict_canvases(
+    sections: Iterable[np.ndarray], model: SectionModel, complement: bool = False
+) -> Iterator[Canvas]:
+    """Yields each section with its probabilities at the network's resolution.
+
+    Arguments are those of `predict_sections`; `complement` is that of `network.predict_step`.
+    """
     canvases: collections.deque[Canvas] = collections.deque()
     batch: list[tuple[Canvas, int, int]] = []
     delayed = devices.Delayed(_add)
     for section in sections:
-        canvas = Canvas(section, model)
+        canvas = Canvas(section, model, complement)
         canvases.append(canvas)
+        shape = _shape(canvas, model.network)
         for window in canvas.windows():
             if batch and (
-                len(batch) == _batch_size(model, batch[0])
-                or _window(*batch[0]).shape != _window(canvas, *window).shape
+                _shape(batch[0][0], model.network) != shape
+                or len(batch) == _limit(model, shape)
             ):
                 delayed.put(batch, _start(batch, model))
                 batch = []
             batch.append((canvas, *window))
-        yield from _finished(canvases, model)
+        yield from _finished(canvases)
     if batch:
         delayed.put(batch, _start(batch, model))
     delayed.flush()
-    yield from _finished(canvases, model)
+    yield from _finished(canvases)
 
 
-def _finished(canvases, model):
+def _finished(canvases):
     while canvases and not canvases[0].remaining:
-        yield canvases.popleft().native(model)
+        yield canvases.popleft()
 
 
-def _window(canvas: Canvas, r: int, c: int) -> np.ndarray:
-    return canvas.image[canvas.place(r, c)]
+def _shape(canvas: Canvas, network: Network) -> Shape:
+    """Returns the shape of a section's windows in a batch."""
+    lengths = canvas.rows.weights.shape[1], canvas.cols.weights.shape[1]
+    height, width = (round_up(n, network) for n in lengths)
+    cropped = not set(lengths) <= _common_lengths(network)
+    return Shape(height, width, canvas.image.shape[2], cropped)
 
 
-def _batch_size(model: SectionModel, window: tuple[Canvas, int, int]) -> int:
-    """Returns how many windows of that shape make a batch."""
-    height, width, _ = _window(*window).shape
-    return max(1, model.pixels // (height * width))
+def round_up(n: int, network: Network) -> int:
+    """Returns the length in a batch of a window's axis of n pixels, at most an eighth longer.
+
+    So sections of similar sizes share a compiled program.
+    """
+    if n in _common_lengths(network):
+        return n
+    step = max(network.stride, 2 ** max(0, n.bit_length() - 4))
+    return -(-n // step) * step
+
+
+def _common_lengths(network: Network) -> set[int]:
+    """Returns the lengths of a training tile and of the windows of a large section."""
+    tile = -(-network.image_size // network.stride) * network.stride
+    return {tile, axes.layout(network)[0]}
+
+
+def _limit(model: SectionModel, shape: Shape) -> int:
+    """Returns how many windows a batch has at most: a power of two, or one for each device."""
+    fit = max(1, model.pixels // (shape.height * shape.width))
+    return max(jax.device_count(), 2 ** (fit.bit_length() - 1))
+
+
+def _batch_size(count: int, limit: int) -> int:
+    """Returns the number of windows, padding included, of a batch of `count`.
+
+    Each number is a program to compile, so there are few; up to one window a device, none is empty.
+    """
+    if count <= jax.device_count():
+        return count
+    return min(limit, 2 ** (count - 1).bit_length())
 
 
 def _start(batch: list[tuple[Canvas, int, int]], model: SectionModel) -> jax.Array:
-    """Starts a batch of windows on the devices; returns its probabilities."""
-    size = _batch_size(model, batch[0])
+    """Starts a batch of windows on the devices; returns float32[K, B, h, w], see `Canvas`."""
+    canvas = batch[0][0]
+    shape, complement = _shape(canvas, model.network), len(canvas.prob) == 2
+    size = _batch_size(len(batch), _limit(model, shape))
     mesh, variables = model.on_devices(min(size, jax.device_count()))
     size = devices.padded_batch_size(size, mesh)
-    windows = np.zeros((size, *_window(*batch[0]).shape), np.float32)
-    for i, window in enumerate(batch):
-        windows[i] = _window(*window)
-    return predict_step(
+    windows = np.zeros((size, shape.height, shape.width, shape.channels), np.float32)
+    extent = np.full((size, 2), (shape.height, shape.width), np.int32)
+    for i, (canvas, r, c) in enumerate(batch):
+        window = canvas.image[canvas.place(r, c)]
+        extent[i] = height, width = window.shape[:2]
+        windows[i, :height, :width] = window
+    probs = predict_step(
         variables,
         devices.shard(windows, mesh),
+        devices.shard(extent, mesh) if shape.cropped else None,
         model=model.network.model,
         tta=model.tta,
+        complement=complement,
     )
+    return probs if complement else probs[None]
 
 
 def _add(batch: list[tuple[Canvas, int, int]], probs: jax.Array) -> None:
     """Adds the probabilities of a batch of windows to their canvases."""
-    for (canvas, r, c), prob in zip(batch, devices.fetch(probs)):
+    for (canvas, r, c), prob in zip(batch, np.moveaxis(devices.fetch(probs), 1, 0)):
         canvas.add(r, c, prob)

@@ -10,6 +10,8 @@ the upsampling.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -30,6 +32,50 @@ def mirror_to_multiple(x: jax.Array, axis: int, multiple: int) -> jax.Array:
         return x
     place = jnp.arange(padded) % (2 * n)
     return jnp.take(x, jnp.minimum(place, 2 * n - 1 - place), axis=axis)
+
+
+def ending_at(extent: jax.Array, shape: tuple[int, ...]) -> Callable[..., Any]:
+    """Returns an interceptor under which images end before their arrays do.
+
+    Within `flax.linen.intercept_methods(ending_at(extent, shape))` a network computes for the first
+    rows and columns of each image what it computes for them alone, so that images of several sizes
+    share a compiled program. What it computes for the others has no meaning.
+
+    Args:
+      extent: int32[B, 2], rows and columns of each image, multiples of the network's stride.
+      shape: height and width of the network's input.
+    """
+
+    def ends(x):
+        """Returns the extents at the resolution of x [B, H, W, C]."""
+        return [extent[:, i] // (shape[i] // x.shape[1 + i]) for i in (0, 1)]
+
+    def inside(x):
+        rows, columns = (
+            jnp.arange(n) < end[:, None] for n, end in zip(x.shape[1:3], ends(x))
+        )
+        return rows[:, :, None, None] & columns[:, None, :, None]
+
+    def repeat_last(x):
+        for axis, end in enumerate(ends(x), start=1):
+            place = jnp.minimum(jnp.arange(x.shape[axis]), end[:, None] - 1)
+            others = tuple(a for a in range(1, 4) if a != axis)
+            x = jnp.take_along_axis(x, jnp.expand_dims(place, others), axis)
+        return x
+
+    def call(layer, args, kwargs, context):
+        module = context.module
+        if context.method_name == "__call__":
+            x = args[0]
+            if isinstance(module, nn.Conv) and module.kernel_size != (1, 1):
+                args = (jnp.where(inside(x), x, 0), *args[1:])  # its padding is 0
+            elif isinstance(module, nn.GroupNorm):
+                kwargs = kwargs | {"mask": jnp.broadcast_to(inside(x), x.shape)}
+            elif isinstance(module, Upsample) and module.kind == "bilinear":
+                args = (repeat_last(x), *args[1:])
+        return layer(*args, **kwargs)
+
+    return call
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:

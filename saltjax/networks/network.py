@@ -1,5 +1,6 @@
 """A network: a model, the resolution that it works at, and how it is applied to images."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -9,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from saltjax.networks import resize
+from saltjax.networks import layers, resize
 from saltjax.networks.fcn import FCN
 from saltjax.networks.unet import UNet
 from saltjax.system import seeds
@@ -127,34 +128,65 @@ def count_parameters(params: Any) -> int:
     return sum(x.size for x in jax.tree.leaves(params))
 
 
-@functools.partial(jax.jit, static_argnames=("model", "tta"))
+@functools.partial(jax.jit, static_argnames=("model", "tta", "complement"))
 def predict_step(
-    variables: dict[str, Any], image: jax.Array, *, model: nn.Module, tta: bool
+    variables: dict[str, Any],
+    image: jax.Array,
+    extent: jax.Array | None = None,
+    *,
+    model: nn.Module,
+    tta: bool,
+    complement: bool = False,
 ) -> jax.Array:
     """Returns probabilities of salt float32[B, H, W] for images at the network's resolution.
 
     Args:
       variables: params and batch_stats.
       image: float32[B, H, W, 1 or 3] in [0, 1]; one channel stands for three equal ones.
+      extent: as in `apply`.
       model: the model.
       tta: as in `apply`.
+      complement: return float32[2, B, H, W], the probabilities p of salt and 1 - p, which is
+        precise also where p is rounded to 1.
     """
     image = jnp.broadcast_to(image, (*image.shape[:3], 3))
-    return jax.nn.sigmoid(apply(variables, image, model, tta))[..., 0]
+    logits = apply(variables, image, model, tta, extent)[..., 0]
+    if complement:
+        return jax.nn.sigmoid(jnp.stack([logits, -logits]))
+    return jax.nn.sigmoid(logits)
 
 
 def apply(
-    variables: dict[str, Any], image: jax.Array, model: Any, tta: bool
+    variables: dict[str, Any],
+    image: jax.Array,
+    model: Any,
+    tta: bool,
+    extent: jax.Array | None = None,
 ) -> jax.Array:
     """Returns logits float32[B, H, W, 1] for image float32[B, H, W, 3].
 
-    `tta` averages the probabilities of each image and of its mirror image, left to right.
+    `tta` averages the probabilities of each image and of its mirror image, left to right. Only the
+    first `extent` int32[B, 2] rows and columns of each image count, all by default; see
+    `layers.ending_at`.
     """
-    logits = model.apply(variables, image)
-    if tta:
-        mirrored = model.apply(variables, image[:, :, ::-1])[:, :, ::-1]
-        logits = average_logits(logits, mirrored)
+    with contextlib.ExitStack() as stack:
+        if extent is not None:
+            end = layers.ending_at(extent, image.shape[1:3])
+            stack.enter_context(nn.intercept_methods(end))
+        logits = model.apply(variables, image)
+        if tta:
+            mirrored = model.apply(variables, _mirror(image, extent))
+            logits = average_logits(logits, _mirror(mirrored, extent))
     return logits
+
+
+def _mirror(x: jax.Array, extent: jax.Array | None) -> jax.Array:
+    """Returns x [B, H, W, C] with its columns, the first extent[:, 1] of them, reversed."""
+    if extent is None:
+        return x[:, :, ::-1]
+    place, width = jnp.arange(x.shape[2]), extent[:, 1:]
+    place = jnp.where(place < width, width - 1 - place, place)
+    return jnp.take_along_axis(x, place[:, None, :, None], axis=2)
 
 
 def average_logits(a: jax.Array, b: jax.Array) -> jax.Array:

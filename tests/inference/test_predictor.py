@@ -17,6 +17,7 @@ import saltjax
 from saltjax.inference import predictor
 from saltjax.runs import checkpoint, settings
 from saltjax.scoring.postprocess import Postprocessing
+from saltjax.system import devices
 from saltjax.system.errors import InputError
 
 
@@ -104,6 +105,20 @@ def test_section_model_takes_the_settings_of_the_run(tmp_path, tta):
     model = network.section_model()
     assert (model.network, model.tile) == (written_run.NETWORK, (12, 10))
     assert model.pixels == 8 * 16 * 16
+
+
+def test_weights_are_uploaded_once(workdir, monkeypatch):
+    network, replicate, uploads = saltjax.load(workdir), devices.replicate, []
+
+    def counted(tree, mesh):
+        uploads.append(mesh.size)
+        return replicate(tree, mesh)
+
+    monkeypatch.setattr(devices, "replicate", counted)
+    for seed in (0, 1):
+        network.predict(np.random.default_rng(seed).random((12, 10)))
+        network.section_model(tta=True).on_devices(1)
+    assert uploads == [1]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
+import jax
 import numpy as np
 import pytest
 from variables import draw_variables
 
-from saltjax.inference import volumes, windows
+from saltjax.inference import axes, volumes, windows
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
@@ -12,11 +13,9 @@ from saltjax.system.errors import InputError
 UNET = UNet(features=(4, 8))
 
 
-def make_model(seed=1, method="nearest", size=16, tile=(10, 10)):
-    network = Network(UNET, size, method)
-    return SectionModel(
-        network, draw_variables(UNET, seed=seed), tile, 8 * size * size, tta=False
-    )
+def make_model(seed=1, method="nearest", size=16, tile=(10, 10), unet=UNET):
+    network, variables = Network(unet, size, method), draw_variables(unet, seed=seed)
+    return SectionModel(network, variables, tile, 8 * size * size, tta=False)
 
 
 def traces(array):
@@ -78,17 +77,39 @@ def test_dead_traces_are_zero_and_not_part_of_the_range():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "pad"])
 @pytest.mark.parametrize("size", [16, 15])
 def test_pieces_of_a_long_line_give_the_probabilities_of_the_whole(
-    monkeypatch, method, size
+    monkeypatch, method, size, norm
 ):
-    model = make_model(method=method, size=size, tile=(10, 13))
-    section = noise(12, 260)
+    unet = UNet(features=(4, 8), norm=norm)
+    model = make_model(method=method, size=size, tile=(10, 13), unet=unet)
+    section = noise(12, 460)
     whole = segment(section, model)
-    monkeypatch.setattr(volumes, "PIECE", 50)
-    assert len(volumes.pieces(np.arange(260), [model])) > 3
-    np.testing.assert_allclose(segment(section, model), whole, atol=1e-5)
+    for piece in (50, 64):
+        monkeypatch.setattr(volumes, "PIECE", piece)
+        assert len(volumes.pieces(np.arange(460), [model])) > 3
+        np.testing.assert_allclose(segment(section, model), whole, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("levels", [3, 4])
+def test_pieces_are_exact_where_windows_are_not(monkeypatch, levels):
+    """Of group norm with deep networks, and of receptive radii above the largest margin."""
+    monkeypatch.setattr(volumes, "PIECE", 70)
+    monkeypatch.setattr(axes, "WINDOW", 48)
+    monkeypatch.setattr(axes, "RAMP", 8)
+    monkeypatch.setattr(axes, "MAX_MARGIN", 6)
+    section = noise(40, 500)
+    for norm in ("none", "group"):
+        unet = UNet(features=(4,) * levels, downsample="strided", norm=norm)
+        model = make_model(size=24, tile=(17, 19), unet=unet)
+        assert len(volumes.pieces(np.arange(500), [model])) > 3
+        found = segment(section, model)
+        with monkeypatch.context() as whole:
+            whole.setattr(volumes, "PIECE", 500)
+            np.testing.assert_allclose(segment(section, model), found, atol=1e-6)
 
 
 def test_pieces_keep_every_trace_once(monkeypatch):
@@ -183,6 +204,7 @@ def test_few_lines_are_in_memory_at_a_time():
 
     source.read, sink.write = count_read, count_write
     volumes.segment(source, sink, [make_model()], "clip", "inline")
-    # Besides the sample for the range: lines read ahead, in batches, and waiting to be written.
+    # Besides the sample for the range: lines read ahead, in two batches of one window a device, and
+    # waiting to be written.
     assert held == 1
-    assert most <= 1 + 2 * (volumes.READ_AHEAD + 1) + 3
+    assert most <= 1 + 2 * (volumes.READ_AHEAD + 1) + 2 * jax.device_count() + 1

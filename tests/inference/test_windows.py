@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -5,10 +6,11 @@ import numpy as np
 import pytest
 from variables import draw_variables
 
-from saltjax.inference import windows
+from saltjax.inference import axes, windows
 from saltjax.inference.windows import SectionModel
 from saltjax.networks import resize
-from saltjax.networks.network import Network
+from saltjax.networks.fcn import FCN
+from saltjax.networks.network import Network, predict_step
 from saltjax.networks.unet import UNet
 
 SMALL = UNet(features=(4, 4, 8))
@@ -44,7 +46,7 @@ def at_once(section, model):
     ("window", "margin", "ramp"), [(64, 8, 16), (64, 0, 32), (48, 5, 7)]
 )
 def test_weights_sum_to_one_and_are_zero_in_margins(n, window, margin, ramp):
-    axis = windows.divide(n, window, margin, ramp, 16)
+    axis = axes.divide(n, window, margin, ramp, 16)
     assert n <= axis.padded < n + 16
     total, covered = np.zeros(axis.padded), 0
     for i, (start, weights) in enumerate(zip(axis.starts, axis.weights)):
@@ -68,8 +70,8 @@ def test_weights_sum_to_one_and_are_zero_in_margins(n, window, margin, ramp):
 @pytest.mark.parametrize("tta", [False, True])
 def test_windows_give_the_probabilities_of_the_whole_section(monkeypatch, method, tta):
     """Up to rounding: pixels that depend on what lies outside their window have weight 0."""
-    monkeypatch.setattr(windows, "WINDOW", 96)
-    monkeypatch.setattr(windows, "RAMP", 8)
+    monkeypatch.setattr(axes, "WINDOW", 96)
+    monkeypatch.setattr(axes, "RAMP", 8)
     model = make_model(SMALL, method=method, tta=tta)
     shapes = (150, 230), (25, 25), (300, 20), (150, 230), (7, 3)
     inputs = [noise(*shape, seed=i) for i, shape in enumerate(shapes)]
@@ -103,9 +105,9 @@ def at_once_mirrored(section, model):
 
 def test_windows_without_a_margin_differ_from_the_whole_section(monkeypatch):
     """So that the test above can fail."""
-    monkeypatch.setattr(windows, "WINDOW", 96)
-    monkeypatch.setattr(windows, "RAMP", 8)
-    monkeypatch.setattr(windows, "MAX_MARGIN", 0)
+    monkeypatch.setattr(axes, "WINDOW", 96)
+    monkeypatch.setattr(axes, "RAMP", 8)
+    monkeypatch.setattr(axes, "MAX_MARGIN", 0)
     model = make_model(SMALL)
     section = noise(150, 230)
     (found,) = windows.predict_sections([section], model)
@@ -114,14 +116,14 @@ def test_windows_without_a_margin_differ_from_the_whole_section(monkeypatch):
 
 def test_windows_of_group_norm_have_the_size_of_training():
     model = make_model(UNet(features=(4, 8), norm="group"))
-    rows = windows.windows_of(100, model.network)
+    rows = axes.windows_of(100, model.network)
     assert rows.weights.shape[1] == 32
     assert np.diff(rows.starts).max() == 16
     (found,) = windows.predict_sections([noise(120, 90)], model)
     assert np.isfinite(found).all()
     # At least two pixels of the coarsest feature map, so that windows overlap.
     deep = UNet(features=(4,) * 6, norm="group")
-    rows = windows.windows_of(300, make_model(deep, size=20).network)
+    rows = axes.windows_of(300, make_model(deep, size=20).network)
     assert rows.weights.shape[1] == 64
 
 
@@ -135,6 +137,123 @@ def test_colour_channels_are_used():
     )
     np.testing.assert_allclose(one, three, atol=1e-6)
     assert np.abs(one - other).max() > 1e-3
+
+
+def count_programs(monkeypatch):
+    """Returns a list that grows by one whenever JAX traces a new program of the prediction step."""
+    traced = []
+
+    def traces(*args, **kwargs):
+        traced.append(1)
+        return predict_step.__wrapped__(*args, **kwargs)
+
+    names = ("model", "tta", "complement")
+    monkeypatch.setattr(windows, "predict_step", jax.jit(traces, static_argnames=names))
+    return traced
+
+
+LAYERS = [
+    UNet(features=(4, 4, 8)),
+    UNet(features=(4, 8, 4), downsample="strided", upsample="bilinear", norm="batch"),
+    UNet(features=(4, 8, 8), skip=False, norm="group", upsample="bilinear"),
+    FCN(features=(4, 4)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unet", LAYERS)
+@pytest.mark.parametrize("tta", [False, True])
+def test_sections_that_share_a_program_have_their_own_probabilities(
+    monkeypatch, unet, tta
+):
+    """Sections smaller than the array that holds them end where they do alone."""
+    model = make_model(unet, size=80, tile=(60, 62), tta=tta)
+    sections = [noise(h, w, seed=h) for h, w in ((50, 54), (49, 52), (51, 53))]
+    compiled = count_programs(monkeypatch)
+    found = list(windows.predict_sections(sections, model))
+    assert len(compiled) == 1
+    for section, prob in zip(sections, found):
+        expected = at_once(section, model)
+        if tta:
+            expected = (expected + at_once_mirrored(section, model)) / 2
+        np.testing.assert_allclose(prob, expected, atol=1e-5)
+        (alone,) = windows.predict_sections([section], model)
+        np.testing.assert_allclose(prob, alone, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unet", [SMALL, FCN(features=(4,))])
+def test_sections_of_similar_sizes_compile_few_programs(monkeypatch, unet):
+    model = make_model(unet, method="pad")
+    compiled = count_programs(monkeypatch)
+    for n in range(100, 140, 3):
+        (prob,) = windows.predict_sections([noise(40, n)], model)
+        assert prob.shape == (40, n)
+    assert len(compiled) == 5
+
+
+def test_length_in_a_batch_is_at_most_an_eighth_longer():
+    for unet in (SMALL, FCN(features=(4,))):
+        network = Network(unet, 101, "nearest")
+        lengths = range(network.stride, 769, network.stride)
+        rounded = {n: windows.round_up(n, network) for n in lengths}
+        assert all(n <= m <= n + max(0, n // 8) for n, m in rounded.items())
+        assert all(m % network.stride == 0 for m in rounded.values())
+        assert len(set(rounded.values())) <= 64
+        # The training size, and that of whole windows.
+        full = {SMALL: 104}.get(unet, 101)
+        assert (rounded[full], rounded[768]) == (full, 768)
+
+
+def record_batches(monkeypatch):
+    """Returns a list that will hold (windows, height, width, devices) of each batch."""
+    batches, step = [], windows.predict_step
+
+    def recorded(variables, image, *args, **kwargs):
+        batches.append((*image.shape[:3], len(image.devices())))
+        return step(variables, image, *args, **kwargs)
+
+    monkeypatch.setattr(windows, "predict_step", recorded)
+    return batches
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, [(1, 1)]),
+        (3, [(3, 3)]),
+        (4, [(4, 4)]),
+        (5, [(8, 4)]),
+        (8, [(8, 4)]),
+        (17, [(16, 4), (1, 1)]),
+        (22, [(16, 4), (8, 4)]),
+    ],
+)
+def test_batches_are_as_large_as_they_need_to_be(monkeypatch, count, expected):
+    """Of at most 20 windows of the training size, on four devices."""
+    model = make_model(UNet(features=(2, 4)), size=16, tile=(16, 16))
+    model = dataclasses.replace(model, pixels=20 * 16 * 16)
+    batches = record_batches(monkeypatch)
+    sections = [noise(16, 16, seed=i) for i in range(count)]
+    found = list(windows.predict_sections(sections, model))
+    assert [(b[0], b[3]) for b in batches] == expected
+    for section, prob in zip(sections, found):
+        np.testing.assert_allclose(prob, at_once(section, model), atol=1e-5)
+
+
+def test_large_windows_use_every_device_and_no_empty_ones(monkeypatch):
+    """A batch of training tiles has fewer pixels than one such window."""
+    monkeypatch.setattr(axes, "WINDOW", 96)
+    monkeypatch.setattr(axes, "RAMP", 8)
+    model = make_model(SMALL, size=16, tile=(16, 16))
+    assert model.pixels < 96 * 96
+    batches = record_batches(monkeypatch)
+    section = noise(150, 150)
+    (found,) = windows.predict_sections([section], model)
+    rows = axes.windows_of(150, model.network).starts
+    assert len(rows) == 3
+    assert batches == [(4, 96, 96, 4), (4, 96, 96, 4), (1, 96, 96, 1)]
+    np.testing.assert_allclose(found, at_once(section, model), atol=1e-5)
 
 
 def test_weights_are_placed_once_on_each_number_of_devices():
