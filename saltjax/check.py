@@ -11,7 +11,9 @@ from saltjax.system import console
 
 
 def check(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Checks every file, prints statistics, and draws figures into `plots` of the run directory.
+    """Checks every file, prints statistics, and draws figures into `check` of the run directory.
+
+    What a run has written there stays as it is.
 
     Args:
       config: the complete config.
@@ -24,7 +26,7 @@ def check(config: ConfigDict, workdir: pathlib.Path) -> None:
     with run_directory.lock(workdir):
         data = source.load(**config.data, batch_size=config.train.batch_size)
         tables.show_statistics(data.statistics)
-        run_figures.draw_data(data.tiles, workdir / "plots", config.data.seed)
+        run_figures.draw_data(data.tiles, workdir / "check", config.data.seed)
     console.say(f"Split      {data.split_description}")
-    console.say(f"Figures    {workdir / 'plots'}")
+    console.say(f"Figures    {workdir / 'check'}")
     console.say("No bad files.")

@@ -58,11 +58,34 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
             config = settings.adopt_added(workdir, config)
             status = run_directory.status(workdir, config.to_dict())
         if status is Status.FINISHED:
-            settings.write(workdir, config)
-            console.say(f"{workdir} is complete.")
+            keep_finished(config, workdir)
             show_finished(workdir)
         else:
             run_to_end(config, workdir, status, overwrite, pause)
+
+
+def keep_finished(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Writes the config of a finished run, whose data may have moved.
+
+    Raises:
+      InputError: if they lie elsewhere and are not the same.
+    """
+    before, now = settings.read_json(workdir), config.to_dict()
+    if run_directory.elsewhere(before, now):
+        data = source.load(**config.data, batch_size=config.train.batch_size)
+        facts = data.facts()
+        run_directory.check_data(workdir, facts)
+        files.write_json(workdir / "data.json", facts)
+    result.settle(workdir)
+    announce_moved(before, now)
+    settings.write(workdir, config)
+    console.say(f"{workdir} is complete.")
+
+
+def announce_moved(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Prints the paths of a run that have changed; what they lead to is known to be the same."""
+    for key, old, new in run_directory.moved(before, now):
+        console.say(f"Moved      config.{key} is now {new}, before {old}")
 
 
 def show_finished(workdir: pathlib.Path) -> None:
@@ -87,22 +110,21 @@ def run_to_end(
     shapes = jax.eval_shape(lambda: steps.create_state(setup.recipe, config.seed))
     show_banner(setup, networks.count_parameters(shapes.params))
     tables.show_statistics(setup.data.statistics)
-    run_figures.draw_data(setup.data.tiles, workdir / "plots", config.data.seed)
-    facts = setup.data.facts()
-    run_directory.check_data(workdir, facts)
+    run_directory.check_data(workdir, setup.data.facts())
     console.say("Compiling; this takes some seconds …")
     state, progress = progresses.restore(
         workdir,
         steps.create_state(setup.recipe, config.seed),
         config.optim.learning_rate,
     )
+    progresses.check_epochs(progress, config.train.epochs)
     new = progress.epochs == progress.step == 0
-    if new and status is Status.RETEST:
+    if new and status is Status.OUTDATED:
         raise InputError(
-            f"{workdir} has a result but no checkpoints to test again; restore them, or start "
+            f"{workdir} has a result but no checkpoints to go on with; restore them, or start "
             "again with --overwrite"
         )
-    claim(setup, facts)
+    claim(setup, status, progress)
     if new:
         # A disk that is full or read-only is noticed now and not after an epoch.
         progresses.save(workdir, state, progress)
@@ -148,18 +170,23 @@ def show_banner(setup: Setup, parameters: int) -> None:
     )
 
 
-def claim(setup: Setup, facts: dict[str, Any]) -> None:
-    """Writes config.json, data.json and env.json of the run, and deletes an earlier result.
+def claim(setup: Setup, status: Status, progress: Progress) -> None:
+    """Writes what a start changes in the run directory, apart from checkpoints.
 
-    To be called when data and checkpoints are known to be usable: until then a finished run keeps
-    its result. `facts` are `source.Data.facts`.
+    To be called when nothing can refuse the start any more. A run with a result keeps it, with the
+    config that it belongs to, until the new one takes its place.
     """
-    workdir = setup.workdir
-    env = environment.describe(list(setup.feed.mesh.devices.flat))
-    (workdir / "result.json").unlink(missing_ok=True)
-    settings.write(workdir, setup.config)
-    files.write_json(workdir / "data.json", facts)
-    environment.record(workdir, env)
+    config, workdir, data = setup.config, setup.workdir, setup.data
+    start = environment.describe(list(setup.feed.mesh.devices.flat))
+    environment.record(workdir, start)
+    result.settle(workdir)
+    if status is not Status.NEW:
+        announce_moved(settings.read_json(workdir), config.to_dict())
+    if status is not Status.OUTDATED:
+        settings.write(workdir, config)
+    files.write_json(workdir / "data.json", data.facts())
+    run_directory.write_metrics(workdir, progress.history)
+    run_figures.draw_data(data.tiles, workdir / "plots", config.data.seed)
 
 
 def finished(progress: Progress, config: ConfigDict) -> bool:
@@ -243,8 +270,8 @@ def train_epoch(
 
 
 def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
-    """Tests the best checkpoint, draws the figures and writes result.json."""
-    config, data, plots = setup.config, setup.data, setup.workdir / "plots"
+    """Tests the best checkpoint, draws the figures and writes result.json and config.json."""
+    config, data, workdir = setup.config, setup.data, setup.workdir
     variables, best = checkpoint.restore_best(
         setup.workdir, jax.device_get(state.variables)
     )
@@ -270,8 +297,9 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
     tested = scores.score(test, labels[data.split["test"]], chosen, config.data.seed)
     training = training_result(setup, progress, best["epoch"], state.params)
     outcome = result.join(result.Result, training, validation, tested.scores)
+    outcome = dataclasses.replace(outcome, eval=config.eval.to_dict())
     description = data.tiles.description
-    with writing(plots):
+    with result.replace(workdir, outcome) as plots, writing(plots):
         run_figures.draw_training(progress.history, best["epoch"], description, plots)
         run_figures.draw_thresholds(validation, val_curve, description, plots)
         run_figures.draw_scores(
@@ -283,9 +311,9 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
             config.data.seed,
             plots,
         )
-    files.write_json(setup.workdir / "result.json", outcome)
+    settings.write(workdir, config)
     tables.show_result(outcome)
-    console.say(f"Figures    {plots}")
+    console.say(f"Figures    {workdir / 'plots'}")
 
 
 def training_result(

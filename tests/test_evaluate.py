@@ -147,8 +147,8 @@ def replaced_by(text):
         ("config.json", replaced_by('{"model": 3}'), "config.json: damaged"),
         (
             "config.json",
-            in_json(lambda config: config["eval"].clear()),
-            "missing settings: eval.min_area, eval.threshold_metric, eval.tta; unknown settings: none",
+            in_json(lambda config: config["predict"].clear()),
+            "missing settings: predict.direction, predict.normalize; unknown settings: none",
         ),
         (
             "config.json",
@@ -248,6 +248,8 @@ def test_a_run_of_an_earlier_version_is_shown_and_tested_again(run):
     """In config.json of version 0.1, eval.min_area was a string."""
     earlier = in_json(lambda config: config["eval"].update(min_area="0"))
     before = read(run / "result.json")
+    # Nor did result.json hold the settings of the test.
+    in_json(lambda result: result.pop("eval"))(run / "result.json")
     earlier(run / "config.json")
     done = forked.launch(*train_command(run))
     assert done.returncode == 0, done.stderr

@@ -58,6 +58,7 @@ RESULT_KEYS = {
     },
     "by_coverage": list,
     "calibration": {"ece": float, "bins": list},
+    "eval": {"threshold_metric": str, "min_area": int, "tta": bool},
 }
 
 
@@ -229,7 +230,7 @@ def test_check_describes_a_directory_and_trains_nothing(tile_folder, tmp_path):
     assert "21 train" in done.stdout
     assert {path.name for path in (tmp_path / "r").rglob("*")} == {
         ".lock",
-        "plots",
+        "check",
         "examples.png",
         "coverage.png",
     }

@@ -63,7 +63,8 @@ RESULT = json.loads("""
   "ece": 0.0625,
   "bins": [
    {"low": 0.0, "high": 0.1, "pixels": 1000, "mean_probability": 0.03, "salt_share": 0.05},
-   {"low": 0.9, "high": 1.0, "pixels": 500, "mean_probability": 0.97, "salt_share": 0.9}]}}
+   {"low": 0.9, "high": 1.0, "pixels": 500, "mean_probability": 0.97, "salt_share": 0.9}]},
+ "eval": {"threshold_metric": "f1", "min_area": 0, "tta": false}}
 """)
 RESULT_TEXT = json.dumps(RESULT, indent=2) + "\n"
 NETWORK = Network(UNet(features=(2, 4)), 16, "nearest")
@@ -80,6 +81,7 @@ def write(workdir: pathlib.Path, overrides: dict[str, Any] | None = None) -> Non
     workdir.mkdir(parents=True)
     (workdir / "config.json").write_text(json.dumps(config.to_dict()))
     (workdir / "data.json").write_text(json.dumps({"height": 12, "width": 10}))
-    (workdir / "result.json").write_text(RESULT_TEXT)
+    result = RESULT | {"eval": config.eval.to_dict()}
+    (workdir / "result.json").write_text(json.dumps(result))
     best = {"epoch": 2, "val_loss": 0.5}
     checkpoint.save(workdir / "checkpoints/best", VARIABLES, best)

@@ -124,6 +124,12 @@ def restore(path: pathlib.Path, config: ConfigDict) -> Predictor:
         lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(lambda: network.init(0))
     )
     variables, best = checkpoint.restore_best(path, like)
+    if best["epoch"] > result.epochs:
+        raise InputError(
+            f"{path}: result.json is of {result.epochs} epochs, and the best checkpoint is of epoch "
+            f"{best['epoch']}: the run is being continued; repeat the command that trains it until "
+            "it is complete"
+        )
     if best["epoch"] != result.best_epoch:
         raise InputError(
             f"{path}: result.json is of epoch {result.best_epoch}, but the best remaining "

@@ -1,19 +1,26 @@
 """The outcome of a run and of an evaluation: result.json and evaluation.json.
 
-The fields are the keys of the JSON files, in their order.
+The fields are the keys of the JSON files, in their order. Those that were added after version 0.1
+have defaults, so that older files can be read.
 """
 
+import contextlib
 import dataclasses
 import pathlib
-from typing import TypeVar
+import shutil
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import msgspec
 
 from saltjax.runs.settings import CHOICES
 from saltjax.system import files
+from saltjax.system.errors import InputError, writing
 
 T = TypeVar("T")
 DELETE = "delete it, and the command that trained the run tests it again"
+# A result and its figures are written to this directory of the run, and then replace the old ones.
+STAGE = "plots.new"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +182,9 @@ class Validation(Choice):
 
 @dataclasses.dataclass(frozen=True)
 class Result(Scores, Validation, Training):
-    """What result.json holds."""
+    """What result.json holds; `eval` are the settings of that name which it was tested under."""
+
+    eval: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +228,7 @@ def read(workdir: pathlib.Path) -> Result:
     """Returns the result of a finished run.
 
     Raises:
-      InputError: if result.json is damaged.
+      InputError: if result.json is damaged, or a newer version wrote it.
     """
     path = workdir / "result.json"
     tree = files.read_json(path, DELETE)
@@ -232,4 +241,52 @@ def read(workdir: pathlib.Path) -> Result:
             raise ValueError(f"metric {chosen.metric}")
     except ValueError as error:
         raise files.damaged(path, error, DELETE) from None
+    unknown = files.unknown_keys(tree, dataclasses.asdict(found))
+    if unknown:
+        raise InputError(
+            f"{path} has keys that this version does not know: {', '.join(unknown)}; use the newer "
+            "version of saltjax that wrote it"
+        )
     return found
+
+
+@contextlib.contextmanager
+def replace(workdir: pathlib.Path, new: Result) -> Iterator[pathlib.Path]:
+    """Yields a directory for the figures of a result; then result.json and plots are replaced.
+
+    However this is interrupted, result.json is the old one or the new one. Without an interruption
+    plots holds the figures of the same; after one, `settle` sees to it.
+
+    Raises:
+      InputError: if it cannot be written.
+    """
+    settle(workdir)
+    stage = workdir / STAGE
+    try:
+        files.write_json(stage / "result.json", new)
+        yield stage
+        with writing(workdir / "result.json"):
+            (stage / "result.json").replace(workdir / "result.json")
+    except BaseException:
+        if (stage / "result.json").exists():
+            shutil.rmtree(stage, ignore_errors=True)
+        raise
+    settle(workdir)
+
+
+def settle(workdir: pathlib.Path) -> None:
+    """Completes the replacement of a result that was interrupted, or discards what it left.
+
+    Raises:
+      InputError: if files cannot be moved or deleted.
+    """
+    stage, plots = workdir / STAGE, workdir / "plots"
+    if not stage.is_dir():
+        return
+    with writing(plots):
+        # Its result has taken its place already: the figures that lie here belong to it.
+        if not (stage / "result.json").exists():
+            plots.mkdir(exist_ok=True)
+            for path in sorted(stage.glob("*.png")):
+                path.replace(plots / path.name)
+        shutil.rmtree(stage)

@@ -52,6 +52,8 @@ ADDED: dict[int, dict[str, Any]] = {
         "data.seed": lambda flat: flat.get("seed", 0),
     },
 }
+# What a run reads from: it may resume under another path that leads to the same tiles and splits.
+PATHS = ("data.dir", "data.groups")
 UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
 # A run may resume with other values of these. They change no weights but by rounding: "eval." only
 # the test of the run, "predict." only inference.
@@ -226,6 +228,9 @@ def write(workdir: pathlib.Path, config: ConfigDict) -> None:
 def read_json(workdir: pathlib.Path) -> dict[str, Any]:
     """Returns config.json of a run, unchecked, with today's settings; see `upgrade`.
 
+    The settings "eval." are those that its result was tested under, if result.json says so: it is
+    replaced before config.json is, and the program may be killed in between.
+
     Raises:
       InputError: if it is missing or damaged, or a newer version wrote it.
     """
@@ -237,7 +242,19 @@ def read_json(workdir: pathlib.Path) -> dict[str, Any]:
             f"{path} has version {version!r}; expected at most {SCHEMA}: use the newer version of "
             "saltjax that wrote it"
         )
+    tested = _tested_settings(workdir)
+    if tested and isinstance(tree.get("eval"), dict):
+        tree["eval"] |= tested
     return upgrade(tree, version)
+
+
+def _tested_settings(workdir: pathlib.Path) -> dict[str, Any]:
+    """Returns the settings "eval." of a run's result.json; none if it holds none."""
+    try:
+        found = files.read_json(workdir / "result.json").get("eval")
+    except InputError:  # reported by whoever reads the result itself
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def upgrade(tree: dict[str, Any], version: int) -> dict[str, Any]:

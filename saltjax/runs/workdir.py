@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from saltjax.runs import settings
-from saltjax.system import files
+from saltjax.runs import result, settings
+from saltjax.system import console, files
 from saltjax.system.errors import InputError
 
 METRICS = (
@@ -32,7 +32,7 @@ RUN_FILES = (
     "evaluation.json",
     "config.json",
 )
-RUN_FOLDERS = ("checkpoints", "plots", "evaluation")
+RUN_FOLDERS = ("checkpoints", "plots", result.STAGE, "evaluation")
 
 
 class Status(enum.Enum):
@@ -40,7 +40,7 @@ class Status(enum.Enum):
 
     NEW = "no run"
     RESUME = "a run without a result"
-    RETEST = "a result under other settings of the test"
+    OUTDATED = "a result of fewer epochs, or under other settings of the test"
     FINISHED = "a result"
 
 
@@ -49,13 +49,14 @@ def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Statu
 
     Args:
       workdir: the run's directory, which need not exist.
-      config: the complete config. A run of another one, apart from `settings.FREE`, is refused; if
-        settings of "eval." differ, a finished run is to be tested again (RETEST). None accepts any
-        run.
+      config: the complete config. A run of another one is refused, apart from `settings.FREE`,
+        `settings.PATHS` (see `check_data`) and train.epochs (see `progress.check_epochs`). If
+        settings of "eval." differ, or there are to be more epochs than the result has and training
+        did not stop early, the result is to be replaced (OUTDATED). None accepts any run.
 
     Raises:
-      InputError: if the run has another config, naming what differs, or its config.json is damaged
-        or, beside a result.json, missing.
+      InputError: if the run has another config, naming what differs, or more epochs; or its
+        config.json is damaged or, beside a result.json, missing.
     """
     path = workdir / "config.json"
     finished = (workdir / "result.json").exists()
@@ -72,14 +73,35 @@ def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Statu
         now = json.loads(json.dumps(config))
         _refuse_other(workdir, before, now)
         if finished and before.get("eval") != now["eval"]:
-            return Status.RETEST
+            return Status.OUTDATED
+        epochs = now["train"]["epochs"]
+        if finished and epochs != before.get("train", {}).get("epochs"):
+            return _status_of_epochs(workdir, epochs)
     return Status.FINISHED if finished else Status.RESUME
+
+
+def _status_of_epochs(workdir: pathlib.Path, epochs: int) -> Status:
+    """Returns what a finished run is for another number of epochs; see `status`."""
+    found = result.read(workdir)
+    if epochs < found.epochs:
+        raise InputError(
+            f"--workdir={workdir} holds a run of {found.epochs} epochs; expected at least as many, "
+            f"not config.train.epochs={epochs}: choose another --workdir, or start again with "
+            "--overwrite"
+        )
+    if found.stopped_early:
+        console.say(
+            f"Training stopped early after epoch {found.epochs}: train.epochs={epochs} changes "
+            "nothing."
+        )
+        return Status.FINISHED
+    return Status.OUTDATED if epochs > found.epochs else Status.FINISHED
 
 
 def _refuse_other(
     workdir: pathlib.Path, before: dict[str, Any], now: dict[str, Any]
 ) -> None:
-    """Raises InputError if two configs differ in more than `settings.FREE`."""
+    """Raises InputError if a run of the first config cannot go on with the second."""
     unknown = sorted(settings.flatten(before).keys() - settings.flatten(now).keys())
     if unknown:
         raise InputError(
@@ -87,10 +109,14 @@ def _refuse_other(
             f"{', '.join(unknown)}; use the newer version that wrote it, or choose another "
             "--workdir"
         )
+    allowed = {*settings.FREE, "train.epochs"}
+    # Paths may differ if what they lead to is known; built-in sections have none.
+    if (workdir / "data.json").exists():
+        allowed |= {key for key, old, new in moved(before, now) if old and new}
     lines = [
         f"  {key}: {old!r} there, {new!r} now"
         for key, old, new in settings.differences(before, now)
-        if key not in settings.FREE
+        if key not in allowed
     ]
     if lines:
         raise InputError(
@@ -98,6 +124,21 @@ def _refuse_other(
             + "\n".join(lines)
             + "\nchoose another --workdir, or start again with --overwrite"
         )
+
+
+def moved(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Returns (dotted key, old path, new path) for each of `settings.PATHS` that differs."""
+    differences = settings.differences(before, now)
+    return [change for change in differences if change[0] in settings.PATHS]
+
+
+def elsewhere(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Returns whether one of `settings.PATHS` leads to another place, and not only by its spelling."""
+    places = [
+        [pathlib.Path(path).expanduser().resolve() for path in paths]
+        for _, *paths in moved(before, now)
+    ]
+    return any(old != new for old, new in places)
 
 
 def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:
@@ -122,6 +163,12 @@ def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:
         raise InputError(
             f"the split has changed since the run in {workdir} began: has the file of "
             "config.data.groups changed? Restore it, or choose another --workdir"
+        )
+    unknown = sorted(before.keys() - facts.keys())
+    if unknown:
+        raise InputError(
+            f"{path} has keys that this version does not know: {', '.join(unknown)}; use the newer "
+            "version of saltjax that wrote it"
         )
 
 
@@ -174,7 +221,7 @@ def delete(workdir: pathlib.Path) -> None:
         cannot be deleted.
     """
     names = [name for name in (*RUN_FOLDERS, *RUN_FILES) if (workdir / name).exists()]
-    # `check` draws figures into a directory in which no run has started yet.
+    # In version 0.1 `check` drew figures into the directory before a run had started in it.
     if set(names) - {"plots"} and not _is_run(workdir):
         raise InputError(
             f"--overwrite: {workdir} holds {', '.join(names)} but no config.json of a run; "

@@ -97,3 +97,20 @@ def path_label(path: str) -> str:
     """
     label = "/".join(pathlib.Path(path).resolve().parts[-2:])
     return label.encode(errors="replace").decode()
+
+
+def unknown_keys(found: Any, known: Any) -> list[str]:
+    """Returns the dotted keys of the objects in a JSON value that another one lacks.
+
+    >>> unknown_keys({"a": [{"b": 1, "c": 2}], "d": 3}, {"a": [{"b": 0}]})
+    ['a.0.c', 'd']
+    """
+    if isinstance(found, (list, tuple)) and isinstance(known, (list, tuple)):
+        found, known = (dict(enumerate(value)) for value in (found, known))
+    if not isinstance(found, dict) or not isinstance(known, dict):
+        return []
+    keys = []
+    for key, value in found.items():
+        below = unknown_keys(value, known[key]) if key in known else None
+        keys += [str(key)] if below is None else [f"{key}.{name}" for name in below]
+    return keys

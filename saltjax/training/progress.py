@@ -11,10 +11,14 @@ import numpy as np
 
 from saltjax.runs import checkpoint
 from saltjax.runs import workdir as run_directory
-from saltjax.system import console
+from saltjax.system import console, files
 from saltjax.system.errors import InputError
 from saltjax.training import schedules
 from saltjax.training.steps import TrainState
+
+# Dotted keys that were added after version 0.1: a checkpoint of before lacks them, and their
+# defaults say what it means.
+ADDED: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,16 +128,7 @@ def restore(
     if last is None:
         return state, begin(learning_rate)
     arrays, meta = last
-    try:
-        progress = msgspec.convert(meta, Progress)
-        fields = dataclasses.asdict(progress) | {"history": list(progress.history)}
-        if fields != meta:
-            raise ValueError("it lacks values or has unknown ones")
-    except ValueError as error:
-        raise InputError(
-            f"{workdir / 'checkpoints/last'} was saved by another version ({error}); continue with "
-            "that version, or start again with --overwrite"
-        ) from None
+    progress = _from_json(workdir / "checkpoints/last", meta)
     if progress.best_epoch > 0:
         _, best = checkpoint.restore_best(workdir, state.variables)
         if best["epoch"] < progress.best_epoch:
@@ -144,7 +139,6 @@ def restore(
             progress = dataclasses.replace(
                 progress, best_epoch=best["epoch"], best_loss=best["val_loss"]
             )
-    run_directory.write_metrics(workdir, progress.history)
     if progress.epochs or progress.step:
         place = f"epoch {progress.epochs}"
         if progress.step:
@@ -153,6 +147,43 @@ def restore(
     inner, count = arrays.pop("opt_state"), np.asarray(arrays["step"])
     opt_state = state.opt_state._replace(inner_state=inner, count=count)
     return TrainState(opt_state=opt_state, **arrays), progress
+
+
+def _from_json(path: pathlib.Path, meta: Any) -> Progress:
+    """Returns the progress of a checkpoint's metadata; see `restore`."""
+    try:
+        progress = msgspec.convert(meta, Progress)
+        known = dataclasses.asdict(progress)
+        lacking = set(files.unknown_keys(known, meta)) - ADDED
+        if lacking:
+            raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
+        unknown = files.unknown_keys(meta, known)
+        if unknown:
+            raise ValueError(f"a newer one, it has {', '.join(unknown)}")
+    except ValueError as error:
+        raise InputError(
+            f"{path} was saved by another version ({error}); continue with that version, or start "
+            "again with --overwrite"
+        ) from None
+    return progress
+
+
+def check_epochs(progress: Progress, epochs: int) -> None:
+    """Checks that a run may end after so many epochs.
+
+    Nothing in an epoch depends on how many follow, so that a run may end after any number of epochs
+    that it has not exceeded, and equals a run of that number from the start.
+
+    Raises:
+      InputError: if more are done, or a later one has begun.
+    """
+    begun = progress.epochs + (progress.step > 0)
+    if epochs < begun:
+        raise InputError(
+            f"epoch {begun} of the run has begun; expected at least as many, not "
+            f"config.train.epochs={epochs}: choose another --workdir, or start again with "
+            "--overwrite"
+        )
 
 
 def add_means(

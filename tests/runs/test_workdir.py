@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import written_run
 
 from configs import default
+from saltjax.runs import settings
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.workdir import Status
 from saltjax.system import files
@@ -50,7 +52,7 @@ def test_finished_run_under_other_settings_of_the_test_is_tested_again(tmp_path,
     # Before its result there is nothing to test again.
     assert run_directory.status(tmp_path, complete(other)) is Status.RESUME
     (tmp_path / "result.json").write_text("")
-    assert run_directory.status(tmp_path, complete(other)) is Status.RETEST
+    assert run_directory.status(tmp_path, complete(other)) is Status.OUTDATED
     assert run_directory.status(tmp_path) is Status.FINISHED
 
 
@@ -76,19 +78,105 @@ def test_run_of_another_config_is_refused_naming_what_differs(tmp_path, finished
     write_config(tmp_path, complete({"model.features": (4, 8), "eval.min_area": 3}))
     if finished:
         (tmp_path / "result.json").write_text("")
-    other = complete({"model.skip": False, "model.features": (4, 8), "train.epochs": 5})
+    other = complete({"model.skip": False, "model.features": (4, 8), "seed": 5})
     with pytest.raises(InputError) as caught:
         run_directory.status(tmp_path, other)
     message = str(caught.value)
     assert f"--workdir={tmp_path} holds a run of another config" in message
     assert [line for line in message.splitlines() if line.startswith("  ")] == [
         "  model.skip: True there, False now",
-        "  train.epochs: 100 there, 5 now",
+        "  seed: 0 there, 5 now",
     ]
     assert "--overwrite" in message
     # Without a config, whatever run is there is meant.
     expected = Status.FINISHED if finished else Status.RESUME
     assert run_directory.status(tmp_path) is expected
+
+
+def finish(workdir, epochs, stopped_early, test=None):
+    """Writes the result of a run of so many epochs, tested under settings "eval."."""
+    tree = written_run.RESULT | {"epochs": epochs, "stopped_early": stopped_early}
+    tested = complete()["eval"] | (test or {})
+    (workdir / "result.json").write_text(json.dumps(tree | {"eval": tested}))
+
+
+@pytest.mark.parametrize(
+    ("stopped_early", "epochs", "expected"),
+    [
+        (False, 20, Status.FINISHED),
+        (False, 21, Status.OUTDATED),
+        (False, 19, None),
+        (True, 20, Status.FINISHED),
+        (True, 21, Status.FINISHED),
+        (True, 500, Status.FINISHED),
+        (True, 19, None),
+    ],
+)
+def test_more_epochs_of_a_finished_run(
+    tmp_path, caplog, stopped_early, epochs, expected
+):
+    caplog.set_level("INFO", "saltjax")
+    before = 100 if stopped_early else 20
+    write_config(tmp_path, complete({"train.epochs": before}))
+    finish(tmp_path, 20, stopped_early)
+    now = complete({"train.epochs": epochs})
+    if expected is None:
+        with pytest.raises(InputError, match="holds a run of 20 epochs; expected at"):
+            run_directory.status(tmp_path, now)
+    else:
+        assert run_directory.status(tmp_path, now) is expected
+    said = f"stopped early after epoch 20: train.epochs={epochs} changes nothing"
+    assert (said in caplog.text) == (stopped_early and epochs >= 20)
+
+
+def test_number_of_epochs_of_an_unfinished_run_is_free(tmp_path):
+    """What has been done stands in its checkpoint: see `progress.check_epochs`."""
+    write_config(tmp_path, complete({"train.epochs": 20}))
+    for epochs in (1, 20, 500):
+        now = complete({"train.epochs": epochs})
+        assert run_directory.status(tmp_path, now) is Status.RESUME
+
+
+def test_result_says_under_which_settings_it_was_tested(tmp_path):
+    """As after a kill between the replacements of result.json and of config.json."""
+    write_config(tmp_path, complete())
+    finish(tmp_path, 20, False, {"min_area": 9})
+    assert settings.read(tmp_path).eval.min_area == 9
+    same, other = complete({"eval.min_area": 9}), complete()
+    assert run_directory.status(tmp_path, same) is Status.FINISHED
+    assert run_directory.status(tmp_path, other) is Status.OUTDATED
+
+
+PLACES = {"data.dir": "/data/tiles", "data.split_by": "group", "data.groups": "g.csv"}
+
+
+def test_paths_may_differ_where_their_content_is_known(tmp_path):
+    write_config(tmp_path, complete(PLACES))
+    now = complete(PLACES | {"data.dir": "/mnt/tiles", "data.groups": "/mnt/g.csv"})
+    with pytest.raises(InputError, match=r"data\.dir: '/data/tiles' there, '/mnt/t"):
+        run_directory.status(tmp_path, now)
+    (tmp_path / "data.json").write_text("{}")
+    assert run_directory.status(tmp_path, now) is Status.RESUME
+    before = settings.read_json(tmp_path)
+    assert run_directory.moved(before, now) == [
+        ("data.dir", "/data/tiles", "/mnt/tiles"),
+        ("data.groups", "g.csv", "/mnt/g.csv"),
+    ]
+    # Built-in sections are not tiles of a directory.
+    with pytest.raises(InputError, match=r"data\.dir: '/data/tiles' there, '' now"):
+        run_directory.status(tmp_path, complete(PLACES | {"data.dir": ""}))
+
+
+def test_another_spelling_is_the_same_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path / "tiles")
+    before = complete({"data.dir": str(tmp_path / "tiles")})
+    for same in ("tiles", "tiles/", "./tiles", "~/tiles", "link", "x/../tiles"):
+        assert not run_directory.elsewhere(before, complete({"data.dir": same}))
+    for other in ("tiles2", "/tiles", "~/x/tiles"):
+        assert run_directory.elsewhere(before, complete({"data.dir": other}))
+    assert not run_directory.elsewhere(before, before)
 
 
 def test_setting_that_an_older_version_lacked_is_a_difference(tmp_path):
@@ -133,7 +221,7 @@ def test_run_of_an_older_version_is_accepted(tmp_path, text, number):
     (tmp_path / "result.json").write_text("")
     same, other = (complete({"eval.min_area": area}) for area in (number, number + 1))
     assert run_directory.status(tmp_path, same) is Status.FINISHED
-    assert run_directory.status(tmp_path, other) is Status.RETEST
+    assert run_directory.status(tmp_path, other) is Status.OUTDATED
     assert run_directory.status(tmp_path) is Status.FINISHED
 
 
@@ -147,6 +235,12 @@ def test_changed_data_are_refused(tmp_path):
         InputError, match="30 tiles, hash aaa then, 29 tiles, hash bbb now"
     ):
         run_directory.check_data(tmp_path, {"tiles": 29, "content_sha256": "bbb"})
+    files.write_json(tmp_path / "data.json", facts | {"mood": 1, "sound": 2})
+    with pytest.raises(InputError, match="does not know: mood, sound; use the newer"):
+        run_directory.check_data(tmp_path, facts)
+    # What this version adds is not compared.
+    files.write_json(tmp_path / "data.json", facts)
+    run_directory.check_data(tmp_path, facts | {"added": 3})
     other = facts | {"splits": splits | {"val": ["c"], "test": ["b"]}}
     with pytest.raises(InputError, match="the split has changed"):
         run_directory.check_data(tmp_path, other)

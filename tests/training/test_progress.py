@@ -96,15 +96,17 @@ def test_state_and_progress_are_restored(tmp_path, caplog):
     )
     progress.save(tmp_path, make_state(1), after(0.5, 0.4))
     progress.save(tmp_path, make_state(7), saved)
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        assert [r["val_loss"] for r in csv.DictReader(file)] == ["0.5", "0.4"]
     (tmp_path / "metrics.csv").unlink()
     state, found = progress.restore(tmp_path, make_state(), learning_rate=9.0)
     assert found == saved
+    # Whether this start is refused is not known yet.
+    assert not (tmp_path / "metrics.csv").exists()
     assert_same(state.variables, make_state(7).variables)
     assert_same(state.opt_state.inner_state, make_state(7).opt_state.inner_state)
     assert int(state.step) == int(state.opt_state.count) == 7
     assert "Resuming after step 3 of epoch 3" in caplog.text
-    with open(tmp_path / "metrics.csv", newline="") as file:
-        assert [r["val_loss"] for r in csv.DictReader(file)] == ["0.5", "0.4"]
 
 
 def test_best_is_saved_after_the_best_epoch_only(tmp_path):
@@ -226,6 +228,32 @@ def test_progress_of_another_version_is_refused(tmp_path, change):
     checkpoint.save(tmp_path / "checkpoints/best", state.variables, best)
     with pytest.raises(InputError, match="last was saved by another version"):
         progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+
+
+def test_a_value_added_later_is_that_of_its_default(tmp_path, monkeypatch):
+    meta = json.loads(json.dumps(OLDER_META))
+    del meta["seconds"], meta["plateau"]["bad_epochs"]
+    state = make_state()
+    arrays = vars(state) | {"opt_state": state.opt_state.inner_state}
+    checkpoint.save(tmp_path / "checkpoints/last", arrays, meta)
+    best = {"epoch": 1, "val_loss": 0.5}
+    checkpoint.save(tmp_path / "checkpoints/best", state.variables, best)
+    with pytest.raises(InputError, match=r"it lacks plateau\.bad_epochs, seconds"):
+        progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+    added = frozenset({"plateau.bad_epochs", "seconds"})
+    monkeypatch.setattr(progress, "ADDED", added)
+    _, found = progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+    assert (found.seconds, found.plateau.bad_epochs) == (0.0, 0)
+    assert found.step == 4
+
+
+@pytest.mark.parametrize(("step", "least"), [(0, 2), (3, 3)])
+def test_a_run_ends_after_no_fewer_epochs_than_have_begun(step, least):
+    found = dataclasses.replace(after(0.5, 0.4), step=step)
+    for epochs in (least, least + 1, 1000):
+        progress.check_epochs(found, epochs)
+    with pytest.raises(InputError, match=f"epoch {least} of the run has begun"):
+        progress.check_epochs(found, least - 1)
 
 
 def test_previous_best_replaces_a_damaged_one(tmp_path, caplog):
