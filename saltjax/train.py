@@ -177,14 +177,15 @@ def claim(setup: Setup, status: Status, progress: Progress) -> None:
     config that it belongs to, until the new one takes its place.
     """
     config, workdir, data = setup.config, setup.workdir, setup.data
-    start = environment.describe(list(setup.feed.mesh.devices.flat))
-    environment.record(workdir, start)
+    environment.read(workdir)  # refuses a damaged file before anything is written
     result.settle(workdir)
     if status is not Status.NEW:
         announce_moved(settings.read_json(workdir), config.to_dict())
     if status is not Status.OUTDATED:
         settings.write(workdir, config)
     files.write_json(workdir / "data.json", data.facts())
+    start = environment.describe(list(setup.feed.mesh.devices.flat))
+    environment.record(workdir, start)
     run_directory.write_metrics(workdir, progress.history)
     run_figures.draw_data(data.tiles, workdir / "plots", config.data.seed)
 
