@@ -6,8 +6,7 @@ from ml_collections import ConfigDict
 
 from saltjax.data import source
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import workdir as run_directory
-from saltjax.system import console
+from saltjax.system import console, locks
 
 
 def check(config: ConfigDict, workdir: pathlib.Path) -> None:
@@ -23,7 +22,7 @@ def check(config: ConfigDict, workdir: pathlib.Path) -> None:
       InputError: listing every bad file, or for a mistake in config or directory.
     """
     source.announce(config.data.dir)
-    with run_directory.lock(workdir):
+    with locks.lock(workdir, "--workdir"):
         data = source.load(**config.data, batch_size=config.train.batch_size)
         tables.show_statistics(data.statistics)
         run_figures.draw_data(data.tiles, workdir / "check", config.data.seed)

@@ -16,7 +16,7 @@ from saltjax.runs import result, settings
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.result import Result
 from saltjax.runs.workdir import Status
-from saltjax.system import console, files
+from saltjax.system import console, files, locks
 from saltjax.system.errors import InputError, writing
 
 # By title: the function that takes its value from a result, and its format.
@@ -95,7 +95,7 @@ def compare(folder: pathlib.Path) -> None:
     means = average_folds(runs)
     markdown = tables.markdown(written, COLUMNS)
     names = ["compare.csv", "compare.md"]
-    with writing(folder):
+    with locks.lock(folder, "--workdir"), writing(folder):
         if means:
             rows = [_written_mean(mean) for mean in means]
             console.say("Mean ± standard error over folds")

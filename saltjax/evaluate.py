@@ -1,6 +1,8 @@
 """--mode=evaluate: scores of a finished run on its own test tiles, or on other tiles with masks."""
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -14,7 +16,7 @@ from saltjax.reporting import run_figures, tables
 from saltjax.runs import result, settings
 from saltjax.runs import workdir as run_directory
 from saltjax.scoring import scores
-from saltjax.system import console, devices, files, signals
+from saltjax.system import console, devices, files, locks, outputs, signals
 from saltjax.system.errors import InputError, writing
 
 
@@ -32,18 +34,37 @@ def evaluate(
     Raises:
       InputError: for a mistake in run, data or directory.
     """
+    config = settings.read(workdir)
+    target = pathlib.Path(output or workdir)
     try:
-        with signals.Pause(0):
-            _evaluate(workdir, directory, output, tta)
+        with signals.Pause(0), _locked(target, workdir, directory):
+            _evaluate(workdir, config, directory, target, tta)
     except signals.Stopped as stopped:
         stopped.advice = "no evaluation.json was written; run the same command again"
         raise
 
 
+@contextlib.contextmanager
+def _locked(
+    target: pathlib.Path, workdir: pathlib.Path, directory: str
+) -> Iterator[None]:
+    """Locks the directory for the evaluation; in a run's own the last evaluation is replaced."""
+    if target.resolve() == workdir.resolve():
+        with locks.lock(target, "--workdir"):
+            yield
+    else:
+        with outputs.claim(target, "--output", directory or workdir) as claimed:
+            claimed.check([target / "evaluation.json"], [target / "evaluation"])
+            yield
+
+
 def _evaluate(
-    workdir: pathlib.Path, directory: str, output: str, tta: bool | None
+    workdir: pathlib.Path,
+    config: ConfigDict,
+    directory: str,
+    target: pathlib.Path,
+    tta: bool | None,
 ) -> None:
-    config = settings.read(workdir)
     train = config.train
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
     predictor = predictors.restore(workdir, config)
@@ -76,7 +97,6 @@ def _evaluate(
         result.Choice(predictor.result.threshold, predictor.result.min_area),
         tested.scores,
     )
-    target = pathlib.Path(output or workdir)
     figures = target / "evaluation"
     with writing(target):
         figures.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import count_parameters, predict_step
 from saltjax.runs import settings
-from saltjax.system import console, devices, files
+from saltjax.system import console, devices, files, outputs
 from saltjax.system.errors import InputError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -53,20 +53,28 @@ def export(workdir: pathlib.Path, output: str) -> None:
     """
     if not output:
         raise InputError("--mode=export needs --output, a directory or a file *.onnx")
+    target = pathlib.Path(output)
+    if target.suffix != ".onnx":
+        target /= "model.jaxexport"
     config = settings.read(workdir)
+    with outputs.claim(target.parent, "--output", workdir) as claimed:
+        claimed.check([target, target.with_suffix(".json")])
+        _export(workdir, config, target)
+
+
+def _export(workdir: pathlib.Path, config: ConfigDict, target: pathlib.Path) -> None:
     train = config.train
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
     predictor = predictors.restore(workdir, config)
-    model, path = predictor.section_model(), pathlib.Path(output)
+    model = predictor.section_model()
     description = describe(predictor, config)
     tolerance = TOLERANCE[train.dtype]
-    if path.suffix == ".onnx":
-        description |= describe_onnx(path, predictor.network.image_size)
-        target, artifact, compare = path, to_onnx(model), check_onnx
+    if target.suffix == ".onnx":
+        description |= describe_onnx(target, predictor.network.image_size)
+        artifact, compare = to_onnx(model), check_onnx
         tolerance *= 10
     else:
-        target, compare = path / "model.jaxexport", check
-        artifact = serialize(model)
+        artifact, compare = serialize(model), check
     with files.atomic_write(target) as part:
         part.write_bytes(artifact)
         difference = compare(part, model)
@@ -74,7 +82,7 @@ def export(workdir: pathlib.Path, output: str) -> None:
             raise RuntimeError(
                 f"the artifact's probabilities differ from the run's by {difference:.1e}"
             )
-        files.write_json(target.with_name(f"{target.stem}.json"), description)
+        files.write_json(target.with_suffix(".json"), description)
     console.say(
         f"Checked    without the model's code: differs by {difference:.1e} from the run"
     )

@@ -16,7 +16,7 @@ from saltjax.runs import settings
 from saltjax.scoring.postprocess import Postprocessing, salt_mask
 from saltjax.scoring.steps import MAX_UINT16
 from saltjax.seismic import npy, segy
-from saltjax.system import console, devices, files, signals
+from saltjax.system import console, devices, files, outputs, signals
 from saltjax.system.errors import InputError, writing
 
 SEGY_SUFFIXES = (".sgy", ".segy")
@@ -51,25 +51,23 @@ def predict(
         raise InputError(f"--input={path}: no such file or directory; {EXPECTED}")
     if not (path.is_dir() or path.is_file()):  # opening a pipe would block
         raise InputError(f"--input={path}: neither a file nor a directory; {EXPECTED}")
+    suffix = path.suffix.lower()
+    if not (path.is_dir() or suffix in (".npy", ".png", *SEGY_SUFFIXES)):
+        raise InputError(f"--input={path}: {EXPECTED}")
     configs = [settings.read(workdir) for workdir in workdirs]
-    train = configs[0].train
-    devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
-    runs = [predictors.restore(*run) for run in zip(workdirs, configs)]
-    chosen = predictors.common_postprocessing(runs, threshold)
-    models = [run.section_model(tta) for run in runs]
-    with writing(target):
-        target.mkdir(parents=True, exist_ok=True)
     try:
-        with signals.Pause(0):
-            suffix = path.suffix.lower()
+        with signals.Pause(0), outputs.claim(target, "--output", path) as claimed:
+            train = configs[0].train
+            devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
+            runs = [predictors.restore(*run) for run in zip(workdirs, configs)]
+            chosen = predictors.common_postprocessing(runs, threshold)
+            models = [run.section_model(tta) for run in runs]
             if suffix == ".npy":
-                predict_array(path, target, runs[0], models, chosen)
+                predict_array(path, claimed, runs[0], models, chosen)
             elif suffix in SEGY_SUFFIXES:
-                predict_segy(path, target, runs[0], models)
-            elif path.is_dir() or suffix == ".png":
-                predict_images(path, target, models, chosen)
+                predict_segy(path, claimed, runs[0], models)
             else:
-                raise InputError(f"--input={path}: {EXPECTED}")
+                predict_images(path, claimed, models, chosen)
     except signals.Stopped as stopped:
         stopped.advice = (
             f"no file in {target} is incomplete; the same command starts again"
@@ -79,14 +77,17 @@ def predict(
 
 def predict_array(
     path: pathlib.Path,
-    target: pathlib.Path,
+    claimed: outputs.Outputs,
     first: Predictor,
     models: Sequence[SectionModel],
     chosen: Postprocessing,
 ) -> None:
     """Writes <name>_prob.npy, float32, and <name>_mask.npy, uint8, of the input's shape."""
     source = npy.read(path)
-    prob_path, mask_path = (target / f"{path.stem}_{n}.npy" for n in ("prob", "mask"))
+    prob_path, mask_path = (
+        claimed.folder / f"{path.stem}_{name}.npy" for name in ("prob", "mask")
+    )
+    claimed.check([prob_path, mask_path], inputs=[path])
     with (
         files.atomic_write(prob_path) as prob_part,
         files.atomic_write(mask_path) as mask_part,
@@ -108,13 +109,14 @@ def predict_array(
 
 def predict_segy(
     path: pathlib.Path,
-    target: pathlib.Path,
+    claimed: outputs.Outputs,
     first: Predictor,
     models: Sequence[SectionModel],
 ) -> None:
     """Writes <name>_prob.sgy, with every header and trace position of the input."""
     source = segy.SegyTraces(path)
-    new = target / f"{path.stem}_prob{path.suffix}"
+    new = claimed.folder / f"{path.stem}_prob{path.suffix}"
+    claimed.check([new], inputs=[path])
     with contextlib.closing(source), files.atomic_write(new) as part:
         layout = segy.copy_headers(path, source.layout, part)
         with contextlib.closing(segy.SegyTraces(part, "r+", layout)) as sink:
@@ -134,22 +136,30 @@ def predict_segy(
 
 def predict_images(
     path: pathlib.Path,
-    target: pathlib.Path,
+    claimed: outputs.Outputs,
     models: Sequence[SectionModel],
     chosen: Postprocessing,
 ) -> None:
     """Writes probs/<id>.png, masks/<id>.png and, when all are done, submission.csv."""
-    refuse_clash(path, target)
-    paths = find_images(path)
+    paths, target = find_images(path), claimed.folder
+    submission = target / "submission.csv"
+    places = [target / name for name in ("probs", "masks")]
+    if (target / "images").exists():
+        raise InputError(
+            f"--output={target} holds images: with these masks it would look like a directory of "
+            "tiles to train on; choose another"
+        )
+    new = [place / f"{image.stem}.png" for place in places for image in paths]
+    claimed.check([*new, submission], folders=places, inputs=paths)
     _, problems = folder.read_files(paths, _check_image, "Checking")
     if problems:
         raise folder.bad_files(problems, paths[0].parent)
-    submission = target / "submission.csv"
     with writing(target):
-        for name in ("probs", "masks"):
-            (target / name).mkdir(exist_ok=True)
         # Deleted first and written last: if it is there, the other files are complete.
         submission.unlink(missing_ok=True)
+        for place in places:
+            files.make_directory(place)
+        files.sync(target)
     images = itertools.tee(volumes.read_ahead(_read_image, paths), len(models))
     streams = map(windows.predict_sections, images, models)
     codes = {}
@@ -163,6 +173,9 @@ def predict_images(
             png.write(target / f"masks/{image.stem}.png", mask.astype(np.uint8) * 255)
             codes[image.stem] = rle.encode(mask)
             bar.advance(1)
+    with writing(target):
+        for place in places:
+            files.sync(place)
     rows = ({"id": name, "rle_mask": code} for name, code in codes.items())
     files.write_csv(submission, ("id", "rle_mask"), rows)
     salt = sum(code != "" for code in codes.values())
@@ -170,17 +183,6 @@ def predict_images(
         f"Salt       in {salt} of {len(codes)} images, at threshold {chosen.threshold:.3f}"
     )
     console.say(f"Written    {target}: probs, masks, submission.csv")
-
-
-def refuse_clash(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Raises InputError if an output could overwrite tiles or their masks."""
-    source, target = source.resolve(), target.resolve()
-    inside = source.is_dir() and (source in target.parents or target in source.parents)
-    if inside or source == target or (target / "images").exists():
-        raise InputError(
-            f"--output={target}: it holds images, or lies beside them, and masks/ would overwrite "
-            "their masks; choose an empty directory"
-        )
 
 
 def find_images(source: pathlib.Path) -> list[pathlib.Path]:

@@ -17,7 +17,7 @@ from saltjax.runs import checkpoint, environment, result, settings
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.workdir import Status
 from saltjax.scoring import scores
-from saltjax.system import console, devices, files, signals
+from saltjax.system import console, devices, files, locks, signals
 from saltjax.system.errors import InputError, writing
 from saltjax.training import optimizer, steps
 from saltjax.training import progress as progresses
@@ -50,7 +50,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
     """
     source.announce(config.data.dir)
     with (
-        run_directory.lock(workdir),
+        locks.lock(workdir, "--workdir"),
         signals.Pause(config.checkpoint.every_minutes) as pause,
     ):
         status = Status.NEW
@@ -274,7 +274,7 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
     """Tests the best checkpoint, draws the figures and writes result.json and config.json."""
     config, data, workdir = setup.config, setup.data, setup.workdir
     variables, best = checkpoint.restore_best(
-        setup.workdir, jax.device_get(state.variables)
+        setup.workdir, jax.device_get(state.variables), repair=True
     )
     variables = devices.replicate(variables, setup.feed.mesh)
     val, test = (

@@ -100,10 +100,13 @@ def outcome(workdir):
     with open(workdir / "metrics.csv", newline="") as file:
         rows = [row | {"seconds": ""} for row in csv.DictReader(file)]
     arrays = {
-        name: read(workdir / "checkpoints" / name)["meta"]["checksums"]
+        jax.tree_util.keystr(path): np.asarray(leaf).tobytes()
         for name in ("best", "last")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(
+            {name: read(workdir / "checkpoints" / name)["state"]}
+        )
     }
-    assert all(arrays.values())
+    assert len(arrays) > 20
     return result, rows, arrays
 
 

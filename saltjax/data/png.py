@@ -62,8 +62,12 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
 
 
 def write(path: pathlib.Path, pixels: np.ndarray) -> None:
-    """Writes grey pixels uint8[H, W] or uint16[H, W] atomically; raises InputError if it cannot."""
-    with files.atomic_write(path) as temporary:
+    """Writes grey pixels uint8[H, W] or uint16[H, W] atomically; the new name is not yet synced.
+
+    Raises:
+      InputError: if it cannot be written.
+    """
+    with files.atomic_write(path, sync_folder=False) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG")
 
 

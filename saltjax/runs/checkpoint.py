@@ -1,4 +1,8 @@
-"""Checkpoints on disk: replaced by atomic renames, every file and array verified when restored."""
+"""Checkpoints on disk: replaced by atomic renames, every file verified when restored.
+
+Only training, which has locked the run, changes anything here. Whoever else restores a checkpoint
+reads, and uses the previous one if the newest is damaged.
+"""
 
 import hashlib
 import json
@@ -12,24 +16,24 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from saltjax.system import console
-from saltjax.system.errors import InputError, writing
+from saltjax.system import console, files
+from saltjax.system.errors import InputError, reading, system_reason, writing
 
 # The last file that `save` writes: without it a checkpoint is incomplete.
 MANIFEST = "sha256.json"
 
 
 class DamagedError(Exception):
-    """A checkpoint differs from what was saved."""
+    """A file of a checkpoint is missing, or differs from what was saved."""
 
 
 def save(path: pathlib.Path, tree: Any, meta: dict) -> None:
     """Writes a pytree of numpy arrays and JSON metadata to the directory `path`, replacing it.
 
     It is written to a temporary directory and renamed, so `path` never holds an incomplete
-    checkpoint; the previous one is kept as `<path>.old`. The metadata hold a checksum of every
-    array, to verify that orbax restores what it saved; sha256.json holds one of every file, to
-    detect later damage.
+    checkpoint, not even after a loss of power; the previous one is kept as `<path>.old`.
+    sha256.json holds a checksum of every file. The files are not read back after they are synced:
+    that would read the system's cache, and not the disk.
 
     Raises:
       InputError: if it cannot be written; the previous checkpoint is kept.
@@ -37,82 +41,110 @@ def save(path: pathlib.Path, tree: Any, meta: dict) -> None:
     path = path.absolute()
     new, old = _new_and_old(path)
     _remove_unfinished(path)
-    document = {"meta": meta, "checksums": checksums(tree)}
     with writing(path):
+        files.make_directory(path.parent)
         try:
             with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
                 items = ocp.args.Composite(
-                    state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(document)
+                    state=ocp.args.StandardSave(tree),
+                    meta=ocp.args.JsonSave({"meta": meta}),
                 )
                 checkpointer.save(new, items, force=True)
+            _sync_tree(new)
             manifest = json.dumps(_file_checksums(new), indent=2)
-            part = new / f"{MANIFEST}.part"
-            part.write_text(manifest, encoding="utf-8")
-            part.rename(new / MANIFEST)
+            files.write_text(new / MANIFEST, manifest)
         except BaseException:
             _remove_unfinished(path)
             raise
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
-        new.rename(path)
+    _rename(new, path)
 
 
-def restore(path: pathlib.Path, like: Any) -> tuple[Any, dict] | None:
+def restore(
+    path: pathlib.Path, like: Any, repair: bool = False
+) -> tuple[Any, dict] | None:
     """Returns (tree, meta) of the newest intact checkpoint at `path`, None if none was ever saved.
 
-    A damaged one is reported and renamed to `<path>.damaged-<n>`, and the previous one is used. The
-    previous one is also used, with a message, if `path` is missing.
+    If the newest is damaged or missing, a message says so, and the previous one is used.
 
     Args:
       path: the directory that `save` was given.
       like: a pytree of arrays with the structure, shapes and dtypes of what was saved.
+      repair: complete a save that was interrupted, and rename a damaged checkpoint to
+        `<path>.damaged-<n>`; for training only, which has locked the run. Otherwise nothing is
+        changed.
 
     Raises:
-      InputError: if there are checkpoints and none of them is intact.
+      InputError: if there are checkpoints and none of them is intact; or if the newest cannot be
+        read, or is intact and has other arrays than `like`: then nothing is changed.
     """
     path = path.absolute()
-    new, old = _new_and_old(path)
     damaged = []
-    # With its manifest a new checkpoint is complete: the save was interrupted between its renames.
-    if (new / MANIFEST).exists() and not path.exists():
-        new.rename(path)
-    if old.exists() and not path.exists():
-        console.say(
-            f"Checkpoint {path} is missing; looking for the previous one",
-            logging.WARNING,
-        )
-    for candidate in (path, old):
-        if candidate.exists():
-            try:
+    for candidate in _candidates(path, repair):
+        try:
+            with reading(candidate):
                 return _read(candidate, like)
-            except DamagedError as error:
-                damaged.append(_rename_damaged(candidate, path))
-                console.say(
-                    f"Checkpoint {candidate} is damaged: {error}\n"
-                    f"           renamed to {damaged[-1]}; looking for the previous one",
-                    logging.WARNING,
-                )
+        except DamagedError as error:
+            damaged.append(f"{candidate} ({error})")
+            note = "the previous one is used if there is one"
+            if repair:
+                note = f"renamed to {_rename_damaged(candidate, path)}; {note}"
+            console.say(
+                f"Checkpoint {candidate} is damaged: {error}\n           {note}",
+                logging.WARNING,
+            )
     if damaged or _damaged_before(path):
         raise InputError(
-            f"no intact checkpoint is left at {path}; the damaged ones were renamed. "
-            "Start again with --overwrite"
+            f"no intact checkpoint is left at {path}; damaged: "
+            f"{', '.join([*damaged, *map(str, _damaged_before(path))])}. Restore it from a copy, "
+            "or start again with --overwrite"
         )
     return None
 
 
+def _candidates(path: pathlib.Path, repair: bool) -> list[pathlib.Path]:
+    """Returns the checkpoints that there are, the newest first; reports a missing one."""
+    new, old = _new_and_old(path)
+    newest = path
+    with reading(path):
+        if not _exists(path):
+            # With its manifest it is complete: the save was interrupted between its renames.
+            if _exists(new / MANIFEST):
+                newest = new
+            elif _exists(old):
+                console.say(
+                    f"Checkpoint {path} is missing; the previous one is used",
+                    logging.WARNING,
+                )
+        if repair and newest == new:
+            newest = _rename(new, path)
+        return [candidate for candidate in (newest, old) if _exists(candidate)]
+
+
+def _exists(path: pathlib.Path) -> bool:
+    """Returns whether there is a file or directory; raises OSError if that cannot be seen."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def restore_best(
-    workdir: pathlib.Path, like: dict[str, Any]
+    workdir: pathlib.Path, like: dict[str, Any], repair: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns (variables, {"epoch", "val_loss"}) of the best checkpoint.
 
-    `like` is a pytree of arrays with the structure, shapes and dtypes of the variables.
+    `like` is a pytree of arrays with the structure, shapes and dtypes of the variables; for
+    `repair` see `restore`.
 
     Raises:
-      InputError: if there is none, or no intact one.
+      InputError: if there is none, or no intact one; see `restore`.
     """
     path = workdir / "checkpoints/best"
-    best = restore(path, like)
+    best = restore(path, like, repair)
     if best is None:
         raise InputError(
             f"the checkpoint {path} is missing; start again with --overwrite"
@@ -120,65 +152,80 @@ def restore_best(
     return best
 
 
-def checksums(tree: Any) -> dict[str, str]:
-    """Returns the SHA-256, in hex, of each leaf's dtype, shape and bytes, by path in the tree."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): _leaf_checksum(leaf) for path, leaf in leaves}
-
-
-def _leaf_checksum(leaf) -> str:
-    leaf = np.asarray(leaf)
-    digest = hashlib.sha256(f"{leaf.dtype.str}{leaf.shape}".encode())
-    digest.update(np.ascontiguousarray(leaf).data)
-    return digest.hexdigest()
-
-
-def _file_checksums(folder: pathlib.Path) -> dict[str, str]:
-    """Returns the SHA-256 of every file in a checkpoint but the manifest, by relative path."""
-    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != MANIFEST)
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in files
-    }
-
-
 def _read(path: pathlib.Path, like: Any) -> tuple[Any, dict]:
-    """Returns (tree, meta); raises DamagedError if a single bit differs from what was saved."""
-    try:
-        expected = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        found = _file_checksums(path)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedError(f"cannot read {path / MANIFEST}: {error}") from None
-    _compare(found, expected)
+    """Returns (tree, meta).
+
+    Raises:
+      DamagedError: if a single bit differs from what was saved.
+      InputError: if a file cannot be read, or the arrays are not those of `like`.
+    """
+    _verify(path)
     args = ocp.args.Composite(
         state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
     )
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        try:
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             restored = checkpointer.restore(path, args)
-        except (KeyError, ValueError) as error:
-            # Complete, as its manifest says, but with other arrays than those of `like`.
-            reason = str(error).strip().splitlines()[0]
-            raise DamagedError(
-                f"its arrays are not those of this model: {reason}"
-            ) from None
-    for there, here in zip(*map(jax.tree.leaves, (restored["state"], like))):
-        if np.shape(there) != np.shape(here):
-            raise DamagedError(
-                f"an array has shape {np.shape(there)} where this model has {np.shape(here)}"
-            )
-    _compare(checksums(restored["state"]), restored["meta"]["checksums"])
-    return restored["state"], restored["meta"]["meta"]
+        for there, here in zip(*map(jax.tree.leaves, (restored["state"], like))):
+            if np.shape(there) != np.shape(here):
+                raise ValueError(
+                    f"an array has shape {np.shape(there)} where this model has {np.shape(here)}"
+                )
+        return restored["state"], restored["meta"]["meta"]
+    except (KeyError, TypeError, ValueError) as error:
+        if system_reason(error):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{path} is intact, but its arrays are not those of this model ({reason}): config.json "
+            "was changed, or another version saved it. Restore config.json, use that version, or "
+            "start again with --overwrite"
+        ) from None
 
 
-def _compare(found: dict[str, str], expected: Any) -> None:
-    """Raises DamagedError naming a file or array that is missing, new or changed."""
-    if not isinstance(expected, dict):
+def _verify(path: pathlib.Path) -> None:
+    """Compares the files of a checkpoint with its manifest; further files do not matter.
+
+    Raises:
+      DamagedError: naming a file that is missing or differs.
+      InputError: if a file cannot be read, which is no damage.
+    """
+    content = _content(path / MANIFEST)
+    try:
+        expected = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{MANIFEST}: {error}") from None
+    if not isinstance(expected, dict) or not expected:
         raise DamagedError(f"{MANIFEST} holds no checksums")
-    wrong = [k for k in sorted(found | expected) if found.get(k) != expected.get(k)]
-    if wrong:
-        what = "is missing" if wrong[0] not in found else "differs from what was saved"
-        raise DamagedError(f"{wrong[0]} {what}")
+    for name, checksum in expected.items():
+        if hashlib.sha256(_content(path / name)).hexdigest() != checksum:
+            raise DamagedError(f"{name} differs from what was saved")
+
+
+def _content(path: pathlib.Path) -> bytes:
+    """Returns the content of a checkpoint's file; see `_verify`."""
+    with reading(path):
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise DamagedError(f"{path} is missing") from None
+
+
+def _file_checksums(folder: pathlib.Path) -> dict[str, str]:
+    """Returns the SHA-256, in hex, of every file in a directory, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(
+            path.read_bytes()
+        ).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _sync_tree(folder: pathlib.Path) -> None:
+    """Waits until the disk holds a directory: its files, then the names of all."""
+    for path in sorted([*folder.rglob("*"), folder], key=pathlib.Path.is_dir):
+        files.sync(path)
 
 
 def _new_and_old(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
@@ -195,12 +242,17 @@ def _remove_unfinished(path: pathlib.Path) -> None:
         time.sleep(0.1)  # threads of a failed save may still be writing
 
 
-def _rename_damaged(candidate: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
-    new = path.with_name(f"{path.name}.damaged-{len(_damaged_before(path)) + 1}")
+def _rename(old: pathlib.Path, new: pathlib.Path) -> pathlib.Path:
     with writing(new):
-        candidate.rename(new)
+        old.rename(new)
+        files.sync(new.parent)
     return new
 
 
+def _rename_damaged(candidate: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+    number = len(_damaged_before(path)) + 1
+    return _rename(candidate, path.with_name(f"{path.name}.damaged-{number}"))
+
+
 def _damaged_before(path: pathlib.Path) -> list[pathlib.Path]:
-    return list(path.parent.glob(f"{path.name}.damaged-*"))
+    return sorted(path.parent.glob(f"{path.name}.damaged-*"))

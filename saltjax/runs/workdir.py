@@ -1,13 +1,10 @@
-"""The run directory: its lock, status and deletion, and metrics.csv."""
+"""The run directory: its status and deletion, and metrics.csv."""
 
-import contextlib
 import enum
-import fcntl
 import json
-import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from saltjax.runs import result, settings
@@ -170,47 +167,6 @@ def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:
             f"{path} has keys that this version does not know: {', '.join(unknown)}; use the newer "
             "version of saltjax that wrote it"
         )
-
-
-@contextlib.contextmanager
-def lock(workdir: pathlib.Path) -> Iterator[None]:
-    """Creates the directory and locks it against other processes within a `with` statement.
-
-    A directory that was created for the lock and stayed empty is removed at the end.
-
-    Raises:
-      InputError: if it cannot be created or written, or another process has locked it.
-    """
-    created = not workdir.exists()
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(workdir / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-    except OSError as error:
-        raise InputError(
-            f"--workdir={workdir}: cannot write there ({error.strerror}); choose another directory"
-        ) from None
-    try:
-        try:
-            # The kernel releases the lock with the process, however it ends.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"--workdir={workdir}: another process is using it; wait for it, or choose another"
-            ) from None
-        if not _is_file(descriptor, workdir / ".lock"):
-            raise InputError(
-                f"--workdir={workdir}: another run has just ended there; try again"
-            )
-        yield
-    finally:
-        if created and os.listdir(workdir) == [".lock"]:
-            shutil.rmtree(workdir, ignore_errors=True)
-        os.close(descriptor)
-
-
-def _is_file(descriptor: int, path: pathlib.Path) -> bool:
-    """Returns whether the open file is still the one at the path."""
-    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def delete(workdir: pathlib.Path) -> None:

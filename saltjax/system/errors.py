@@ -22,23 +22,63 @@ class OutputError(Exception):
 
 @contextlib.contextmanager
 def writing(path: pathlib.Path) -> Iterator[None]:
-    """Turns a failure to write `path` into an InputError that names path, reason and free space."""
+    """Turns a failure to write `path` into an InputError that names path, reason and free space.
+
+    An error that names a file elsewhere is reported as one of that file. Reading within the body
+    belongs in `reading`.
+    """
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except ValueError as error:
-        # Tensorstore, below orbax, reports the system's errors as text.
-        code = re.search(r"os_error_code='(\d+)'", str(error))
-        if code is None:
+    except (OSError, ValueError) as error:
+        reason = system_reason(error)
+        if reason is None:
             raise
-        reason = os.strerror(int(code.group(1)))
+        other = _file_elsewhere(error, path.parent)
     else:
         return
+    if other:
+        raise InputError(f"cannot open {other}: {reason}")
     raise InputError(
         f"cannot write {path}: {reason} ({_free_space(path)}); free space or change the "
         "permissions, or choose another directory. What was saved before is kept"
     )
+
+
+@contextlib.contextmanager
+def reading(path: object) -> Iterator[None]:
+    """Turns a failure of the system to read `path` into an InputError that names path and reason."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = system_reason(error)
+        if reason is None:
+            raise
+    else:
+        return
+    raise InputError(
+        f"cannot read {path}: {reason}; correct that, and run the same command again"
+    )
+
+
+def system_reason(error: Exception) -> str | None:
+    """Returns the reason that the operating system gave for an error, None if it is no such error.
+
+    Tensorstore, below orbax, reports the system's errors as the text of a ValueError.
+    """
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(code.group(1))) if code else None
+
+
+def _file_elsewhere(error: Exception, folder: pathlib.Path) -> str:
+    """Returns the file that a system error names; "" if none, or one in or above the directory."""
+    name, folder = getattr(error, "filename", None), folder.absolute()
+    if not isinstance(name, str):
+        return ""
+    path = pathlib.Path(name).absolute()
+    inside = path.is_relative_to(folder) or folder.is_relative_to(path)
+    return "" if inside else name
 
 
 def _free_space(path: pathlib.Path) -> str:

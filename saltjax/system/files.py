@@ -2,37 +2,110 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
+import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from saltjax.system.errors import InputError, writing
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 RESTORE = "restore the file, or start again with --overwrite"
+# Below a directory that is locked, where saltjax writes.
+SUBFOLDERS = ("", "probs", "masks", "plots", "evaluation")
+# What some file systems answer that cannot sync a directory.
+CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
+# Each is called with a file's path and its complete temporary file, before that takes its place;
+# see `outputs`.
+guards: list[Callable[[pathlib.Path, pathlib.Path], None]] = []
 
 
 @contextlib.contextmanager
-def atomic_write(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def atomic_write(
+    path: pathlib.Path, sync_folder: bool = True
+) -> Iterator[pathlib.Path]:
     """Yields a temporary path in the directory of `path` and renames it to `path` at the end.
 
-    After an error the temporary file is deleted and `path` is as before.
+    After an error the temporary file is deleted and `path` is as before. At the end the file is on
+    the disk: after a loss of power, too, it is complete.
+
+    Args:
+      path: the file to write.
+      sync_folder: wait until the disk holds the new name too. Of many files, False spares a wait
+        for each, and `sync` of their directory follows; till then the old file may reappear.
 
     Raises:
       InputError: if the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".saltjax-{secrets.token_hex(6)}.part")
     try:
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent)
             yield temporary
+            sync(temporary)
+            for guard in guards:
+                guard(path, temporary)
             temporary.replace(path)
+            if sync_folder:
+                sync(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def delete_parts(folder: pathlib.Path) -> None:
+    """Deletes the temporary files that killed processes left in a directory which is locked."""
+    for name in SUBFOLDERS:
+        for part in (folder / name).glob(".saltjax-*.part"):
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+def make_directory(path: pathlib.Path) -> None:
+    """Creates a directory, and those above it, on the disk; raises OSError if it cannot."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync(folder.parent)
+
+
+def sync(path: pathlib.Path) -> None:
+    """Waits until the disk holds the content of a file, or the names in a directory.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
+    folder, windows = path.is_dir(), os.name == "nt"
+    if folder and windows:
+        return  # which cannot open a directory
+    try:
+        descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
+        try:
+            _flush(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not folder or error.errno not in CANNOT_SYNC:
+            raise
+
+
+def _flush(descriptor: int) -> None:
+    """Waits until the disk holds what was written; on macOS fsync alone stops at its cache."""
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -113,7 +113,8 @@ def restore(
 ) -> tuple[TrainState, Progress]:
     """Returns the (state, progress) to resume from, those of a new run if none was saved.
 
-    If the best checkpoint is damaged, the previous best one takes its place in the progress.
+    A damaged checkpoint is set aside. If it is the best, the previous best one takes its place in
+    the progress.
 
     Args:
       workdir: the run directory.
@@ -124,13 +125,13 @@ def restore(
       InputError: if no checkpoint is intact, the best one is missing, or another version saved it.
     """
     state = jax.device_get(state)
-    last = checkpoint.restore(workdir / "checkpoints/last", _saved(state))
+    last = checkpoint.restore(workdir / "checkpoints/last", _saved(state), repair=True)
     if last is None:
         return state, begin(learning_rate)
     arrays, meta = last
     progress = _from_json(workdir / "checkpoints/last", meta)
     if progress.best_epoch > 0:
-        _, best = checkpoint.restore_best(workdir, state.variables)
+        _, best = checkpoint.restore_best(workdir, state.variables, repair=True)
         if best["epoch"] < progress.best_epoch:
             console.say(
                 f"           the best epoch was {progress.best_epoch}; of the remaining "

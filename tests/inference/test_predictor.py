@@ -207,8 +207,9 @@ def test_weights_of_another_model_are_refused(run):
     tree = json.loads((run / "config.json").read_text())
     tree["model"]["features"] = [2, 6]
     (run / "config.json").write_text(json.dumps(tree))
-    with pytest.raises(InputError, match="no intact checkpoint is left"):
+    with pytest.raises(InputError, match="best is intact, but its arrays are not"):
         saltjax.load(run)
+    assert (run / "checkpoints/best/sha256.json").exists()
 
 
 def test_run_of_an_older_version_is_loaded(run):

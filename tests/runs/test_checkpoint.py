@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 
 import jax
@@ -86,28 +87,28 @@ def test_manifest_holds_the_sha256_of_every_file(two_saves, tmp_path):
     assert len(saved) > 5
 
 
-def test_metadata_hold_the_sha256_of_every_array(two_saves):
-    document = json.loads((two_saves / "last/meta/metadata").read_text())
-    assert document["meta"] == {"epoch": 2}
-    # Of the text of dtype and shape, followed by the bytes.
-    expected = {
-        f"['params']['layer{i}']['kernel']": sha256(
-            b"<f4(3, 50)" + TREE["params"][f"layer{i}"]["kernel"].tobytes()
-        )
-        for i in range(4)
+def test_checkpoint_of_version_0_1_is_restored(two_saves, tmp_path):
+    """Its metadata hold a checksum of every array too."""
+    shutil.copytree(two_saves / "last", tmp_path / "last")
+    metadata = tmp_path / "last/meta/metadata"
+    document = json.loads(metadata.read_text())
+    assert document == {"meta": {"epoch": 2}}
+    checksums = {"['step']": sha256(b"<i4()\x05\x00\x00\x00")}
+    metadata.write_text(json.dumps(document | {"checksums": checksums}))
+    write_manifest(tmp_path / "last")
+    tree, meta = checkpoint.restore(tmp_path / "last", TREE)
+    assert meta == {"epoch": 2}
+    assert same(tree, TREE)
+
+
+def content(folder):
+    """Returns everything in a directory: files with their content, directories, links."""
+    return {
+        path.relative_to(folder): os.readlink(path)
+        if path.is_symlink()
+        else path.is_file() and path.read_bytes()
+        for path in folder.rglob("*")
     }
-    expected["['step']"] = sha256(b"<i4()\x05\x00\x00\x00")
-    expected["['opt_state'][0]"] = sha256(b"<f4(2,)" + 2 * b"\x00\x00\x80\x3f")
-    assert document["checksums"] == expected
-
-
-def test_checksum_depends_on_values_shape_and_dtype_but_not_on_memory_layout():
-    array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    (one,) = checkpoint.checksums([array]).values()
-    assert one == sha256(b"<f4(2, 3)" + array.tobytes())
-    assert checkpoint.checksums([np.asfortranarray(array)]) == {"[0]": one}
-    for other in (array.reshape(3, 2), array.view(np.int32), array + 1, -array):
-        assert checkpoint.checksums([other]) != {"[0]": one}
 
 
 def truncate(path, rng):
@@ -118,8 +119,9 @@ def remove(path, _):
     path.unlink()
 
 
+@pytest.mark.parametrize("repair", [True, False])
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, remove])
-def test_damage_to_any_file_is_detected(two_saves, tmp_path, caplog, damage):
+def test_damage_to_any_file_is_detected(two_saves, tmp_path, caplog, damage, repair):
     rng = random.Random(1)
     files = [
         p.relative_to(two_saves) for p in (two_saves / "last").rglob("*") if p.is_file()
@@ -131,8 +133,9 @@ def test_damage_to_any_file_is_detected(two_saves, tmp_path, caplog, damage):
         folder = tmp_path / str(i)
         shutil.copytree(two_saves, folder)
         damage(folder / file, rng)
+        before = content(folder)
         caplog.clear()
-        tree, meta = checkpoint.restore(folder / "last", TREE)
+        tree, meta = checkpoint.restore(folder / "last", TREE, repair)
         assert meta == {"epoch": 1}
         assert same(tree, OLDER)
         (record,) = caplog.records
@@ -140,23 +143,114 @@ def test_damage_to_any_file_is_detected(two_saves, tmp_path, caplog, damage):
         assert f"Checkpoint {folder}/last is damaged" in record.message
         # A flipped bit in the manifest makes another file look wrong.
         assert file.name in record.message or file.name == "sha256.json"
-        assert (folder / "last.damaged-1").exists()
-        assert not (folder / "last").exists()
+        if repair:
+            assert "renamed to" in record.message
+            assert (folder / "last.damaged-1").exists()
+            assert not (folder / "last").exists()
+        else:
+            assert content(folder) == before
 
 
-def test_arrays_other_than_those_saved_are_detected(tmp_path, caplog):
+def make_a_directory(path):
+    path.unlink()
+    path.mkdir()
+
+
+def make_a_loop(path):
+    path.unlink()
+    path.symlink_to(path)
+
+
+def forbid(path):
+    path.chmod(0)
+
+
+@pytest.mark.parametrize("repair", [True, False])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (make_a_directory, "Is a directory"),
+        (make_a_loop, "Too many levels of symbolic links"),
+        pytest.param(
+            forbid,
+            "Permission denied",
+            marks=pytest.mark.skipif(os.geteuid() == 0, reason="root may read it"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["sha256.json", "meta/metadata"])
+def test_file_that_cannot_be_read_is_no_damage(
+    two_saves, tmp_path, caplog, name, fault, reason, repair
+):
+    shutil.copytree(two_saves, tmp_path / "run")
+    last = tmp_path / "run/last"
+    kept = (last / name).read_bytes()
+    fault(last / name)
+    with pytest.raises(InputError, match=f"cannot read {last / name}: {reason}"):
+        checkpoint.restore(last, TREE, repair)
+    assert not caplog.records
+    assert {path.name for path in last.parent.iterdir()} == {"last", "last.old"}
+    # When the fault is over, all is well.
+    (last / name).rmdir() if (last / name).is_dir() else (last / name).unlink()
+    (last / name).write_bytes(kept)
+    assert checkpoint.restore(last, TREE, repair)[1] == {"epoch": 2}
+
+
+@pytest.mark.parametrize("repair", [True, False])
+def test_too_many_open_files_are_no_damage(two_saves, tmp_path, caplog, repair):
+    shutil.copytree(two_saves, tmp_path / "run")
+    before = content(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        with pytest.raises(InputError, match=r"cannot read .*: Too many open files"):
+            checkpoint.restore(tmp_path / "run/last", TREE, repair)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not caplog.records
+    assert content(tmp_path) == before
+
+
+def test_error_of_tensorstore_that_the_system_caused_is_no_damage(
+    two_saves, tmp_path, monkeypatch
+):
+    shutil.copytree(two_saves, tmp_path / "run")
+    before = content(tmp_path)
+
+    def restore(*_):
+        raise ValueError("NOT_FOUND: Error reading 'd/1': ... [os_error_code='116']")
+
+    monkeypatch.setattr(checkpoint.ocp.Checkpointer, "restore", restore)
+    for repair in (True, False):
+        with pytest.raises(InputError, match=r"cannot read .*: Stale file handle"):
+            checkpoint.restore(tmp_path / "run/last", TREE, repair)
+    assert content(tmp_path) == before
+
+
+def test_files_that_others_add_do_not_matter(two_saves, tmp_path, caplog):
+    shutil.copytree(two_saves, tmp_path / "run")
+    (tmp_path / "run/last/.DS_Store").write_text("")
+    (tmp_path / "run/last/state/Thumbs.db").write_text("")
+    _, meta = checkpoint.restore(tmp_path / "run/last", TREE)
+    assert meta == {"epoch": 2}
+    assert not caplog.records
+
+
+def test_array_file_of_another_checkpoint_is_damage_for_good(tmp_path, caplog):
     checkpoint.save(tmp_path / "last", TREE, {"epoch": 1})
-    # The arrays of another checkpoint, under a correct manifest: only their checksums differ.
     checkpoint.save(tmp_path / "other", OLDER, {"epoch": 1})
     shutil.rmtree(tmp_path / "last/state")
     shutil.copytree(tmp_path / "other/state", tmp_path / "last/state")
-    write_manifest(tmp_path / "last")
-    with pytest.raises(InputError, match="no intact checkpoint is left"):
+    with pytest.raises(InputError, match=r"no intact checkpoint is left .*last "):
         checkpoint.restore(tmp_path / "last", TREE)
-    assert "['opt_state'][0] differs from what was saved" in caplog.text
-    # A second attempt finds nothing either: the renamed checkpoint is not used.
-    with pytest.raises(InputError, match="no intact checkpoint is left"):
-        checkpoint.restore(tmp_path / "last", TREE)
+    assert (tmp_path / "last").exists()
+    # A second attempt of the trainer finds nothing either: the renamed one is not used.
+    for _ in range(2):
+        with pytest.raises(InputError, match="no intact checkpoint is left"):
+            checkpoint.restore(tmp_path / "last", TREE, repair=True)
+    assert (tmp_path / "last.damaged-1").exists()
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "{", "3", "\xff"])
@@ -168,13 +262,19 @@ def test_manifest_without_checksums_is_damage(two_saves, tmp_path, caplog, text)
     assert "sha256.json" in caplog.text
 
 
-def test_save_interrupted_between_its_renames_is_completed(two_saves, tmp_path, caplog):
+@pytest.mark.parametrize("repair", [True, False])
+def test_save_interrupted_between_its_renames_is_complete(
+    two_saves, tmp_path, caplog, repair
+):
     shutil.copytree(two_saves, tmp_path / "a")
     (tmp_path / "a/last").rename(tmp_path / "a/last.new")
-    tree, meta = checkpoint.restore(tmp_path / "a/last", TREE)
+    tree, meta = checkpoint.restore(tmp_path / "a/last", TREE, repair)
     assert meta == {"epoch": 2}
     assert same(tree, TREE)
     assert not caplog.records
+    # Readers leave it to the trainer to complete the save.
+    assert (tmp_path / "a/last").exists() == repair
+    assert (tmp_path / "a/last.new").exists() != repair
     shutil.copytree(two_saves, tmp_path / "b")
     shutil.rmtree(tmp_path / "b/last")
     tree, meta = checkpoint.restore(tmp_path / "b/last", TREE)
@@ -192,14 +292,15 @@ def test_save_interrupted_between_its_renames_is_completed(two_saves, tmp_path, 
     ],
     ids=["fewer", "more", "shapes"],
 )
-def test_intact_checkpoint_of_another_model_is_renamed(other, tmp_path, caplog):
+@pytest.mark.parametrize("repair", [True, False])
+def test_intact_checkpoint_of_another_model_is_kept(other, repair, tmp_path, caplog):
     checkpoint.save(tmp_path / "last", TREE, {"epoch": 1})
     checkpoint.save(tmp_path / "last", other, {"epoch": 2})
-    tree, meta = checkpoint.restore(tmp_path / "last", TREE)
-    assert meta == {"epoch": 1}
-    assert same(tree, TREE)
-    assert "last is damaged" in caplog.text
-    assert (tmp_path / "last.damaged-1").exists()
+    before = content(tmp_path)
+    with pytest.raises(InputError, match="last is intact, but its arrays are not"):
+        checkpoint.restore(tmp_path / "last", TREE, repair)
+    assert not caplog.records
+    assert content(tmp_path) == before
 
 
 def test_first_save_without_a_manifest_is_no_checkpoint(two_saves, tmp_path):

@@ -1,7 +1,5 @@
 import csv
 import json
-import subprocess
-import sys
 
 import pytest
 import written_run
@@ -278,55 +276,6 @@ def test_delete_refuses_what_is_no_run(tmp_path):
         run_directory.delete(tmp_path)
     assert (tmp_path / "data.json").exists()
     assert (tmp_path / "plots").exists()
-
-
-def test_error_leaves_no_empty_directory(tmp_path):
-    with pytest.raises(ZeroDivisionError), run_directory.lock(tmp_path / "made"):
-        1 / 0  # noqa: B018
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "there").mkdir()
-    with run_directory.lock(tmp_path / "there"):
-        pass
-    assert (tmp_path / "there").exists()
-
-
-HOLD = """
-import pathlib, sys
-from saltjax.runs import workdir
-with workdir.lock(pathlib.Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_second_process_is_refused_and_the_lock_ends_with_the_first(tmp_path):
-    command = [sys.executable, "-c", HOLD, str(tmp_path)]
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert holder.stdout.readline() == b"held\n"
-    with (
-        pytest.raises(InputError, match="another process is using it"),
-        run_directory.lock(tmp_path),
-    ):
-        pass
-    holder.kill()
-    holder.communicate()
-    with run_directory.lock(tmp_path):
-        pass
-
-
-def test_workdir_that_is_a_file_is_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with (
-            pytest.raises(InputError, match="cannot write there"),
-            run_directory.lock(path),
-        ):
-            pass
-
-
-def test_error_of_the_run_is_not_taken_for_the_lock(tmp_path):
-    with pytest.raises(BlockingIOError), run_directory.lock(tmp_path):
-        raise BlockingIOError
 
 
 def test_metrics_csv_has_a_row_for_each_epoch(tmp_path):

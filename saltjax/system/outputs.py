@@ -1,0 +1,193 @@
+"""Directories for results: only what saltjax itself wrote there is ever replaced.
+
+The directory holds a record of the files that were written into it, with size and time of each. A
+file that is not in the record, or has changed since, is somebody else's.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from saltjax.system import console, files, locks
+from saltjax.system.errors import InputError, reading, writing
+
+RECORD = ".saltjax-files.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A file as it was written.
+
+    Attributes:
+      file: its path below the directory.
+      size, time: its bytes, and its time of modification in nanoseconds.
+      source: the path of the input that it is the result of.
+    """
+
+    file: str
+    size: int
+    time: int
+    source: str
+
+
+class Outputs:
+    """A directory that this process alone writes results into, see `claim`."""
+
+    def __init__(self, folder: pathlib.Path, option: str, source: str):
+        """Takes the directory, the flag that it was given by, and what the results are of."""
+        self.folder, self.option, self.source = folder, option, source
+        text = _read(folder / RECORD)
+        # A kill while a file is replaced leaves the entries of the old file and of the new one.
+        valid = [
+            entry
+            for entry in _entries(text)
+            if _status(folder / entry.file) == (entry.size, entry.time)
+        ]
+        self._entries = {entry.file: entry for entry in valid}
+        current = "".join(map(_line, valid))
+        if current != text:
+            files.write_text(folder / RECORD, current)
+
+    def check(
+        self,
+        paths: Sequence[pathlib.Path],
+        folders: Iterable[pathlib.Path] = (),
+        inputs: Iterable[pathlib.Path] = (),
+    ) -> None:
+        """Checks what the results would replace; call it before anything is computed.
+
+        Results of other inputs in the directory are announced.
+
+        Args:
+          paths: the files to be written.
+          folders: directories in which saltjax's own files are expected, and no others.
+          inputs: files that are read, and so must not be replaced.
+
+        Raises:
+          InputError: if a file is an input, or one that saltjax did not write.
+        """
+        read = {path.resolve() for path in inputs}
+        for path in paths:
+            if path.resolve() in read:
+                raise InputError(
+                    f"{self.option}={self.folder}: {path} is an input, and the result would "
+                    "replace it; choose another directory"
+                )
+        with reading(self.folder):
+            beside = [p for f in folders if f.is_dir() for p in sorted(f.iterdir())]
+            visible = [p for p in beside if not p.name.startswith(".")]
+            foreign = [p for p in dict.fromkeys((*paths, *visible)) if self._foreign(p)]
+        if foreign:
+            raise self._refusal(foreign)
+        self._announce({self._name(path) for path in paths})
+
+    def before_rename(self, path: pathlib.Path, temporary: pathlib.Path) -> None:
+        """Records a file that is about to take its path; see `files.guards`.
+
+        Raises:
+          InputError: if it would replace a file that saltjax did not write.
+        """
+        if not path.is_relative_to(self.folder) or path.name == RECORD:
+            return
+        if self._foreign(path):
+            raise self._refusal([path])
+        size, time = temporary.stat().st_size, temporary.stat().st_mtime_ns
+        entry = Entry(self._name(path), size, time, self.source)
+        # Before the rename: a kill in between leaves the file and its entry, or neither.
+        with (self.folder / RECORD).open("a", encoding="utf-8") as file:
+            file.write(_line(entry))
+        self._entries[entry.file] = entry
+
+    def _foreign(self, path: pathlib.Path) -> bool:
+        """Returns whether there is a file at the path that saltjax did not write."""
+        found, entry = _status(path), self._entries.get(self._name(path))
+        return found is not None and (
+            entry is None or found != (entry.size, entry.time)
+        )
+
+    def _name(self, path: pathlib.Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _refusal(self, foreign: Sequence[pathlib.Path]) -> InputError:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        return InputError(
+            f"{self.option}={self.folder}: {foreign[0]}{more}: not written by this program, as far "
+            f"as {RECORD} there says, or changed since; results would replace such files or mix "
+            "with them. Nothing was replaced. Choose another directory, or move these files away"
+        )
+
+    def _announce(self, names: set[str]) -> None:
+        """Prints a line for each other input of which the directory holds results."""
+        others = collections.defaultdict(set)
+        for name, entry in self._entries.items():
+            if entry.source != self.source:
+                others[entry.source].add(name)
+        for source, there in others.items():
+            line = (
+                f"{self.folder} also holds {len(there)} file(s) of results of {source}"
+            )
+            if there & names:
+                line += f"; {len(there & names)} of them will be replaced"
+            console.say(line)
+
+
+@contextlib.contextmanager
+def claim(folder: pathlib.Path, option: str, source: object) -> Iterator[Outputs]:
+    """Creates a directory for results and locks it within a `with` statement.
+
+    Every file that is then written there by `files.atomic_write` is recorded, and replaces only a
+    file that is recorded.
+
+    Args:
+      folder: the directory.
+      option: the flag that it was given by, for messages.
+      source: the path that the results are of.
+
+    Raises:
+      InputError: if it cannot be written, or another process is writing there.
+    """
+    with locks.lock(folder, option):
+        with reading(folder):
+            outputs = Outputs(folder, option, str(pathlib.Path(str(source)).resolve()))
+        files.guards.append(outputs.before_rename)
+        try:
+            yield outputs
+        finally:
+            files.guards.remove(outputs.before_rename)
+            if (folder / RECORD).exists():
+                with writing(folder / RECORD):
+                    files.sync(folder / RECORD)
+
+
+def _read(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _entries(text: str) -> list[Entry]:
+    """Returns the entries of a record, without a line that a kill has cut short."""
+    entries = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            entries.append(msgspec.convert(json.loads(line), Entry))
+    return entries
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps(dataclasses.asdict(entry)) + "\n"
+
+
+def _status(path: pathlib.Path) -> tuple[int, int] | None:
+    """Returns the size and time of modification of a file, None if there is none."""
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_size, status.st_mtime_ns
