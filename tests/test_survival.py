@@ -225,6 +225,7 @@ def test_progress_of_another_version_is_refused(tiles, untested):
     document = json.loads((last / "meta/metadata").read_text())
     document["meta"]["mood"] = "good"
     (last / "meta/metadata").write_text(json.dumps(document))
+    (last / checkpoint.MANIFEST).unlink()
     manifest = checkpoint._file_checksums(last)
     (last / checkpoint.MANIFEST).write_text(json.dumps(manifest))
     assert run(tiles, untested) == 2
