@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import pathlib
 import re
 import shutil
@@ -22,7 +23,7 @@ import saltjax
 from saltjax import predict
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
-from saltjax.inference import windows
+from saltjax.inference import volumes, windows
 from saltjax.runs import checkpoint
 from saltjax.scoring import scores
 from saltjax.seismic import amplitudes
@@ -196,6 +197,33 @@ def test_an_error_half_way_leaves_no_incomplete_file(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "fault", "reason"),
+    [
+        ("a.npy", pathlib.Path.unlink, "No such file or directory"),
+        ("a.sgy", lambda path: os.truncate(path, 4000), "I/O operation failed"),
+    ],
+)
+def test_an_input_that_can_no_longer_be_read_is_named(
+    plain, tmp_path, monkeypatch, name, fault, reason
+):
+    path = tmp_path / name
+    if name.endswith("npy"):
+        np.save(path, random_traces(30, 40))
+    else:
+        segy_writer.write(path, random_traces(40, 30))
+    estimate = volumes.estimate
+
+    def estimate_after_the_fault(*args):
+        fault(path)
+        return estimate(*args)
+
+    monkeypatch.setattr(volumes, "estimate", estimate_after_the_fault)
+    with pytest.raises(InputError, match=f"^cannot read {path}: {reason}"):
+        run_predict(plain, path, tmp_path)
+    assert not list(tmp_path.glob("*_prob*"))
+
+
 @pytest.mark.slow
 def test_an_interrupted_prediction_leaves_no_incomplete_file(plain, tmp_path):
     # 216 MB of which only the header is written: the rest is a hole in the file.
@@ -258,6 +286,106 @@ def test_masks_of_tiles_are_never_overwritten(plain, tmp_path, source, output):
     with pytest.raises(InputError, match=r"[Cc]hoose another"):
         run_predict(plain, tmp_path / source, tmp_path / output)
     assert (tmp_path / "tiles/masks/a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.sgy"])
+def test_a_mask_drawn_by_hand_is_never_replaced(plain, tmp_path, name):
+    """The input x is beside x_mask, drawn by hand, and x_prob, which is an input itself."""
+    path, mask = tmp_path / name, tmp_path / name.replace("x", "x_mask")
+    prob = tmp_path / name.replace("x", "x_prob")
+    for p in (path, prob):
+        if name.endswith("npy"):
+            np.save(p, random_traces(30, 40))
+        else:
+            segy_writer.write(p, random_traces(40, 30))
+    before = prob.read_bytes()
+    with pytest.raises(InputError, match=f"{prob}: not written by this program"):
+        run_predict(plain, path, tmp_path)
+    assert prob.read_bytes() == before
+    prob.unlink()
+    if name.endswith("npy"):
+        np.save(mask, np.ones((30, 40), np.uint8))
+        before = mask.read_bytes()
+        with pytest.raises(InputError, match=f"{mask}: not written by this program"):
+            run_predict(plain, path, tmp_path)
+        assert mask.read_bytes() == before
+        assert not prob.exists()
+        mask.unlink()
+    run_predict(plain, path, tmp_path)
+    run_predict(plain, path, tmp_path)
+    if name.endswith("npy"):
+        # Corrected by hand, with the same size.
+        np.save(mask, np.ones((30, 40), np.uint8))
+        with pytest.raises(InputError, match=f"{mask}: not written by this program"):
+            run_predict(plain, path, tmp_path)
+        assert np.load(mask).all()
+
+
+def test_a_corrected_mask_is_kept_and_the_same_command_replaces_its_own(
+    plain, tmp_path
+):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        Image.new("L", (9, 9), 200).save(tmp_path / f"in/{name}.png")
+    out = tmp_path / "out"
+    run_predict(plain, tmp_path / "in", out, threshold=0.0)
+    run_predict(plain, tmp_path / "in", out, threshold=1.0)
+    assert not np.asarray(Image.open(out / "masks/b.png")).any()
+    Image.new("L", (9, 9), 255).save(out / "masks/b.png")
+    # Neither with it nor beside it.
+    for source in ("in", "in/a.png"):
+        with pytest.raises(InputError, match=r"masks/b\.png: not written by this prog"):
+            run_predict(plain, tmp_path / source, out)
+    assert np.asarray(Image.open(out / "masks/b.png")).all()
+    assert len((out / "submission.csv").read_text().splitlines()) == 3
+    # Probabilities that saltjax wrote are no input for results in their place.
+    (out / "masks/b.png").unlink()
+    with pytest.raises(InputError, match=r"probs/a\.png is an input"):
+        run_predict(plain, out / "probs", out)
+
+
+def test_a_second_prediction_into_one_directory_is_refused(plain, tmp_path):
+    # The first stops in the middle, until the second has ended.
+    np.save(tmp_path / "one.npy", random_traces(30, 40))
+    os.mkfifo(tmp_path / "go")
+    code = (
+        "import pathlib, sys; from saltjax import predict\n"
+        "from saltjax.inference import volumes\n"
+        "estimate = volumes.estimate\n"
+        "def wait(*args):\n"
+        "    print('waiting', flush=True); open(sys.argv[4]).read()\n"
+        "    return estimate(*args)\n"
+        "volumes.estimate = wait\n"
+        "predict.predict([pathlib.Path(sys.argv[1])], *sys.argv[2:4], None, None)\n"
+    )
+    args = [plain, tmp_path / "one.npy", tmp_path / "out", tmp_path / "go"]
+    first = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdout.readline() == "waiting\n"
+    done = forked.launch(
+        "--mode=predict",
+        f"--workdir={plain}",
+        f"--input={tmp_path}/one.npy",
+        f"--output={tmp_path}/out",
+    )
+    assert_refused(done, "another process is writing there")
+    (tmp_path / "go").write_text("")
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+    section = np.load(tmp_path / "one.npy")
+    expected = saltjax.load(plain).predict(section)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "out/one_prob.npy"), expected, atol=1e-6
+    )
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "one_prob.npy",
+        "one_mask.npy",
+        outputs.RECORD,
+    }
 
 
 def test_an_output_that_is_a_file_is_refused(plain, tmp_path):

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from saltjax.system.errors import InputError
+from saltjax.system.errors import InputError, reading
 
 
 class ArrayTraces:
@@ -59,11 +59,16 @@ class ArrayTraces:
         return f"trace {number + 1} (inline {inline}, crossline {crossline})"
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
-        """Returns the traces [n, samples] of those numbers."""
-        array = self._array()
-        if array.ndim == 2:
-            return np.array(array[:, numbers].T)
-        return np.array(array[np.unravel_index(numbers, self.shape[:2])])
+        """Returns the traces [n, samples] of those numbers.
+
+        Raises:
+          InputError: if they cannot be read.
+        """
+        with reading(self.name):
+            array = self._array()
+            if array.ndim == 2:
+                return np.array(array[:, numbers].T)
+            return np.array(array[np.unravel_index(numbers, self.shape[:2])])
 
     def write(self, numbers: np.ndarray, traces: np.ndarray) -> None:
         """Writes the traces [n, samples] of those numbers."""

@@ -7,11 +7,11 @@ import dataclasses
 import pathlib
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from saltjax.system.errors import InputError
+from saltjax.system.errors import InputError, reading
 
 TEXT_BYTES, BINARY_BYTES, TRACE_HEADER_BYTES = 3200, 400, 240
 # Bytes per sample of each sample format code that segyio reads.
@@ -211,7 +211,8 @@ class SegyTraces:
             n = min(step, stop - first)
             place = layout.first + first * layout.trace_bytes
             # Mapped anew, so that the pages of earlier traces are released.
-            block = np.memmap(self.name, trace, "r", place, n)
+            with reading(self.name):
+                block = np.memmap(self.name, trace, "r", place, n)
             for name, numbers in zip(names, found):
                 numbers[first - start : first - start + n] = block[name]
         return found
@@ -222,10 +223,15 @@ class SegyTraces:
         return f"trace {number + 1} (inline {inline[0]}, crossline {crossline[0]})"
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
-        """Returns the traces [n, samples] of those numbers, zeros for -1."""
+        """Returns the traces [n, samples] of those numbers, zeros for -1.
+
+        Raises:
+          InputError: if they cannot be read.
+        """
         traces = np.zeros((len(numbers), self.samples), self.dtype)
-        for part, start, stop in _runs(numbers):
-            traces[part] = self._file.trace.raw[start:stop]
+        with reading(self.name):
+            for part, start, stop in _runs(numbers):
+                traces[part] = self._file.trace.raw[start:stop]
         return traces
 
     def write(self, numbers: np.ndarray, traces: np.ndarray) -> None:
@@ -288,18 +294,33 @@ def copy_headers(path: pathlib.Path, old: Layout, new: pathlib.Path) -> Layout:
 
     Returns:
       The layout of the new file.
+
+    Raises:
+      InputError: if the other file cannot be read.
+      OSError: if the new one cannot be written.
     """
     code = old.format if old.format in FLOAT_FORMATS else IEEE_FLOAT
     layout = dataclasses.replace(old, format=code)
-    with path.open("rb") as source, new.open("wb") as target:
-        head = bytearray(source.read(old.first))
+    with reading(path):
+        source = path.open("rb")
+    with source, new.open("wb") as target:
+        head = bytearray(_read(source, old.first))
         mark = ">" if old.endian == "big" else "<"
         struct.pack_into(f"{mark}h", head, FORMAT_OFFSET, code)
         target.write(head)
         for start in range(0, old.count, TRACES_AT_ONCE):
             n = min(TRACES_AT_ONCE, old.count - start)
-            traces = np.frombuffer(source.read(n * old.trace_bytes), np.uint8)
+            traces = np.frombuffer(_read(source, n * old.trace_bytes), np.uint8)
             copy = np.zeros((n, layout.trace_bytes), np.uint8)
             copy[:, :TRACE_HEADER_BYTES] = traces.reshape(n, -1)[:, :TRACE_HEADER_BYTES]
             target.write(copy.tobytes())
     return layout
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    """Returns that many bytes of a file; raises InputError if they cannot be read."""
+    with reading(file.name):
+        content = file.read(size)
+    if len(content) < size:
+        raise InputError(f"{file.name}: it was truncated while it was read")
+    return content
