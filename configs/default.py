@@ -29,6 +29,9 @@ def get_config() -> ConfigDict:
     data.fold = 0  # the test fold, 0 to K - 1
     data.synthetic_count = 4000  # synthetic tiles, when dir is ""
 
+    # Bytes of the trace headers of SEG-Y, from 1, with inline and crossline numbers of four bytes.
+    data.header_bytes = (189, 193)
+
     config.model = model = ConfigDict()
     model.name = "unet"  # "unet" | "fcn"
     model.features = (16, 32, 64, 128, 256)  # channels of each level

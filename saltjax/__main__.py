@@ -50,6 +50,13 @@ TABLE: dict[str, tuple[Callable[..., Any], Any, tuple[str, ...], str]] = {
         ("predict",),
         "predict: the probability at and above which a pixel is salt; by default the run's.",
     ),
+    "header_bytes": (
+        flags.DEFINE_list,
+        None,
+        ("predict",),
+        "predict: first bytes of inline and crossline numbers in the trace headers of SEG-Y, as "
+        "9,21; by default the run's.",
+    ),
     "tta": (
         flags.DEFINE_boolean,
         None,
@@ -107,6 +114,7 @@ def dispatch() -> None:
                 FLAGS.output,
                 FLAGS.threshold,
                 FLAGS.tta,
+                FLAGS.header_bytes,
             )
         case "export":
             from saltjax import export

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from saltjax.data import folder, png, rle
+from saltjax.inference import masks, volumes, windows
 from saltjax.inference import predictor as predictors
-from saltjax.inference import volumes, windows
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.runs import settings
@@ -29,6 +29,7 @@ def predict(
     output: str,
     threshold: float | None,
     tta: bool | None,
+    header_bytes: Sequence[str] | None = None,
 ) -> None:
     """Writes the probabilities and masks of an input into a directory.
 
@@ -37,6 +38,8 @@ def predict(
       source: a PNG, a directory of them, a .npy or a SEG-Y file.
       output: the directory to write to.
       threshold: at and above which a pixel is salt; None for the mean of the runs' thresholds.
+      header_bytes: first bytes of inline and crossline numbers in SEG-Y trace headers, as text;
+        None for the run's `data.header_bytes`.
       tta: average with the mirror image; None for each run's `eval.tta`.
 
     Raises:
@@ -47,6 +50,7 @@ def predict(
     path, target = pathlib.Path(source), pathlib.Path(output)
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"--threshold={threshold}; expected a probability, 0 to 1")
+    chosen_bytes = parse_header_bytes(header_bytes, path)
     if not path.exists():
         raise InputError(f"--input={path}: no such file or directory; {EXPECTED}")
     if not (path.is_dir() or path.is_file()):  # opening a pipe would block
@@ -65,7 +69,7 @@ def predict(
             if suffix == ".npy":
                 predict_array(path, claimed, runs[0], models, chosen)
             elif suffix in SEGY_SUFFIXES:
-                predict_segy(path, claimed, runs[0], models)
+                predict_segy(path, claimed, runs[0], models, chosen, chosen_bytes)
             else:
                 predict_images(path, claimed, models, chosen)
     except signals.Stopped as stopped:
@@ -73,6 +77,27 @@ def predict(
             f"no file in {target} is incomplete; the same command starts again"
         )
         raise
+
+
+def parse_header_bytes(
+    given: Sequence[str] | None, path: pathlib.Path
+) -> tuple[int, ...] | None:
+    """Returns --header_bytes as integers; None if they are not given.
+
+    Raises:
+      InputError: if they are no header bytes, or `path` is no SEG-Y file.
+    """
+    if given is None:
+        return None
+    found = tuple(
+        int(b) if b.isascii() and b.isdecimal() and len(b) < 4 else 0 for b in given
+    )
+    flag = f"--header_bytes={','.join(given)}"
+    if not settings.are_header_bytes(found):
+        raise InputError(f"{flag}; {settings.HEADER_BYTES}")
+    if path.suffix.lower() not in SEGY_SUFFIXES:
+        raise InputError(f"{flag} is of SEG-Y files; --input={path} is none")
+    return found
 
 
 def predict_array(
@@ -94,16 +119,9 @@ def predict_array(
     ):
         probs = npy.create(prob_part, source.shape, "float32")
         volumes.segment(source, probs, models, first.normalize, first.direction)
-        masks = npy.create(mask_part, source.shape, "uint8")
-        salt = 0
-        for line in probs.lines("inline"):
-            mask = salt_mask(probs.read(line).T[None], chosen)[0].T
-            masks.write(line, mask)
-            salt += int(mask.sum())
-    share = salt / (source.count * source.samples)
-    console.say(
-        f"Salt       in {share:.1%} of the samples, at threshold {chosen.threshold:.3f}"
-    )
+        sink = npy.create(mask_part, source.shape, "uint8")
+        share = masks.write(probs, sink, first.direction, chosen)
+    say_share(share, chosen)
     console.say(f"Written    {prob_path}, {mask_path.name}")
 
 
@@ -112,26 +130,55 @@ def predict_segy(
     claimed: outputs.Outputs,
     first: Predictor,
     models: Sequence[SectionModel],
+    chosen: Postprocessing,
+    header_bytes: tuple[int, ...] | None,
 ) -> None:
-    """Writes <name>_prob.sgy, with every header and trace position of the input."""
-    source = segy.SegyTraces(path)
-    new = claimed.folder / f"{path.stem}_prob{path.suffix}"
-    claimed.check([new], inputs=[path])
-    with contextlib.closing(source), files.atomic_write(new) as part:
-        layout = segy.copy_headers(path, source.layout, part)
-        with contextlib.closing(segy.SegyTraces(part, "r+", layout)) as sink:
-            lines = len(source.lines(first.direction.replace("both", "inline")))
-            console.say(
-                f"SEG-Y      {source.count} traces of {source.samples} samples in {lines} line(s)"
-            )
-            volumes.segment(source, sink, models, first.normalize, first.direction)
-    console.say(f"Written    {new}")
-    if layout.format != source.layout.format:
+    """Writes <name>_prob.sgy and <name>_mask.sgy, with every header and trace position of the input.
+
+    The samples of the mask are 0 and 1, in the input's format.
+    """
+    source = segy.SegyTraces(path, header_bytes=header_bytes or first.header_bytes)
+    prob_path, mask_path = (
+        claimed.folder / f"{path.stem}_{n}{path.suffix}" for n in ("prob", "mask")
+    )
+    claimed.check([prob_path, mask_path], inputs=[path])
+    code = source.layout.format
+    prob_code = code if code in segy.FLOAT_FORMATS else segy.IEEE_FLOAT
+    with contextlib.closing(source):
+        say_lines(source, first.direction)
+        with (
+            files.atomic_write(prob_path) as prob_part,
+            files.atomic_write(mask_path) as mask_part,
+            contextlib.closing(segy.create(prob_part, source, prob_code)) as probs,
+            contextlib.closing(segy.create(mask_part, source, code)) as sink,
+        ):
+            volumes.segment(source, probs, models, first.normalize, first.direction)
+            share = masks.write(probs, sink, first.direction, chosen)
+    say_share(share, chosen)
+    console.say(f"Written    {prob_path}, {mask_path.name}")
+    if prob_code != code:
         console.say(
-            f"           Its samples are IEEE floats (format {layout.format} in bytes 3225-3226); "
-            f"the input's format {source.layout.format} cannot hold probabilities. All other "
-            "headers are the input's."
+            f"           Probabilities are IEEE floats (format {prob_code} in bytes 3225-3226); the "
+            f"input's format {code} cannot hold them. All other headers are the input's."
         )
+
+
+def say_lines(source: segy.SegyTraces, direction: str) -> None:
+    """Prints how many lines a SEG-Y file has, and if it is taken as 2-D lines."""
+    lines = source.lines(volumes.passes(direction)[0])
+    console.say(
+        f"SEG-Y      {source.count} traces of {source.samples} samples in {len(lines)} line(s)"
+    )
+    if note := source.line_note():
+        console.say(f"Warning    {note}")
+
+
+def say_share(share: float, chosen: Postprocessing) -> None:
+    """Prints the share of salt in the samples of live traces."""
+    console.say(
+        f"Salt       in {share:.1%} of the samples of live traces, at threshold "
+        f"{chosen.threshold:.3f}"
+    )
 
 
 def predict_images(

@@ -43,8 +43,28 @@ def from_ibm(bits: np.ndarray) -> np.ndarray:
     return sign * fraction * 16.0 ** ((bits >> 24 & 0x7F).astype(float) - 64)
 
 
-def write(path, traces, code=5, endian="big", inline=None, crossline=None, extended=0):
-    """Writes traces [n, samples]; all other bytes are random, so that a test sees them change."""
+def write(
+    path,
+    traces,
+    code=5,
+    endian="big",
+    inline=None,
+    crossline=None,
+    extended=0,
+    fields=None,
+):
+    """Writes traces [n, samples]; all other bytes are random, so that a test sees them change.
+
+    `inline` and `crossline` are the integers in bytes 189 and 193, zeros by default; `fields` those
+    in other bytes, {byte: integers}. Byte 37, the offset, is 0 unless it is among them.
+    """
+    zeros = [0] * len(traces)
+    fields = {
+        189: zeros if inline is None else inline,
+        193: zeros if crossline is None else crossline,
+        37: zeros,
+        **(fields or {}),
+    }
     mark = ">" if endian == "big" else "<"
     n, samples = traces.shape
     rng = np.random.default_rng(7)
@@ -59,12 +79,8 @@ def write(path, traces, code=5, endian="big", inline=None, crossline=None, exten
         for i in range(n):
             header = bytearray(rng.integers(0, 256, 240, np.uint8).tobytes())
             struct.pack_into(f"{mark}H", header, 114, samples)
-            struct.pack_into(
-                f"{mark}i", header, 188, 0 if inline is None else inline[i]
-            )
-            struct.pack_into(
-                f"{mark}i", header, 192, 0 if crossline is None else crossline[i]
-            )
+            for byte, integers in fields.items():
+                struct.pack_into(f"{mark}i", header, byte - 1, int(integers[i]))
             file.write(header)
             if code == 1:
                 file.write(to_ibm(traces[i]).astype(f"{mark}u4").tobytes())

@@ -82,27 +82,129 @@ def test_a_section_keeps_its_shape_and_the_threshold_can_be_given(plain, tmp_pat
     assert 0.2 < mask.mean() < 0.4
 
 
-def test_segy_is_written_as_segy(plain, tmp_path, caplog):
+@pytest.mark.parametrize("code", [1, 3, 8])
+def test_segy_is_written_as_segy(plain, tmp_path, caplog, code):
     caplog.set_level(logging.INFO, "saltjax")
     inline, crossline = np.divmod(np.arange(60), 20)
-    values = random_traces(60, 30)
+    # Whole numbers, which all formats hold.
+    values = np.trunc(random_traces(60, 30) / 30)
     values[7] = 0  # a dead trace
     path = segy_writer.write(
-        tmp_path / "cube.segy", values, 3, inline=inline, crossline=crossline
+        tmp_path / "cube.segy", values, code, inline=inline, crossline=crossline
     )
-    run_predict(plain, path, tmp_path / "out")
-    _, headers, _ = segy_writer.read_parts(path, 30, 3)
-    _, kept, prob = segy_writer.read_parts(tmp_path / "out/cube_prob.segy", 30, 5)
+    network = saltjax.load(plain)
+    expected = network.predict(values.reshape(3, 20, 30)).reshape(60, 30)
+    threshold = float(np.median(expected))
+    run_predict(plain, path, tmp_path / "out", threshold)
+    head, headers, _ = segy_writer.read_parts(path, 30, code)
+    prob_code = 5 if code > 1 else 1
+    _, kept, prob = segy_writer.read_parts(
+        tmp_path / "out/cube_prob.segy", 30, prob_code
+    )
     np.testing.assert_array_equal(kept, headers)
-    # The format of the samples is int16.
-    volume = np.trunc(values).reshape(3, 20, 30)
-    expected = saltjax.load(plain).predict(volume).reshape(60, 30)
     np.testing.assert_allclose(prob, expected, atol=1e-6)
     assert not prob[7].any()
+    found = segy_writer.read_parts(tmp_path / "out/cube_mask.segy", 30, code)
+    assert found[0] == head
+    np.testing.assert_array_equal(found[1], headers)
+    np.testing.assert_array_equal(found[2], prob >= np.float32(threshold))
+    share = found[2].sum() / (59 * 30)
+    assert 0.4 < share < 0.6
+    assert f"{share:.1%} of the samples of live traces" in caplog.text
     assert "60 traces of 30 samples in 3 line(s)" in caplog.text
-    assert "format 5 in bytes 3225-3226" in caplog.text
-    names = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert names == [outputs.RECORD, "cube_prob.segy"]
+    assert "2-D" not in caplog.text
+    assert ("format 5 in bytes 3225-3226" in caplog.text) == (code > 1)
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {outputs.RECORD, "cube_prob.segy", "cube_mask.segy"}
+
+
+def test_line_numbers_in_other_bytes(plain, tmp_path):
+    inline, crossline = np.divmod(np.arange(60), 20)
+    values = random_traces(60, 30)
+    path = segy_writer.write(
+        tmp_path / "cube.sgy", values, fields={9: inline + 5, 21: crossline}
+    )
+    options = ("--mode=predict", f"--workdir={plain}", f"--input={path}")
+    done = forked.launch(*options, f"--output={tmp_path}/line")
+    assert done.returncode == 0, done.stderr
+    assert "Warning    taken as one 2-D line of 60 traces" in done.stdout
+    assert "bytes 9 and 21 look like 3 inlines of 20 crosslines" in done.stdout
+    done = forked.launch(*options, f"--output={tmp_path}/volume", "--header_bytes=9,21")
+    assert done.returncode == 0, done.stderr
+    assert "2-D" not in done.stdout
+    # As a setting of the run.
+    shutil.copytree(plain, tmp_path / "run")
+    config = json.loads((plain / "config.json").read_text())
+    config["data"]["header_bytes"] = [9, 21]
+    (tmp_path / "run/config.json").write_text(json.dumps(config))
+    run_predict(tmp_path / "run", path, tmp_path / "set")
+    network = saltjax.load(plain)
+    for folder, expected in (
+        ("line", network.predict(values.T).T),
+        ("volume", network.predict(values.reshape(3, 20, 30)).reshape(60, 30)),
+        ("set", network.predict(values.reshape(3, 20, 30)).reshape(60, 30)),
+    ):
+        path = tmp_path / folder / "cube_prob.sgy"
+        _, _, prob = segy_writer.read_parts(path, 30, 5)
+        np.testing.assert_allclose(prob, expected, atol=1e-6)
+
+
+def test_dog_leg_is_segmented_as_one_section(plain, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
+    inline = [100] * 40 + list(range(101, 131))
+    crossline = list(range(40)) + [40 + i // 3 for i in range(30)]
+    values = random_traces(70, 30)
+    path = segy_writer.write(
+        tmp_path / "line.sgy", values, inline=inline, crossline=crossline
+    )
+    run_predict(plain, path, tmp_path / "out")
+    _, _, prob = segy_writer.read_parts(tmp_path / "out/line_prob.sgy", 30, 5)
+    expected = saltjax.load(plain).predict(values.T).T
+    np.testing.assert_allclose(prob, expected, atol=1e-6)
+    assert "taken as one 2-D line of 70 traces" in caplog.text
+    assert "in 1 line(s)" in caplog.text
+
+
+def test_gathers_are_refused_before_anything_is_written(plain, tmp_path):
+    inline, crossline = np.divmod(np.arange(60) // 3, 5)
+    path = segy_writer.write(
+        tmp_path / "a.sgy",
+        random_traces(60, 30),
+        inline=inline,
+        crossline=crossline,
+        fields={37: np.arange(60) % 3 * 250 + 100},
+    )
+    done = forked.launch(
+        "--mode=predict",
+        f"--workdir={plain}",
+        f"--input={path}",
+        f"--output={tmp_path}/out",
+    )
+    assert_refused(done, "up to 3 traces at one position", "offsets 100 to 600")
+    assert list((tmp_path / "out").glob("a_*")) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["9", "9,9", "0,21", "9,238", "9,21,37", "a,b", "9,-1", "", "9.5,21"]
+)
+def test_header_bytes_that_are_none_are_refused(plain, tmp_path, value):
+    path = segy_writer.write(tmp_path / "a.sgy", random_traces(6, 30))
+    done = forked.launch(
+        "--mode=predict",
+        f"--workdir={plain}",
+        f"--input={path}",
+        f"--output={tmp_path}/out",
+        f"--header_bytes={value}",
+    )
+    assert_refused(done, f"--header_bytes={value}", "1 to 237, such as 189,193")
+
+
+def test_header_bytes_are_of_segy_files(plain, tmp_path):
+    np.save(tmp_path / "a.npy", random_traces(20, 20))
+    with pytest.raises(InputError, match=r"--header_bytes=9,21 is of SEG-Y files"):
+        predict.predict(
+            [plain], f"{tmp_path}/a.npy", str(tmp_path), None, None, ["9", "21"]
+        )
 
 
 def test_images_of_any_size_keep_their_size(plain, tmp_path):

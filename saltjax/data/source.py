@@ -53,6 +53,7 @@ def load(
     folds: int,
     fold: int,
     synthetic_count: int,
+    header_bytes: Sequence[int],
     seed: int,
     batch_size: int,
 ) -> Data:
@@ -64,6 +65,7 @@ def load(
       split, split_by, groups, folds, fold: `split` are the shares and `split_by` the method of
         `splits.split`.
       synthetic_count: number of tiles to generate if `dir` is "".
+      header_bytes: of SEG-Y files; tiles have none.
       seed: of the split and of synthetic tiles.
       batch_size: tiles of a training step, of which there must be at least one.
 

@@ -35,6 +35,8 @@ class Predictor:
       postprocessing: threshold and minimum component size, chosen on the run's validation tiles.
       tile: height and width in pixels of the tiles that it was trained on.
       batch_size: tiles in a batch.
+      header_bytes: where SEG-Y files have inline and crossline numbers, the run's setting
+        `data.header_bytes`.
       normalize, direction, tta: the run's settings `predict.normalize`, `predict.direction` and
         `eval.tta`.
     """
@@ -46,6 +48,7 @@ class Predictor:
     postprocessing: Postprocessing
     tile: tuple[int, int]
     batch_size: int
+    header_bytes: tuple[int, ...]
     normalize: str
     direction: str
     tta: bool
@@ -149,6 +152,7 @@ def restore(path: pathlib.Path, config: ConfigDict) -> Predictor:
         postprocessing=Postprocessing(result.threshold.value, result.min_area),
         tile=tile,
         batch_size=config.train.batch_size,
+        header_bytes=tuple(config.data.header_bytes),
         normalize=config.predict.normalize,
         direction=config.predict.direction,
         tta=config.eval.tta,

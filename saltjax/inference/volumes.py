@@ -46,8 +46,7 @@ def segment(
     limits = estimate(source, normalize)
     if source.dtype == np.uint8:
         normalize, limits = "clip", amplitudes.Range(0, 255)
-    passes = ("inline", "crossline") if direction == "both" else (direction,)
-    lines = [source.lines(name) for name in passes]
+    lines = [source.lines(name) for name in passes(direction)]
     if len(lines) == 2 and len(lines[0]) == len(lines[1]) == 1:
         lines = lines[:1]  # a section has one direction
     total = len(lines) * source.count * source.samples
@@ -62,6 +61,11 @@ def segment(
             probs = predict_lines(source, lines_of_pass, models, limits, normalize)
             for numbers in write_behind(write, probs):
                 bar.advance(int((numbers >= 0).sum()) * source.samples)
+
+
+def passes(direction: str) -> tuple[str, ...]:
+    """Returns the directions that a volume is segmented along, one after the other."""
+    return ("inline", "crossline") if direction == "both" else (direction,)
 
 
 def estimate(source: Traces, normalize: str) -> amplitudes.Range:

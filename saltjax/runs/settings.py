@@ -4,6 +4,7 @@ import copy
 import functools
 import importlib.util
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -50,10 +51,15 @@ ADDED: dict[int, dict[str, Any]] = {
     1: {
         # One seed was of everything.
         "data.seed": lambda flat: flat.get("seed", 0),
+        "data.header_bytes": (189, 193),
     },
 }
 # What a run reads from: it may resume under another path that leads to the same tiles and splits.
 PATHS = ("data.dir", "data.groups")
+# The last integer of four bytes in the 240 of a trace header begins at 237.
+HEADER_BYTES = (
+    "expected two different bytes of the trace header, 1 to 237, such as 189,193"
+)
 UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
 # A run may resume with other values of these. They change no weights but by rounding: "eval." only
 # the test of the run, "predict." only inference.
@@ -61,6 +67,7 @@ FREE = (
     "train.cpu_devices",
     "train.compile_cache",
     "checkpoint.every_minutes",
+    "data.header_bytes",
     "predict.normalize",
     "predict.direction",
     "eval.threshold_metric",
@@ -128,6 +135,10 @@ def check(config: ConfigDict) -> None:
     lines = list(problems.values())
     if not any(key.startswith("data.") for key in problems):
         lines += _check_split(config.data)
+        if not are_header_bytes(config.data.header_bytes):
+            lines.append(
+                f"config.data.header_bytes={tuple(config.data.header_bytes)}; {HEADER_BYTES}"
+            )
     if not any(key.startswith("model.") for key in problems):
         lines += _check_model(config.model)
     if lines:
@@ -150,6 +161,12 @@ def _same_type(value: Any, default: Any) -> bool:
     if isinstance(default, tuple):
         return isinstance(value, (tuple, list))
     return type(value) is type(default)
+
+
+def are_header_bytes(found: Sequence[Any]) -> bool:
+    """Returns whether they are HEADER_BYTES."""
+    known = all(type(byte) is int and 1 <= byte <= 237 for byte in found)
+    return known and len(found) == 2 and found[0] != found[1]
 
 
 def _check_split(settings: ConfigDict) -> list[str]:

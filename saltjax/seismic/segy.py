@@ -4,6 +4,7 @@ The layout is that of SEG-Y revision 1 (SEG, 2002); revisions 0 and 2 differ in 
 """
 
 import dataclasses
+import functools
 import pathlib
 import struct
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from saltjax.seismic import lines
 from saltjax.system.errors import InputError, reading
 
 TEXT_BYTES, BINARY_BYTES, TRACE_HEADER_BYTES = 3200, 400, 240
@@ -20,8 +22,6 @@ SAMPLE_BYTES = {1: 4, 2: 4, 3: 2, 5: 4, 6: 8, 8: 1, 9: 8, 10: 4, 11: 2, 12: 8, 1
 FLOAT_FORMATS = (1, 5, 6)
 IEEE_FLOAT = 5
 FORMAT_OFFSET = 3224
-# Bytes of the trace header, from 1, where revision 1 has inline and crossline numbers.
-HEADER_BYTES = (189, 193)
 TRACES_AT_ONCE = 1024
 # Bytes of a file that are mapped at once while headers are read.
 MAPPED_BYTES = 2**26
@@ -114,7 +114,7 @@ class SegyTraces:
         path: pathlib.Path,
         mode: str = "r",
         layout: Layout | None = None,
-        header_bytes: Sequence[int] = HEADER_BYTES,
+        header_bytes: Sequence[int] = lines.HEADER_BYTES,
     ):
         """Opens the file.
 
@@ -145,40 +145,30 @@ class SegyTraces:
                 f"{self.layout.format}"
             )
         self.dtype = self._file.dtype
-        self._lines: dict[str, list[np.ndarray]] = {}
+
+    @functools.cached_property
+    def geometry(self) -> lines.Geometry:
+        """The positions of the traces, read from their headers once.
+
+        Raises:
+          InputError: if there is more than one trace at a position.
+        """
+        return lines.find(self.headers, self.header_bytes, self.name)
 
     def lines(self, direction: str) -> list[np.ndarray]:
         """Returns the trace numbers of each "inline" or "crossline", -1 for a missing trace.
 
-        Lines are identified by the inline and crossline numbers in bytes 189 and 193 of the trace
-        headers. A file without both is one line, in the order of its traces.
-        """
-        if direction not in self._lines:
-            self._lines[direction] = self._find_lines(direction)
-        return self._lines[direction]
+        Files that hold no volume are one 2-D line, or several, in the order of their traces.
 
-    def _find_lines(self, direction: str) -> list[np.ndarray]:
-        inline, crossline = (
-            numbers.astype(np.int64) for numbers in self.headers(self.header_bytes)
-        )
-        names, positions = (
-            (inline, crossline) if direction == "inline" else (crossline, inline)
-        )
-        places = np.unique(np.stack([inline, crossline], axis=1), axis=0)
-        regular = all(len(np.unique(x)) > 1 for x in (inline, crossline))
-        # A number that differs in every trace is no line number; nor are numbers that give many
-        # traces the same position.
-        if (
-            not regular
-            or len(np.unique(names)) == self.count
-            or len(places) <= self.count // 2
-        ):
-            return [np.arange(self.count)]
-        step = int(np.gcd.reduce(np.diff(np.unique(positions))))
-        return [
-            _in_place(np.flatnonzero(names == name), positions, step)
-            for name in np.unique(names)
-        ]
+        Raises:
+          InputError: if there is more than one trace at a position.
+        """
+        found = self.geometry
+        return found.by_inline if direction == "inline" else found.by_crossline
+
+    def line_note(self) -> str:
+        """Returns what the user should know if the file is taken as 2-D lines; otherwise ""."""
+        return lines.note(self.geometry, self.headers, self.header_bytes)
 
     def headers(
         self, header_bytes: Sequence[int], start: int = 0, stop: int | None = None
@@ -256,20 +246,6 @@ def _segyio() -> Any:
     return segyio
 
 
-def _in_place(members: np.ndarray, positions: np.ndarray, step: int) -> np.ndarray:
-    """Returns a line's trace numbers by position, `step` apart, with -1 for a missing trace."""
-    members = members[np.argsort(positions[members], kind="stable")]
-    if (np.diff(positions[members]) == 0).any():
-        return members
-    places = (positions[members] - positions[members[0]]) // step
-    # A line of few traces far apart would consist mostly of gaps.
-    if places[-1] + 1 > 2 * len(members):
-        return members
-    line = np.full(places[-1] + 1, -1)
-    line[places] = members
-    return line
-
-
 def _runs(numbers: np.ndarray) -> list[tuple[slice, int, int]]:
     """Returns (where, start, stop) for each run of consecutive numbers that are not negative."""
     breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
@@ -281,29 +257,26 @@ def _runs(numbers: np.ndarray) -> list[tuple[slice, int, int]]:
     ]
 
 
-def copy_headers(path: pathlib.Path, old: Layout, new: pathlib.Path) -> Layout:
-    """Writes a SEG-Y file with every header and trace position of another, and samples of 0.
+def create(path: pathlib.Path, other: SegyTraces, code: int) -> SegyTraces:
+    """Returns the traces of a new SEG-Y file, opened to be written.
 
-    A sample format that cannot hold probabilities is changed to IEEE float; nothing else in the
-    headers differs.
+    It has every header and trace position of another, and samples of 0. Only the sample format in
+    the binary header differs, if `code` does.
 
     Args:
-      path: the other file.
-      old: its layout.
-      new: the file to write.
-
-    Returns:
-      The layout of the new file.
+      path: the file to write.
+      other: the other file.
+      code: the new file's sample format.
 
     Raises:
       InputError: if the other file cannot be read.
       OSError: if the new one cannot be written.
     """
-    code = old.format if old.format in FLOAT_FORMATS else IEEE_FLOAT
+    old = other.layout
     layout = dataclasses.replace(old, format=code)
-    with reading(path):
-        source = path.open("rb")
-    with source, new.open("wb") as target:
+    with reading(other.name):
+        source = open(other.name, "rb")  # noqa: SIM115 - closed below
+    with source, path.open("wb") as target:
         head = bytearray(_read(source, old.first))
         mark = ">" if old.endian == "big" else "<"
         struct.pack_into(f"{mark}h", head, FORMAT_OFFSET, code)
@@ -314,7 +287,9 @@ def copy_headers(path: pathlib.Path, old: Layout, new: pathlib.Path) -> Layout:
             copy = np.zeros((n, layout.trace_bytes), np.uint8)
             copy[:, :TRACE_HEADER_BYTES] = traces.reshape(n, -1)[:, :TRACE_HEADER_BYTES]
             target.write(copy.tobytes())
-    return layout
+    new = SegyTraces(path, "r+", layout, other.header_bytes)
+    new.geometry = other.geometry
+    return new
 
 
 def _read(file: BinaryIO, size: int) -> bytes:

@@ -31,21 +31,35 @@ def test_every_format_and_byte_order_is_read_and_copied(tmp_path, code, endian):
         ],
     )
     new = tmp_path / "out.sgy"
-    layout = segy.copy_headers(path, source.layout, new)
     prob = rng.random((6, 11))
-    sink = segy.SegyTraces(new, "r+", layout)
+    float_code = code if code in segy.FLOAT_FORMATS else segy.IEEE_FLOAT
+    sink = segy.create(new, source, float_code)
     sink.write(np.array([3, -1, 0, 1]), prob[[3, 5, 0, 1]])
     sink.write(np.array([2, 4, 5]), prob[[2, 4, 5]])
     sink.close()
-    assert layout.format == (code if code in (1, 5, 6) else 5)
     head, headers, _ = segy_writer.read_parts(path, 11, code, endian, code % 3)
-    found = segy_writer.read_parts(new, 11, layout.format, endian, code % 3)
+    found = segy_writer.read_parts(new, 11, float_code, endian, code % 3)
     differing = [i for i, (a, b) in enumerate(zip(head, found[0])) if a != b]
     assert len(found[0]) == len(head)
     assert set(differing) <= {3224, 3225}
-    assert bool(differing) == (layout.format != code)
+    assert bool(differing) == (float_code != code)
     np.testing.assert_array_equal(found[1], headers)
     np.testing.assert_allclose(found[2], prob, atol=1e-6)
+
+
+@pytest.mark.parametrize("endian", ["big", "little"])
+@pytest.mark.parametrize("code", segy_writer.FORMATS)
+def test_every_format_holds_a_mask(tmp_path, code, endian):
+    path = segy_writer.write(tmp_path / "in.sgy", np.full((6, 11), 7), code, endian)
+    mask = np.random.default_rng(code).random((6, 11)) < 0.5
+    sink = segy.create(tmp_path / "out.sgy", segy.SegyTraces(path), code)
+    sink.write(np.arange(6), mask)
+    sink.close()
+    head, headers, _ = segy_writer.read_parts(path, 11, code, endian)
+    found = segy_writer.read_parts(tmp_path / "out.sgy", 11, code, endian)
+    assert found[0] == head
+    np.testing.assert_array_equal(found[1], headers)
+    np.testing.assert_array_equal(found[2], mask)
 
 
 def test_lines_are_found_by_inline_and_crossline(tmp_path):
@@ -68,7 +82,6 @@ def test_lines_are_found_by_inline_and_crossline(tmp_path):
         ([7] * 6, range(6)),  # a single inline
         (range(6), range(6)),  # a diagonal line
         ([1, 1, 1, 2, 2, 2], [5] * 6),  # crosslines not numbered
-        ([1, 1, 1, 2, 2, 2], [5, 5, 5, 6, 6, 6]),  # gathers: many traces at a place
     ],
 )
 def test_file_that_is_no_volume_is_one_line_in_the_order_of_traces(

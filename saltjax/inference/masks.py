@@ -1,0 +1,32 @@
+"""Masks of files of traces, line by line, in memory that does not grow with the file."""
+
+from saltjax.inference.volumes import PIECE, Traces, passes
+from saltjax.scoring.postprocess import Postprocessing, salt_mask
+from saltjax.seismic import amplitudes
+
+
+def write(
+    probs: Traces,
+    masks: Traces,
+    direction: str,
+    chosen: Postprocessing,
+) -> float:
+    """Writes the mask of each line; returns the share of salt in the samples of live traces.
+
+    A long line is processed in pieces, whose context has the width of the smallest component that
+    is kept: a component that reaches beyond it is larger.
+    """
+    salt = live = 0
+    for line in probs.lines(passes(direction)[0]):
+        for start in range(0, len(line), PIECE):
+            first = max(0, start - chosen.min_area)
+            stop = min(start + PIECE, len(line))
+            numbers = line[first : stop + chosen.min_area]
+            prob = probs.read(numbers)
+            alive = amplitudes.live(prob)  # dead traces have probability 0
+            mask = salt_mask(prob.T[None], chosen)[0].T & alive[:, None]
+            keep = slice(start - first, stop - first)
+            masks.write(numbers[keep], mask[keep])
+            salt += int(mask[keep].sum())
+            live += int(alive[keep].sum())
+    return salt / max(1, live * probs.samples)
