@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from ml_collections import ConfigDict
 
-from saltjax.data import feed as feeds
 from saltjax.data import folder, source
 from saltjax.data.tiles import Tiles
+from saltjax.inference import evaluation
 from saltjax.inference import predictor as predictors
 from saltjax.inference.predictor import Predictor
 from saltjax.reporting import run_figures, tables
@@ -76,17 +76,10 @@ def _evaluate(
     averaged = ", averaged with their mirror images" if tta else ""
     console.say(f"Run        {workdir}, best epoch {predictor.result.best_epoch}")
     console.say(f"Source     {description}: {len(indices)} tiles{averaged}")
-    mesh = devices.data_mesh()
-    outputs = scores.predict_tiles(
-        feeds.create(tiles, mesh, predictor.batch_size, resident=False),
-        devices.replicate(predictor.variables, mesh),
-        indices,
-        predictor.network,
-        tta,
-    )
+    outputs = evaluation.predict_tiles(tiles, indices, predictor.section_model(tta))
     labels = tiles.labels[indices, :, :, 0]
     tested = scores.score(outputs, labels, predictor.postprocessing, config.data.seed)
-    evaluation = result.join(
+    scored = result.join(
         result.Evaluation,
         result.Evaluated(
             run=workdir.absolute().name,
@@ -111,8 +104,8 @@ def _evaluate(
             config.data.seed,
             figures,
         )
-    files.write_json(target / "evaluation.json", evaluation)
-    tables.show_scores(evaluation, evaluation)
+    files.write_json(target / "evaluation.json", scored)
+    tables.show_scores(scored, scored)
     console.say(f"Written    {target / 'evaluation.json'}")
     console.say(f"Figures    {figures}")
 
@@ -127,9 +120,6 @@ def read_tiles(
         tiles, indices, seen = data.tiles, data.split["test"], 0
     else:
         tiles = folder.read_folder(directory, "--input")
-        source.check_shape(
-            tiles.images.shape[1:3], config.data.image_size, config.data.resize
-        )
         indices = np.arange(len(tiles))
         seen = count_seen(predictor.workdir, tiles)
     return (

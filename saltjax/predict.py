@@ -13,8 +13,12 @@ from saltjax.inference import predictor as predictors
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.runs import settings
-from saltjax.scoring.postprocess import Postprocessing, salt_mask
-from saltjax.scoring.steps import MAX_UINT16
+from saltjax.scoring.postprocess import (
+    Postprocessing,
+    from_sixteen_bits,
+    salt_mask,
+    to_sixteen_bits,
+)
 from saltjax.seismic import npy, segy
 from saltjax.system import console, devices, files, outputs, signals
 from saltjax.system.errors import InputError, writing
@@ -212,10 +216,9 @@ def predict_images(
     codes = {}
     with console.Bar("Segmenting", len(paths), "images") as bar, writing(target):
         for image, probs in zip(paths, zip(*streams)):
-            sixteen = np.rint(np.mean(probs, axis=0) * MAX_UINT16).astype(np.uint16)
+            sixteen = to_sixteen_bits(np.mean(probs, axis=0))
             # The mask is that of the probabilities as written, rounded to 16 bits.
-            prob = sixteen.astype(np.float32) / MAX_UINT16
-            mask = salt_mask(prob[None], chosen)[0]
+            mask = salt_mask(from_sixteen_bits(sixteen)[None], chosen)[0]
             png.write(target / f"probs/{image.stem}.png", sixteen)
             png.write(target / f"masks/{image.stem}.png", mask.astype(np.uint8) * 255)
             codes[image.stem] = rle.encode(mask)
@@ -233,18 +236,21 @@ def predict_images(
 
 
 def find_images(source: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the PNG, or the sorted PNGs of a directory or of its directory `images`."""
+    """Returns the PNG, or the PNGs of a directory, sorted by id, or of its directory `images`."""
     if source.is_file():
         return [source]
     directory = source / "images" if (source / "images").is_dir() else source
     try:
         # Hidden files are the system's, not the user's.
-        paths = [p for p in sorted(directory.iterdir()) if not p.name.startswith(".")]
+        paths = [p for p in directory.iterdir() if not p.name.startswith(".")]
     except OSError as error:
         raise InputError(
             f"--input={source}: cannot list {directory} ({error.strerror})"
         ) from None
-    images = [p for p in paths if p.suffix.lower() == ".png"]
+    # In the order of ids, as `evaluate` reads them: batches, and so the last bits, are the same.
+    images = sorted(
+        (p for p in paths if p.suffix.lower() == ".png"), key=lambda p: p.stem
+    )
     if images and len(images) < len(paths):
         console.say(
             f"{len(paths) - len(images)} files in {directory} are not *.png: ignored"
@@ -267,11 +273,8 @@ def _check_image(path: pathlib.Path) -> None:
 
 
 def _read_image(path: pathlib.Path) -> np.ndarray:
-    """Returns float32[H, W, 1 or 3] in [0, 1]; grey images have one channel."""
+    """Returns float32[H, W, 1 or 3], see `windows.to_section`."""
     try:
-        image = png.read_image(path)
+        return windows.to_section(png.read_image(path))
     except ValueError as error:
         raise folder.bad_files([(path, str(error))], path.parent) from None
-    if (image == image[:, :, :1]).all():
-        image = image[:, :, :1]
-    return image.astype(np.float32) / 255

@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 
 from saltjax.data import feed as feeds
 from saltjax.data import source
+from saltjax.inference import evaluation
+from saltjax.inference.windows import SectionModel
 from saltjax.networks import network as networks
 from saltjax.reporting import run_figures, tables
 from saltjax.runs import checkpoint, environment, result, settings
@@ -276,15 +278,15 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
     variables, best = checkpoint.restore_best(
         setup.workdir, jax.device_get(state.variables), repair=True
     )
-    variables = devices.replicate(variables, setup.feed.mesh)
+    model = SectionModel(
+        setup.recipe.network,
+        variables,
+        data.tiles.images.shape[1:3],
+        config.train.batch_size,
+        config.eval.tta,
+    )
     val, test = (
-        scores.predict_tiles(
-            setup.feed,
-            variables,
-            data.split[name],
-            setup.recipe.network,
-            config.eval.tta,
-        )
+        evaluation.predict_tiles(data.tiles, data.split[name], model)
         for name in ("val", "test")
     )
     labels = data.tiles.labels[:, :, :, 0]

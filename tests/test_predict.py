@@ -21,13 +21,10 @@ from program import ROOT, assert_refused
 
 import saltjax
 from saltjax import predict
-from saltjax.data import feed as feeds
-from saltjax.data import synthetic
-from saltjax.inference import volumes, windows
+from saltjax.inference import volumes
 from saltjax.runs import checkpoint
-from saltjax.scoring import scores
 from saltjax.seismic import amplitudes
-from saltjax.system import devices, outputs
+from saltjax.system import outputs
 from saltjax.system.errors import InputError
 
 
@@ -516,16 +513,3 @@ def test_the_library_example_of_the_readme_runs(plain):
     names = {"section": random_traces(20, 30)}
     exec(example.replace("runs/strided", str(plain)), names)
     assert names["prob"].shape == names["mask"].shape == (20, 30)
-
-
-def test_a_tile_as_a_section_gives_what_the_test_of_a_run_gives(plain):
-    tiles = synthetic.make_tiles(5, seed=3)
-    network = saltjax.load(plain)
-    feed = feeds.create(tiles, devices.data_mesh(), 5, resident=False)
-    outputs = scores.predict_tiles(
-        feed, network.variables, np.arange(5), network.network, tta=False
-    )
-    images = (image[:, :, :1].astype(np.float32) / 255 for image in tiles.images)
-    found = list(windows.predict_sections(images, network.section_model()))
-    np.testing.assert_allclose(found, outputs.prob_native, atol=1e-5)
-    assert pathlib.Path(network.workdir) == plain

@@ -14,10 +14,11 @@ from configs import quickstart
 from saltjax import train
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
+from saltjax.inference import evaluation
+from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
 from saltjax.runs import checkpoint
-from saltjax.scoring import scores
 from saltjax.system import devices, signals
 from saltjax.system.errors import InputError
 from saltjax.training import progress as progresses
@@ -94,6 +95,11 @@ def finished_run(tmp_path_factory):
     return workdir
 
 
+def section_model(setup, variables):
+    tile = setup.data.tiles.images.shape[1:3]
+    return SectionModel(setup.recipe.network, variables, tile, 8, tta=False)
+
+
 @pytest.mark.slow
 def test_result_agrees_with_scikit_learn(finished_run):
     config = tiny_config()
@@ -102,15 +108,9 @@ def test_result_agrees_with_scikit_learn(finished_run):
     like = steps.create_state(setup.recipe, config.seed)
     variables, meta = checkpoint.restore_best(finished_run, like.variables)
     assert meta["epoch"] == result["best_epoch"]
-    variables = devices.replicate(variables, setup.feed.mesh)
+    model = section_model(setup, jax.device_get(variables))
     test, val = (
-        scores.predict_tiles(
-            setup.feed,
-            variables,
-            setup.data.split[name],
-            setup.recipe.network,
-            tta=False,
-        )
+        evaluation.predict_tiles(setup.data.tiles, setup.data.split[name], model)
         for name in ("test", "val")
     )
     label, prob = test.label.ravel(), test.prob.ravel()
@@ -263,13 +263,8 @@ def test_a_small_unet_finds_the_salt_of_synthetic_sections():
     config.train.batch_size = 16
     config.train.cpu_devices = 4
     setup, state, _ = run_epochs(config, 8)
-    test = scores.predict_tiles(
-        setup.feed,
-        state.variables,
-        setup.data.split["test"],
-        setup.recipe.network,
-        tta=False,
-    )
+    model = section_model(setup, jax.device_get(state.variables))
+    test = evaluation.predict_tiles(setup.data.tiles, setup.data.split["test"], model)
     # Brightness or local variance stay under 0.8: see test_synthetic.py.
     assert sklearn.metrics.roc_auc_score(test.label.ravel(), test.prob.ravel()) > 0.87
 

@@ -60,10 +60,13 @@ class Predictor:
 
     def section_model(self, tta: bool | None = None) -> SectionModel:
         """Returns the network as `windows.predict_sections` takes it; `tta` None as in the run."""
-        pixels = self.batch_size * self.network.image_size**2
-        tta = self.tta if tta is None else tta
         return SectionModel(
-            self.network, self.variables, self.tile, pixels, tta, self._placed
+            self.network,
+            self.variables,
+            self.tile,
+            self.batch_size,
+            self.tta if tta is None else tta,
+            self._placed,
         )
 
     @functools.cached_property

@@ -23,7 +23,7 @@ class SectionModel:
       network: the model and its resolution.
       variables: its params and batch_stats, as numpy arrays.
       tile: height and width in pixels of the tiles that it was trained on, which set the scale.
-      pixels: number of pixels in a batch, at the network's resolution.
+      batch_size: training tiles in a batch; larger windows are fewer.
       tta: average the probabilities of each window and of its mirror image, left to right.
       placed: the weights on the devices, by the number of devices.
     """
@@ -31,7 +31,7 @@ class SectionModel:
     network: Network
     variables: dict[str, Any]
     tile: tuple[int, int]
-    pixels: int
+    batch_size: int
     tta: bool
     placed: dict[int, tuple[Mesh, Any]] = dataclasses.field(default_factory=dict)
 
@@ -121,6 +121,16 @@ class Shape:
     cropped: bool
 
 
+def to_section(image: np.ndarray) -> np.ndarray:
+    """Returns float32[H, W, 1 or 3] in [0, 1] for an image uint8[H, W, 3].
+
+    An image of three equal channels becomes one of one channel.
+    """
+    if (image == image[:, :, :1]).all():
+        image = image[:, :, :1]
+    return image.astype(np.float32) / 255
+
+
 def predict_sections(
     sections: Iterable[np.ndarray], model: SectionModel
 ) -> Iterator[np.ndarray]:
@@ -195,7 +205,8 @@ def _common_lengths(network: Network) -> set[int]:
 
 def _limit(model: SectionModel, shape: Shape) -> int:
     """Returns how many windows a batch has at most: a power of two, or one for each device."""
-    fit = max(1, model.pixels // (shape.height * shape.width))
+    pixels = model.batch_size * model.network.image_size**2
+    fit = max(1, pixels // (shape.height * shape.width))
     return max(jax.device_count(), 2 ** (fit.bit_length() - 1))
 
 
@@ -210,11 +221,13 @@ def _batch_size(count: int, limit: int) -> int:
 
 
 def _start(batch: list[tuple[Canvas, int, int]], model: SectionModel) -> jax.Array:
-    """Starts a batch of windows on the devices; returns float32[K, B, h, w], see `Canvas`."""
+    """Starts a batch of windows on the devices; returns its probabilities."""
     canvas = batch[0][0]
     shape, complement = _shape(canvas, model.network), len(canvas.prob) == 2
     size = _batch_size(len(batch), _limit(model, shape))
-    mesh, variables = model.on_devices(min(size, jax.device_count()))
+    hosts = jax.process_count() > 1  # each of them takes part in every batch
+    count = jax.device_count() if hosts else min(size, jax.device_count())
+    mesh, variables = model.on_devices(count)
     size = devices.padded_batch_size(size, mesh)
     windows = np.zeros((size, shape.height, shape.width, shape.channels), np.float32)
     extent = np.full((size, 2), (shape.height, shape.width), np.int32)
@@ -222,7 +235,7 @@ def _start(batch: list[tuple[Canvas, int, int]], model: SectionModel) -> jax.Arr
         window = canvas.image[canvas.place(r, c)]
         extent[i] = height, width = window.shape[:2]
         windows[i, :height, :width] = window
-    probs = predict_step(
+    return predict_step(
         variables,
         devices.shard(windows, mesh),
         devices.shard(extent, mesh) if shape.cropped else None,
@@ -230,10 +243,12 @@ def _start(batch: list[tuple[Canvas, int, int]], model: SectionModel) -> jax.Arr
         tta=model.tta,
         complement=complement,
     )
-    return probs if complement else probs[None]
 
 
 def _add(batch: list[tuple[Canvas, int, int]], probs: jax.Array) -> None:
     """Adds the probabilities of a batch of windows to their canvases."""
-    for (canvas, r, c), prob in zip(batch, np.moveaxis(devices.fetch(probs), 1, 0)):
+    fetched: np.ndarray = devices.fetch(probs)
+    both = fetched.ndim == 4  # salt and no salt
+    fetched = np.moveaxis(fetched, 1, 0) if both else fetched[:, None]
+    for (canvas, r, c), prob in zip(batch, fetched):
         canvas.add(r, c, prob)

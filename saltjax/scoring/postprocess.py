@@ -11,6 +11,7 @@ CANDIDATE_THRESHOLDS = np.arange(1, 100) / 100
 # Connectivity 8 within a mask, none between stacked masks.
 CONNECTIVITY = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
 CHOOSE_AREA = -1
+MAX_UINT16 = 65535
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,16 @@ class Postprocessing:
 
     threshold: float
     min_area: int
+
+
+def to_sixteen_bits(prob: np.ndarray) -> np.ndarray:
+    """Returns probabilities as uint16, 65535 for probability 1: the depth of a written PNG."""
+    return np.rint(prob * MAX_UINT16).astype(np.uint16)
+
+
+def from_sixteen_bits(prob: np.ndarray) -> np.ndarray:
+    """Returns the probabilities float32 that `to_sixteen_bits` has rounded."""
+    return prob.astype(np.float32) / MAX_UINT16
 
 
 def salt_mask(prob: np.ndarray, postprocessing: Postprocessing) -> np.ndarray:

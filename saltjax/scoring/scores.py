@@ -1,4 +1,4 @@
-"""Validation and test of a network: its outputs for sets of tiles, and their scores."""
+"""Validation and test of a network: the scores of its outputs for sets of tiles."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from saltjax.data.feed import Feed, batch_rows, calls, host_batch, valid_means
+from saltjax.data.feed import Feed, calls, valid_means
 from saltjax.data.tiles import COVERAGE_CLASSES, coverage_class, salt_coverage
 from saltjax.networks.network import Network
 from saltjax.runs import result
@@ -21,7 +21,8 @@ class Outputs:
     Attributes:
       indices: int[N], of the tiles.
       loss, accuracy: means over pixels at the network's resolution, accuracy at 0.5.
-      prob: float32[N, S, S], probabilities of salt.
+      prob: float32[N, S, S], probabilities of salt at the network's resolution; tiles that do not
+        have the size of the training tiles are not square.
       label: uint8[N, S, S].
       prob_native: float32[N, H, W], at the tiles' own resolution, multiples of 1 / 65535.
     """
@@ -76,37 +77,6 @@ def mean_scores(
         name: float(np.concatenate([part[name] for part in parts]).mean())
         for name in ("loss", "accuracy")
     }
-
-
-def predict_tiles(
-    feed: Feed,
-    variables: Any,
-    indices: np.ndarray,
-    network: Network,
-    tta: bool,
-) -> Outputs:
-    """Returns the network's outputs for the tiles of `indices`, in that order.
-
-    `tta` averages each tile with its mirror image, see `steps.eval_step`.
-    """
-    parts: list[dict[str, np.ndarray]] = []
-
-    def fetch(means, outputs, valid):
-        outputs = {name: x[valid] for name, x in devices.fetch(outputs).items()}
-        parts.append(valid_means(means, valid) | outputs)
-        bar.advance(int(valid.sum()))
-
-    delayed = devices.Delayed(fetch)
-    with console.Bar("Testing", len(indices), "images") as bar:
-        for rows, valid in zip(*batch_rows(indices, feed.batch_size, feed.padded_size)):
-            batch = host_batch(feed, rows)
-            means, outputs = steps.eval_step(variables, batch, network=network, tta=tta)
-            delayed.put(means, outputs, valid)
-        delayed.flush()
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    loss, accuracy = (float(arrays.pop(name).mean()) for name in ("loss", "accuracy"))
-    arrays["prob_native"] = arrays["prob_native"].astype(np.float32) / steps.MAX_UINT16
-    return Outputs(indices, loss, accuracy, **arrays)
 
 
 def validate(

@@ -12,6 +12,8 @@ from variables import draw_variables
 
 from saltjax.data import feed as feeds
 from saltjax.data.tiles import Tiles
+from saltjax.inference import evaluation
+from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
 from saltjax.scoring import scores
@@ -122,9 +124,9 @@ def test_two_hosts_compute_the_same_as_one(tmp_path):
 def two_steps_and_a_prediction(mesh):
     feed = feeds.create(make_tiles(10), mesh, 7, resident=False)
     network, state, losses = train(feed, np.arange(10))
-    outputs = scores.predict_tiles(
-        feed, state.variables, np.arange(10), network, tta=False
-    )
+    variables = jax.device_get(state.variables)
+    model = SectionModel(network, variables, (12, 10), 7, tta=False)
+    outputs = evaluation.predict_tiles(feed.tiles, np.arange(10), model)
     return {"loss": losses, "prob": outputs.prob, "test_loss": outputs.loss}
 
 

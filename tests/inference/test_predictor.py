@@ -104,7 +104,7 @@ def test_section_model_takes_the_settings_of_the_run(tmp_path, tta):
     assert network.section_model(not tta).tta is not tta
     model = network.section_model()
     assert (model.network, model.tile) == (written_run.NETWORK, (12, 10))
-    assert model.pixels == 8 * 16 * 16
+    assert model.batch_size == 8
 
 
 def test_weights_are_uploaded_once(workdir, monkeypatch):

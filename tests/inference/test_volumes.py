@@ -15,7 +15,7 @@ UNET = UNet(features=(4, 8))
 
 def make_model(seed=1, method="nearest", size=16, tile=(10, 10), unet=UNET):
     network, variables = Network(unet, size, method), draw_variables(unet, seed=seed)
-    return SectionModel(network, variables, tile, 8 * size * size, tta=False)
+    return SectionModel(network, variables, tile, 8, tta=False)
 
 
 def traces(array):

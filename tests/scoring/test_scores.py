@@ -1,7 +1,6 @@
-import dataclasses
-
 import numpy as np
 import pytest
+import reference
 import sklearn.metrics
 from variables import draw_variables
 
@@ -24,78 +23,15 @@ def untrained():
     return network, devices.replicate(draw_variables(network.model), mesh), feed
 
 
-def predict(untrained, tiles=None, tta=False):
-    network, variables, feed = untrained
-    if tiles is not None:
-        feed = feeds.create(tiles, feed.mesh, feed.batch_size, resident=False)
-    order = np.arange(len(feed.tiles))
-    return scores.predict_tiles(feed, variables, order, network, tta)
-
-
-def mirrored(tiles):
-    images, labels = (
-        np.ascontiguousarray(x[:, :, ::-1]) for x in (tiles.images, tiles.labels)
-    )
-    return dataclasses.replace(tiles, images=images, labels=labels)
-
-
-def test_tta_is_the_mean_over_a_tile_and_its_mirror_image(untrained):
-    tiles = untrained[2].tiles
-    plain, both = predict(untrained), predict(untrained, tta=True)
-    other = predict(untrained, mirrored(tiles))
-    # 101 columns into 16: the nearest ones lie symmetrically.
-    expected = (plain.prob + other.prob[:, :, ::-1]) / 2
-    np.testing.assert_allclose(both.prob, expected, atol=1e-6)
-    # So a tile and its mirror image have the same probabilities.
-    turned = predict(untrained, mirrored(tiles), tta=True)
-    np.testing.assert_allclose(turned.prob, both.prob[:, :, ::-1], atol=1e-6)
-    label, prob = both.label, np.float64(both.prob)
-    loss = -np.mean(np.where(label, np.log(prob), np.log1p(-prob)))
-    assert both.loss == pytest.approx(loss, rel=1e-5)
-    assert both.accuracy == pytest.approx(np.mean((prob >= 0.5) == label))
-
-
-def test_outputs_are_in_the_order_of_the_indices(untrained):
-    network, variables, feed = untrained
-    everything = predict(untrained)
-    order = np.array([5, 0, 6, 3, 1])
-    found = scores.predict_tiles(feed, variables, order, network, tta=False)
-    np.testing.assert_array_equal(found.indices, order)
-    for name in ("prob", "label", "prob_native"):
-        expected = getattr(everything, name)[order]
-        np.testing.assert_allclose(getattr(found, name), expected, atol=2e-5)
-    assert np.abs(np.diff(everything.prob, axis=0)).max() > 1e-3
-
-
-def test_native_probabilities_are_multiples_of_sixteen_bits(untrained):
-    native = predict(untrained).prob_native
-    assert native.shape == (7, 101, 101)
-    assert native.dtype == np.float32
-    sixteen = np.uint16(np.rint(native * 65535))
-    np.testing.assert_array_equal(np.float32(sixteen) / np.float32(65535), native)
-    assert len(np.unique(sixteen)) > 100
-
-
-def test_scores_do_not_depend_on_batch_and_padding(untrained):
-    network, variables, feed = untrained
-    found = []
-    for batch_size in (4, 7, 20):
-        other = feeds.create(feed.tiles, feed.mesh, batch_size, resident=False)
-        outputs = predict((network, variables, other))
-        labels = feed.tiles.labels[..., 0]
-        found.append(scores.score(outputs, labels, Postprocessing(0.4, 3), seed=0))
-    for test in found[1:]:
-        np.testing.assert_array_equal(test.counts, found[0].counts)
-        assert test.scores.test_native == found[0].scores.test_native
-        expected = pytest.approx(vars(found[0].scores.test), rel=1e-6)
-        assert vars(test.scores.test) == expected
-    assert found[0].counts.sum() == 7 * 101 * 101
-
-
 def test_mean_scores_are_the_means_over_the_tiles(untrained):
     network, variables, feed = untrained
-    outputs, order, called = predict(untrained), np.array([6, 2, 3, 0, 1]), []
-    prob, label = np.float64(outputs.prob[order]), outputs.label[order]
+    order, called = np.array([6, 2, 3, 0, 1]), []
+    batch = {"image": feed.tiles.images[order], "label": feed.tiles.labels[order]}
+    image, label = network.inputs(batch)
+    logits = reference.unet(
+        np.asarray(image), variables["params"], levels=2, strided=False, skip=True
+    )
+    prob = 1 / (1 + np.exp(-logits))
     loss = -np.mean(np.where(label, np.log(prob), np.log1p(-prob)))
     for resident in (False, True):
         other = feeds.create(feed.tiles, feed.mesh, feed.batch_size, resident)

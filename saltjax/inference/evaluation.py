@@ -1,0 +1,66 @@
+"""A network's outputs for tiles with masks, by the same path as its predictions for files."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from saltjax.data.tiles import Tiles
+from saltjax.inference import windows
+from saltjax.inference.windows import Canvas, SectionModel
+from saltjax.networks import resize
+from saltjax.scoring.postprocess import from_sixteen_bits, to_sixteen_bits
+from saltjax.scoring.scores import Outputs
+from saltjax.system import console
+
+
+def predict_tiles(tiles: Tiles, indices: np.ndarray, model: SectionModel) -> Outputs:
+    """Returns the network's outputs for the tiles of `indices`, in that order.
+
+    The tiles may be larger or smaller than those of training: like any section they are resized by
+    the same factors as those were.
+    """
+    network = model.network
+    resized = resize.label_to_network(
+        tiles.labels[indices], model.tile, network.image_size, network.resize
+    )
+    label = np.asarray(resized, np.uint8)[..., 0]
+    probs, native, means = [], [], []
+    with console.Bar("Testing", len(indices), "images") as bar:
+        for i, canvas in enumerate(_canvases(tiles, indices, model)):
+            salt, none = canvas.at_network()
+            means.append(_means(salt, none, label[i]))
+            probs.append(salt)
+            # The depth of the PNGs that `predict` writes, whose masks are the ones scored.
+            native.append(to_sixteen_bits(canvas.native(model)))
+            bar.advance(1)
+    loss, accuracy = np.mean(means, axis=0).tolist()
+    return Outputs(
+        indices,
+        loss,
+        accuracy,
+        np.stack(probs),
+        label,
+        from_sixteen_bits(np.stack(native)),
+    )
+
+
+def _canvases(
+    tiles: Tiles, indices: np.ndarray, model: SectionModel
+) -> Iterator[Canvas]:
+    sections = (windows.to_section(tiles.images[i]) for i in indices)
+    return windows.predict_canvases(sections, model, complement=True)
+
+
+def _means(
+    salt: np.ndarray, none: np.ndarray, label: np.ndarray
+) -> tuple[float, float]:
+    """Returns the means over pixels of cross-entropy and accuracy, as `losses.tile_means` does.
+
+    Args:
+      salt, none: float32[h, w], the probabilities p and 1 - p.
+      label: uint8[h, w] in {0, 1}.
+    """
+    correct = np.where(label, salt, none).astype(np.float64)
+    # The smallest number that every device has: a smaller one may have become 0.
+    correct = np.maximum(correct, np.finfo(np.float32).tiny)
+    return -float(np.log(correct).mean()), float(np.mean((salt >= none) == label))
