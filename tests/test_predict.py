@@ -487,6 +487,48 @@ def test_a_second_prediction_into_one_directory_is_refused(plain, tmp_path):
     }
 
 
+WITHOUT_POSIX = """
+import os, signal, sys
+for name in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[name] = None
+for module, names in (
+    (os, ("fork", "posix_fallocate", "sched_getaffinity", "getuid", "geteuid")),
+    (signal, ("SIGHUP", "SIGKILL", "SIGALRM", "SIGUSR1")),
+):
+    for name in names:
+        if hasattr(module, name):
+            delattr(module, name)
+import numpy as np
+import saltjax
+from saltjax import __main__
+workdir, source, output = sys.argv[1:]
+options = ("--mode=predict", f"--workdir={workdir}", f"--input={source}", f"--output={output}")
+sys.argv = ["saltjax", *options]
+__main__.main()
+np.save("prob.npy", saltjax.load(workdir).predict(np.load(source)))
+"""
+
+
+@pytest.mark.slow
+def test_loading_and_predicting_need_nothing_that_windows_lacks(plain, tmp_path):
+    np.save(tmp_path / "a.npy", random_traces(20, 20))
+    args = [str(path) for path in (plain, tmp_path / "a.npy", tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_POSIX, *args],
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    message = "cannot be locked (not supported by this operating system)"
+    assert done.stdout.count(message) == 1
+    expected = saltjax.load(plain).predict(np.load(tmp_path / "a.npy"))
+    for name in ("out/a_prob.npy", "prob.npy"):
+        np.testing.assert_allclose(np.load(tmp_path / name), expected, atol=1e-6)
+
+
 def test_an_output_that_is_a_file_is_refused(plain, tmp_path):
     np.save(tmp_path / "a.npy", random_traces(20, 20))
     done = forked.launch(
