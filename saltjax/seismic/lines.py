@@ -6,23 +6,17 @@ one trace, as those of a volume do not.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from saltjax.system.errors import InputError
-
-# Bytes of the trace header, from 1, where revision 1 of SEG-Y has inline and crossline numbers, and
-# others that are in use for them.
-HEADER_BYTES = (189, 193)
-OTHER_BYTES = ((5, 21), (9, 21), (9, 13), (17, 13), (221, 225))
-CDP, OFFSET = 21, 37
 # A number that all traces of a long part of the file share is that of a 2-D line.
 MIN_LINE = 16
 # A line that winds crosses an inline or crossline a few times, and fills less than one part in SPARSE
 # of the area.
 FEW_TIMES, SPARSE = 4, 3
-# Consecutive traces are of two lines if their numbers differ by this many times the usual amount.
+# Consecutive traces are of two lines if numbers or coordinates differ by this many times the usual
+# amount.
 JUMP = 10
 # Of so many traces the steps between positions may have a common divisor by chance.
 FEW = 8
@@ -43,8 +37,18 @@ class Geometry:
       regular: whether it is a volume with one trace at each position and few missing.
     """
 
-    def __init__(self, inline: np.ndarray, crossline: np.ndarray):
+    def __init__(
+        self,
+        inline: np.ndarray,
+        crossline: np.ndarray,
+        coordinates: Callable[[], list[np.ndarray]] = list,
+    ):
+        """Takes the numbers, and a function that reads the coordinates x and y, if there are any.
+
+        They are read where the numbers alone do not tell one line from the next.
+        """
         self.inline, self.crossline = inline, crossline
+        self._coordinates = coordinates
         order = places = _sort(inline, crossline)
         repeated = _same(inline[places]) & _same(crossline[places])
         a, b = places[:-1][repeated], places[1:][repeated]
@@ -73,7 +77,7 @@ class Geometry:
     def by_inline(self) -> list[np.ndarray]:
         """int32[traces] for each inline, in the order of crosslines; -1 for a missing trace."""
         if self._order is None:
-            return _paths(self.inline, self.crossline)
+            return _paths(self.inline, self.crossline, self._coordinates)
         return _sections(self._order, self.inline, self.crossline)
 
     @functools.cached_property
@@ -91,111 +95,6 @@ class Geometry:
             return 1
         chains = np.flatnonzero(np.concatenate([[True], a[1:] != b[:-1], [True]]))
         return int(np.diff(chains).max()) + 1
-
-
-# Returns int32[n] for each of some bytes of the trace headers.
-Headers = Callable[[Sequence[int]], list[np.ndarray]]
-
-
-def find(headers: Headers, header_bytes: tuple[int, ...], name: str) -> Geometry:
-    """Returns the geometry of a SEG-Y file.
-
-    Args:
-      headers: reads the trace headers.
-      header_bytes: where inline and crossline numbers are.
-      name: the file's, for messages.
-
-    Raises:
-      InputError: if there is more than one trace at a position.
-    """
-    found = Geometry(*headers(header_bytes))
-    checked, where = (
-        found,
-        "inline and crossline in bytes {} and {}".format(*header_bytes),
-    )
-    if not found.numbered:
-        if found.inlines == found.crosslines and header_bytes != HEADER_BYTES:
-            return found  # bytes without numbers have been chosen
-        (cdp,) = headers((CDP,))
-        by_cdp = Geometry(cdp, np.zeros_like(cdp))
-        if by_cdp.inlines > max(found.inlines, found.crosslines):
-            checked, where = by_cdp, "CDP in bytes 21-24"
-    if len(checked.repeats[0]):
-        problem = unstacked(checked, *headers((OFFSET,)))
-        if problem:
-            raise InputError(
-                f"{name}: {problem} ({where}{candidates(headers, header_bytes)}). If it is a 2-D "
-                "line, name two bytes without numbers: --header_bytes=233,237"
-            )
-    return found
-
-
-def note(geometry: Geometry, headers: Headers, header_bytes: tuple[int, ...]) -> str:
-    """Returns what the user should know about a file that is taken as 2-D lines; else ""."""
-    if geometry.volume:
-        return ""
-    count, order = len(geometry.by_inline), " in the order of the file"
-    taken = "one 2-D line" if count == 1 else f"{count} 2-D lines"
-    if geometry.numbered:
-        why = "follow a path"
-    elif geometry.inlines == geometry.crosslines:
-        why = "hold no line numbers"
-    else:
-        one, order = "inline" if geometry.inlines > 1 else "crossline", ""
-        why = f"hold only {one} numbers"
-    numbers = f"inline {_span(geometry.inline)}, crossline {_span(geometry.crossline)}"
-    return (
-        f"taken as {taken} of {len(geometry.inline)} traces{order}: bytes {header_bytes[0]} and "
-        f"{header_bytes[1]} {why} ({numbers}){candidates(headers, header_bytes)}"
-    )
-
-
-def _span(numbers: np.ndarray) -> str:
-    low, high = numbers.min(), numbers.max()
-    return f"{low}" if low == high else f"{low} to {high}"
-
-
-def candidates(headers: Headers, header_bytes: tuple[int, ...]) -> str:
-    """Returns which other header bytes look like the numbers of a volume, to end a message with."""
-    found = []
-    for pair in OTHER_BYTES:
-        other = Geometry(*headers(pair))
-        if pair != header_bytes and other.regular:
-            found.append(
-                f"; bytes {pair[0]} and {pair[1]} look like {other.inlines} inlines of "
-                f"{other.crosslines} crosslines: give --header_bytes={pair[0]},{pair[1]}"
-            )
-    return "".join(found)
-
-
-def unstacked(geometry: Geometry, offset: np.ndarray) -> str:
-    """Returns what shows that there is more than one trace at a position; "" if nothing does.
-
-    A 2-D line may cross itself, and two traces in a row may have one position where numbers are
-    rounded; but if their offsets differ they are traces of a gather.
-
-    Args:
-      geometry: of the traces.
-      offset: int32[n], of the traces.
-    """
-    a, b = geometry.repeats
-    most = geometry.most()
-    found = f"up to {most} traces at one position"
-    if (offset[a] != offset[b]).any():
-        return (
-            f"{found}, with offsets {_span(offset)} in bytes 37-40; expected one trace at a "
-            "position: stack the gathers, or select one offset"
-        )
-    rounded = most == 2 and 2 * len(a) < len(offset)
-    path = not geometry.volume and (rounded or (b - a > 1).all())
-    if path or not geometry.numbered:
-        return ""  # unless both are numbered positions are not known
-    return (
-        f"{found}, such as traces {a[0] + 1} and {b[0] + 1} at inline {geometry.inline[a[0]]}, "
-        f"crossline {geometry.crossline[a[0]]}, all with offset {offset[a[0]]} in bytes 37-40; "
-        "expected one trace at a position: keep one of them, or give the header bytes of other "
-        "numbers"
-    )
 
 
 def _sort(names: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -276,14 +175,19 @@ def _common_step(positions: np.ndarray) -> int:
     return int(np.gcd.reduce(np.diff(np.unique(positions).view(np.uint32))))
 
 
-def _paths(inline: np.ndarray, crossline: np.ndarray) -> list[np.ndarray]:
+def _paths(
+    inline: np.ndarray,
+    crossline: np.ndarray,
+    coordinates: Callable[[], list[np.ndarray]],
+) -> list[np.ndarray]:
     """Returns the trace numbers of 2-D lines, in the order of the file."""
     varying = [x for x in (inline, crossline) if (x != x[0]).any()]
     if len(varying) == 2:
-        jump = _distance(inline)
-        np.maximum(jump, _distance(crossline), out=jump)
-        breaks = np.flatnonzero(jump > JUMP * max(1, np.median(jump)))
-        return np.split(np.arange(len(inline), dtype=np.int32), breaks + 1)
+        breaks = _are_jumps(varying)
+        if place := coordinates():
+            breaks |= _are_jumps(place)
+        numbers = np.arange(len(inline), dtype=np.int32)
+        return np.split(numbers, np.flatnonzero(breaks) + 1)
     numbers = np.arange(len(inline), dtype=np.int32)
     if not varying:
         return [numbers]
@@ -301,6 +205,13 @@ def _paths(inline: np.ndarray, crossline: np.ndarray) -> list[np.ndarray]:
     if len(starts) + 1 == different and different * MIN_LINE <= len(names):
         return np.split(numbers, starts)
     return [numbers]
+
+
+def _are_jumps(axes: list[np.ndarray]) -> np.ndarray:
+    """Returns bool[n - 1], whether a trace is far from the one before, along one of the axes."""
+    jump = _distance(axes[0])
+    np.maximum(jump, _distance(axes[1]), out=jump)
+    return jump > JUMP * max(1, np.median(jump))
 
 
 def _distance(numbers: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from saltjax.seismic import lines
+from saltjax.seismic import lines, survey
 from saltjax.system.errors import InputError, reading
 
 TEXT_BYTES, BINARY_BYTES, TRACE_HEADER_BYTES = 3200, 400, 240
@@ -114,7 +114,7 @@ class SegyTraces:
         path: pathlib.Path,
         mode: str = "r",
         layout: Layout | None = None,
-        header_bytes: Sequence[int] = lines.HEADER_BYTES,
+        header_bytes: Sequence[int] = survey.HEADER_BYTES,
     ):
         """Opens the file.
 
@@ -153,7 +153,7 @@ class SegyTraces:
         Raises:
           InputError: if there is more than one trace at a position.
         """
-        return lines.find(self.headers, self.header_bytes, self.name)
+        return survey.find(self.headers, self.header_bytes, self.name)
 
     def lines(self, direction: str) -> list[np.ndarray]:
         """Returns the trace numbers of each "inline" or "crossline", -1 for a missing trace.
@@ -168,7 +168,7 @@ class SegyTraces:
 
     def line_note(self) -> str:
         """Returns what the user should know if the file is taken as 2-D lines; otherwise ""."""
-        return lines.note(self.geometry, self.headers, self.header_bytes)
+        return survey.note(self.geometry, self.headers, self.header_bytes)
 
     def headers(
         self, header_bytes: Sequence[int], start: int = 0, stop: int | None = None
