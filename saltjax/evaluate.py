@@ -95,6 +95,7 @@ def _evaluate(
         figures.mkdir(parents=True, exist_ok=True)
         # Deleted before its figures are replaced: it never lies beside those of another evaluation.
         (target / "evaluation.json").unlink(missing_ok=True)
+        files.sync(target)
         run_figures.draw_scores(
             {"these tiles": tested.curve},
             tested,

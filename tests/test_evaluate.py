@@ -18,6 +18,7 @@ from tile_files import write_tiles
 import saltjax
 from saltjax import evaluate, predict
 from saltjax.data import synthetic
+from saltjax.system import locks, outputs
 from saltjax.system.errors import InputError
 
 
@@ -138,6 +139,31 @@ def test_independent_scores_of_a_submission_equal_those_of_evaluate(
             assert prob.dtype == np.uint16
             written = np.float32(prob) / np.float32(65535)
             np.testing.assert_array_equal(written >= np.float32(threshold), mask > 0)
+
+
+@pytest.mark.slow
+def test_an_evaluation_replaces_only_an_evaluation(run, tmp_path):
+    tiles, scores = write_tiles(tmp_path / "tiles", 6), tmp_path / "scores"
+    (scores / "evaluation").mkdir(parents=True)
+    for name in ("evaluation.json", "evaluation/mine.png"):
+        (scores / name).write_text("by hand")
+        with pytest.raises(InputError, match=f"{scores}/{name}: not written by this"):
+            evaluate.evaluate(run, str(tiles), str(scores), None)
+        assert (scores / name).read_text() == "by hand"
+        (scores / name).unlink()
+    for _ in range(2):
+        evaluate.evaluate(run, str(tiles), str(scores), None)
+    assert read(scores / "evaluation.json")["data"]["tiles"] == 6
+    with (
+        locks.lock(scores, "--output"),
+        pytest.raises(InputError, match="another process is writing there"),
+    ):
+        evaluate.evaluate(run, str(tiles), str(scores), None)
+    # In the run's own directory it replaces the one before, whoever wrote that.
+    (run / "evaluation.json").write_text("by an earlier version")
+    evaluate.evaluate(run, str(tiles), "", None)
+    assert read(run / "evaluation.json")["data"]["tiles"] == 6
+    assert not (run / outputs.RECORD).exists()
 
 
 @pytest.mark.slow

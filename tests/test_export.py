@@ -26,6 +26,8 @@ def test_the_artifact_gives_what_the_run_gives(plain, tmp_path, caplog, monkeypa
     folder = tmp_path / "out"
     monkeypatch.chdir(tmp_path)
     export.export(plain, "out")
+    caplog.clear()
+    export.export(plain, "out")  # replaces it
     (difference,) = re.findall(r"Checked .* differs by (\S+) from the run", caplog.text)
     assert float(difference) <= 1e-5
     description = json.loads((folder / "model.json").read_text())
@@ -80,6 +82,23 @@ def test_a_missing_library_is_named(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=message):
         export.export(plain, str(tmp_path / output))
+
+
+@pytest.mark.parametrize(
+    ("output", "other"),
+    [
+        ("out", "out/model.jaxexport"),
+        ("out", "out/model.json"),
+        ("out/a.onnx", "out/a.onnx"),
+        ("out/a.onnx", "out/a.json"),
+    ],
+)
+def test_a_file_that_is_no_export_is_not_replaced(plain, tmp_path, output, other):
+    (tmp_path / "out").mkdir()
+    (tmp_path / other).write_text("by hand")
+    with pytest.raises(InputError, match=f"{other}: not written by this program"):
+        export.export(plain, str(tmp_path / output))
+    assert (tmp_path / other).read_text() == "by hand"
 
 
 def test_an_output_that_is_missing_or_a_file_is_refused(plain, tmp_path):

@@ -267,6 +267,7 @@ def replace(workdir: pathlib.Path, new: Result) -> Iterator[pathlib.Path]:
         yield stage
         with writing(workdir / "result.json"):
             (stage / "result.json").replace(workdir / "result.json")
+            files.sync(workdir)
     except BaseException:
         if (stage / "result.json").exists():
             shutil.rmtree(stage, ignore_errors=True)

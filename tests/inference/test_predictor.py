@@ -200,7 +200,20 @@ def test_damage_is_logged_and_not_printed(run, caplog, capsys):
     (record,) = (r for r in caplog.records if r.name == "saltjax")
     assert record.levelname == "WARNING"
     assert f"Checkpoint {best} is damaged" in record.message
+    assert {path.name for path in best.parent.iterdir()} == {"best", "best.old"}
     assert capsys.readouterr().out == ""
+
+
+def test_checkpoint_that_cannot_be_read_is_left_as_it_is(run):
+    """A link to itself stands for a file without permission, or on a disk that has gone."""
+    best = run / "checkpoints/best"
+    (best / "sha256.json").rename(run / "kept")
+    (best / "sha256.json").symlink_to("sha256.json")
+    with pytest.raises(InputError, match=f"^cannot read {best}/sha256.json: Too many"):
+        saltjax.load(run)
+    assert [path.name for path in best.parent.iterdir()] == ["best"]
+    (run / "kept").rename(best / "sha256.json")
+    assert saltjax.load(run).threshold == 0.1694612354040146
 
 
 def test_weights_of_another_model_are_refused(run):
