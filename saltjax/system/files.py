@@ -22,7 +22,7 @@ except ImportError:  # Windows
 
 RESTORE = "restore the file, or start again with --overwrite"
 # Below a directory that is locked, where saltjax writes.
-SUBFOLDERS = ("", "probs", "masks", "plots", "evaluation")
+SUBFOLDERS = ("", "probs", "masks", "plots", "check", "evaluation")
 # What some file systems answer that cannot sync a directory.
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 # Each is called with a file's path and its complete temporary file, before that takes its place;
