@@ -47,8 +47,8 @@ def segment(
     if source.dtype == np.uint8:
         normalize, limits = "clip", amplitudes.Range(0, 255)
     lines = [source.lines(name) for name in passes(direction)]
-    if len(lines) == 2 and len(lines[0]) == len(lines[1]) == 1:
-        lines = lines[:1]  # a section has one direction
+    if lines[0] is lines[-1] or len(lines[0]) == len(lines[-1]) == 1:
+        lines = lines[:1]  # sections have one direction
     total = len(lines) * source.count * source.samples
     with console.Bar("Segmenting", total, "samples") as bar:
         for number, lines_of_pass in enumerate(lines):

@@ -40,7 +40,7 @@ def find(headers: Headers, header_bytes: tuple[int, ...], name: str) -> lines.Ge
         if by_cdp.inlines > max(found.inlines, found.crosslines):
             checked, where = by_cdp, "CDP in bytes 21-24"
     if len(checked.repeats[0]):
-        problem = unstacked(checked, *headers((OFFSET,)))
+        problem = unstacked(checked, *headers((OFFSET, *COORDINATES[0])))
         if problem:
             raise InputError(
                 f"{name}: {problem} ({where}{candidates(headers, header_bytes)}). If it is a 2-D "
@@ -103,15 +103,17 @@ def candidates(headers: Headers, header_bytes: tuple[int, ...]) -> str:
     return "".join(found)
 
 
-def unstacked(geometry: lines.Geometry, offset: np.ndarray) -> str:
+def unstacked(
+    geometry: lines.Geometry, offset: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> str:
     """Returns what shows that there is more than one trace at a position; "" if nothing does.
 
-    A 2-D line may cross itself, and two traces in a row may have one position where numbers are
+    A 2-D line may cross itself, and traces in a row may have the numbers of one position if they are
     rounded; but if their offsets differ they are traces of a gather.
 
     Args:
       geometry: of the traces.
-      offset: int32[n], of the traces.
+      offset, x, y: int32[n], of the traces; x and y are the coordinates of the CDP.
     """
     a, b = geometry.repeats
     most = geometry.most()
@@ -121,7 +123,8 @@ def unstacked(geometry: lines.Geometry, offset: np.ndarray) -> str:
             f"{found}, with offsets {_span(offset)} in bytes 37-40; expected one trace at a "
             "position: stack the gathers, or select one offset"
         )
-    rounded = most == 2 and 2 * len(a) < len(offset)
+    apart = ((x[a] != x[b]) | (y[a] != y[b])).all()
+    rounded = apart or (most == 2 and 2 * len(a) < len(offset))
     path = not geometry.volume and (rounded or (b - a > 1).all())
     if path or not geometry.numbered:
         return ""  # unless both are numbered positions are not known

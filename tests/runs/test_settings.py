@@ -330,6 +330,19 @@ def test_command_of_an_older_run_continues_it(tmp_path, caplog):
     assert settings.adopt_added(tmp_path / "new", config) == config
 
 
+def test_header_bytes_of_an_older_run_are_the_standard_ones(tmp_path):
+    tree = older_config("0")
+    del tree["data"]["header_bytes"]
+    (tmp_path / "config.json").write_text(json.dumps(tree))
+    assert settings.read(tmp_path).data.header_bytes == (189, 193)
+    config = default.get_config()
+    for header_bytes in ((189, 193), (9, 21)):  # they change no weights
+        config.data.header_bytes = header_bytes
+        found = settings.adopt_added(tmp_path, config)
+        assert found.data.header_bytes == header_bytes
+        assert workdir.status(tmp_path, found.to_dict()) is workdir.Status.RESUME
+
+
 def test_written_config_is_read_again(tmp_path):
     settings.write(tmp_path, default.get_config())
     written = json.loads((tmp_path / "config.json").read_text())

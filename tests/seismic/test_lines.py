@@ -132,7 +132,8 @@ def test_line_with_numbers_for_each_trace_is_one_line(path):
         assert not found.volume
         for one in (found.by_inline, found.by_crossline):
             assert as_lists(one) == [list(range(len(inline)))]
-        assert survey.unstacked(found, np.zeros(len(inline), np.int32)) == ""
+        same = np.zeros(len(inline), np.int32)
+        assert survey.unstacked(found, same, same, same) == ""
 
 
 def test_lines_one_after_another_are_parted():

@@ -105,6 +105,17 @@ def test_rounded_positions_of_a_line_may_repeat_unless_offsets_differ():
         find({189: inline, 193: crossline, 37: np.arange(120)})
 
 
+def test_traces_apart_may_have_the_numbers_of_one_position():
+    position = np.arange(90)
+    fields = {189: position // 3, 193: position // 3}
+    with pytest.raises(InputError, match="up to 3 traces at one position, such as"):
+        find(fields)
+    place = {181: 125 * position, 185: 125 * position}
+    assert as_lists(find(fields | place)[0].by_inline) == [list(range(90))]
+    with pytest.raises(InputError, match="up to 3 traces at one position, with off"):
+        find(fields | place | {37: position})
+
+
 @pytest.mark.parametrize("pair", survey.OTHER_BYTES)
 def test_other_bytes_that_look_like_a_volume_are_named(pair):
     inline, crossline = grid(range(111, 134), range(875, 893))
