@@ -8,6 +8,7 @@ import collections
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -71,8 +72,9 @@ class Outputs:
         Raises:
           InputError: if a file is an input, or one that saltjax did not write.
         """
-        read = {path.resolve() for path in inputs}
-        for path in paths:
+        there = [path for path in paths if os.path.lexists(path)]
+        read = {path.resolve() for path in inputs} if there else set()
+        for path in there:
             if path.resolve() in read:
                 raise InputError(
                     f"{self.option}={self.folder}: {path} is an input, and the result would "
@@ -81,7 +83,7 @@ class Outputs:
         with reading(self.folder):
             beside = [p for f in folders if f.is_dir() for p in sorted(f.iterdir())]
             visible = [p for p in beside if not p.name.startswith(".")]
-            foreign = [p for p in dict.fromkeys((*paths, *visible)) if self._foreign(p)]
+            foreign = [p for p in dict.fromkeys((*there, *visible)) if self._foreign(p)]
         if foreign:
             raise self._refusal(foreign)
         self._announce({self._name(path) for path in paths})

@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import os
 
 import pytest
 
@@ -22,6 +24,63 @@ def test_a_file_is_replaced_only_when_the_new_one_is_complete(tmp_path):
     files.write_text(path, "new")
     assert path.read_text() == "new"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_two_writers_of_one_file_do_not_share_a_temporary_file(tmp_path):
+    path = tmp_path / "a.txt"
+    with files.atomic_write(path) as one, files.atomic_write(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"  # the last to end
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def fail_to_sync(monkeypatch, code):
+    def fsync(_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_file_that_does_not_reach_the_disk_is_not_written(tmp_path, monkeypatch):
+    files.write_text(tmp_path / "a", "old")
+    for code in (errno.EIO, errno.ENOSPC, errno.EINVAL):
+        fail_to_sync(monkeypatch, code)
+        with pytest.raises(InputError, match=f"a: {os.strerror(code)}"):
+            files.write_text(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_directory_that_the_file_system_cannot_sync_is_accepted(tmp_path, monkeypatch):
+    for code in (errno.EINVAL, errno.ENOTSUP):
+        fail_to_sync(monkeypatch, code)
+        files.sync(tmp_path)
+    fail_to_sync(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        files.sync(tmp_path)
+
+
+def test_on_macos_the_drive_is_asked_to_write_its_cache(tmp_path, monkeypatch):
+    asked, synced = [], []
+
+    class MacOS:
+        F_FULLFSYNC = 51
+        error = None
+
+        @classmethod
+        def fcntl(cls, _, operation):
+            asked.append(operation)
+            if cls.error:
+                raise cls.error
+
+    monkeypatch.setattr(files, "fcntl", MacOS)
+    monkeypatch.setattr(os, "fsync", synced.append)
+    files.sync(tmp_path)
+    assert (asked, synced) == ([51], [])
+    MacOS.error = OSError(errno.ENOTSUP, "not on this file system")
+    files.sync(tmp_path)
+    assert (len(asked), len(synced)) == (2, 1)
 
 
 def test_error_names_file_that_cannot_be_written(tmp_path):
