@@ -41,18 +41,26 @@ def get_config() -> ConfigDict:
     model.upsample = "transposed"  # "transposed" | "bilinear"; unet only
     model.norm = "none"  # "none" | "batch" | "group", after each 3×3 convolution
     model.dropout = 0.0  # rate after each block, in [0, 1)
+    # Initial weights: "he_normal" (biases 0) | "torch_default" (PyTorch's, as in the study).
+    model.init = "he_normal"
 
     config.train = train = ConfigDict()
     train.epochs = 100  # at most
     train.batch_size = 32  # tiles per step
     train.dtype = "float32"  # "float32" | "bfloat16", of the network's arithmetic
+    # Factors of float32 products, where a device has faster units for them than float32's:
+    # "float32" | "tensorfloat32" (three digits; on GPUs). No effect on CPUs.
+    train.matmul_precision = "float32"
     train.cpu_devices = 0  # virtual devices that the CPU is split into; 0 chooses
     # Directory that keeps compiled programs between runs; "" for none.
     train.compile_cache = ""
 
     config.optim = optim = ConfigDict()
     optim.learning_rate = 1e-3  # Adam's, until the first plateau
-    optim.weight_decay = 0.0  # decoupled, times the learning rate, on kernels only
+    optim.weight_decay = 0.0  # 0 for none
+    # Whether kernels shrink by learning rate times decay (AdamW). If not, decay times weight is added
+    # to the gradient of all parameters: L2 regularization, PyTorch's Adam, as in the study.
+    optim.decoupled = True
 
     config.plateau = plateau = ConfigDict()
     # Factor of the learning rate when the validation loss reaches a plateau.

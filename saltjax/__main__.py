@@ -96,6 +96,7 @@ def dispatch() -> None:
             from saltjax.system import devices
 
             devices.keep_freed_memory()
+            devices.request_determinism()
             train.train(config, workdir, FLAGS.overwrite)
         case "check":
             from saltjax import check

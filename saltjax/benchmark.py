@@ -52,9 +52,17 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
     mesh = devices.data_mesh()
     network = networks.create_network(
-        config.model, train.dtype, config.data.image_size, config.data.resize
+        config.model,
+        train.dtype,
+        train.matmul_precision,
+        config.data.image_size,
+        config.data.resize,
     )
-    recipe = Recipe(network, optimizer.adamw(config.optim.weight_decay), np.int32(0))
+    recipe = Recipe(
+        network,
+        optimizer.adam(config.optim.weight_decay, config.optim.decoupled),
+        np.int32(0),
+    )
     batch_size = train.batch_size
     feed = feeds.create(
         random_tiles(batch_size * timed_steps),
@@ -163,6 +171,7 @@ def define_flags() -> None:
 def main() -> None:
     """Prints the measurements for the config as JSON."""
     devices.keep_freed_memory()
+    devices.request_determinism()
     config = commandline.required_config()
     config.train.batch_size = flags.FLAGS.batch or config.train.batch_size
     console.say(json.dumps(benchmark(config, flags.FLAGS.steps)))

@@ -148,9 +148,13 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, pause: signals.Pause) -> 
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
     data = source.load(**config.data, batch_size=train.batch_size)
     network = networks.create_network(
-        config.model, train.dtype, config.data.image_size, config.data.resize
+        config.model,
+        train.dtype,
+        train.matmul_precision,
+        config.data.image_size,
+        config.data.resize,
     )
-    tx = optimizer.adamw(config.optim.weight_decay)
+    tx = optimizer.adam(config.optim.weight_decay, config.optim.decoupled)
     mesh = devices.data_mesh()
     resident = not devices.is_cpu(mesh)
     feed = feeds.create(data.tiles, mesh, train.batch_size, resident)

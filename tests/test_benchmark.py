@@ -92,7 +92,7 @@ def test_steps_are_counted_and_timed_after_the_warm_up(resident, monkeypatch):
 def test_flops_are_those_of_the_convolutions():
     # One 3×3 convolution of 3 to 4 channels, one of 4 to 4, and the head, at 16×16 pixels.
     network = Network(FCN(features=(4,)), 16, "nearest")
-    recipe = Recipe(network, optimizer.adamw(0.0), np.int32(0))
+    recipe = Recipe(network, optimizer.adam(0.0, True), np.int32(0))
     feed = feeds.create(benchmark.random_tiles(8), devices.data_mesh(), 8, False)
     state = jax.eval_shape(lambda: steps.create_state(recipe, 0))
     forward = 2 * 16 * 16 * 8 * (9 * 3 * 4 + 9 * 4 * 4 + 4)

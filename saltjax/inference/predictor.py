@@ -124,7 +124,11 @@ def restore(path: pathlib.Path, config: ConfigDict) -> Predictor:
         raise InputError(f"{path} holds no finished run: train it to its end first")
     result = results.read(path)
     network = create_network(
-        config.model, config.train.dtype, config.data.image_size, config.data.resize
+        config.model,
+        config.train.dtype,
+        config.train.matmul_precision,
+        config.data.image_size,
+        config.data.resize,
     )
     like = jax.tree.map(
         lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(lambda: network.init(0))

@@ -11,13 +11,15 @@ class FCN(nn.Module):
 
     Attributes:
       features: channels of each block.
-      norm, dropout, dtype: as in `unet.UNet`.
+      norm, dropout, dtype, initializer, matmul_precision: as in `unet.UNet`.
     """
 
     features: tuple[int, ...]
     norm: str = "none"
     dropout: float = 0.0
     dtype: str = "float32"
+    initializer: str = "he_normal"
+    matmul_precision: str = "float32"
 
     @property
     def stride(self) -> int:
@@ -29,10 +31,19 @@ class FCN(nn.Module):
         self, image: jax.Array, train: bool = False, valid: jax.Array | None = None
     ) -> jax.Array:
         """Returns logits float32[B, H, W, 1] for image float32[B, H, W, 3]; see `unet.UNet`."""
-        x = image
+        with jax.default_matmul_precision(self.matmul_precision):
+            return self._logits(image, train, valid)
+
+    def _logits(self, x, train, valid):
         for i, features in enumerate(self.features):
             block = layers.ConvBlock(
-                features, self.norm, self.dropout, self.dtype, name=f"block{i}"
+                features,
+                self.norm,
+                self.dropout,
+                self.dtype,
+                self.initializer,
+                name=f"block{i}",
             )
             x = block(x, train, valid)
-        return layers.LogitHead(name="head")(x)
+        init = layers.initializers(self.initializer, x.shape[-1])
+        return layers.LogitHead(name="head", **init)(x)

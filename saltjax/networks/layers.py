@@ -18,7 +18,29 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-he_normal = nn.initializers.he_normal()
+
+def initializers(kind: str, fan_in: int) -> dict[str, nn.initializers.Initializer]:
+    """Returns `kernel_init` and `bias_init` of a layer.
+
+    Args:
+      kind: "he_normal" (He et al. 2015: kernels of variance 2 / fan-in, truncated normal; biases 0)
+        or "torch_default", that of PyTorch's convolutions: kernels and biases uniform in
+        ±1/√fan_in. (`reset_parameters` in torch/nn/modules/conv.py: `kaiming_uniform_` with a = √5
+        has gain √(1/3), and a bound of √3 · gain / √fan_in.)
+      fan_in: input channels times the kernel's area; it has no effect on "he_normal", whose fan-in
+        follows from the kernel's shape.
+    """
+    if kind == "he_normal":
+        return {
+            "kernel_init": nn.initializers.he_normal(),
+            "bias_init": nn.initializers.zeros,
+        }
+
+    def uniform(key, shape, dtype=jnp.float32):
+        bound = fan_in**-0.5
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return {"kernel_init": uniform, "bias_init": uniform}
 
 
 def mirror_to_multiple(x: jax.Array, axis: int, multiple: int) -> jax.Array:
@@ -90,17 +112,21 @@ class TransposedConv2x2(nn.Module):
 
     Its windows do not overlap, so it is a matrix product to 2·2·features followed by
     depth-to-space. `kernel[i, j, c, f]` weighs input channel c in the output at (2y+i, 2x+j).
-    The fan-in of its initialization is 2·2·C, as for a convolution with that kernel.
+    The fan-in of "he_normal" is 2·2·C, as for a convolution with that kernel. That of
+    "torch_default" is 2·2·features: PyTorch stores the kernel as [C, features, 2, 2] and takes the
+    second axis for the input channels (`_calculate_fan_in_and_fan_out` in torch/nn/init.py).
     """
 
     features: int
     dtype: str = "float32"
+    initializer: str = "he_normal"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         b, h, w, c = x.shape
-        kernel = self.param("kernel", he_normal, (2, 2, c, self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        init = initializers(self.initializer, 4 * self.features)
+        kernel = self.param("kernel", init["kernel_init"], (2, 2, c, self.features))
+        bias = self.param("bias", init["bias_init"], (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = jnp.einsum("bhwc,ijcf->bhiwjf", x, kernel)
         return y.reshape(b, 2 * h, 2 * w, self.features) + bias
@@ -113,6 +139,7 @@ class ConvBlock(nn.Module):
     norm: str = "none"
     dropout: float = 0.0
     dtype: str = "float32"
+    initializer: str = "he_normal"
 
     @property
     def reach(self) -> float:
@@ -131,8 +158,8 @@ class ConvBlock(nn.Module):
                 # which Adam scales up to full steps.
                 use_bias=self.norm != "batch",
                 dtype=self.dtype,
-                kernel_init=he_normal,
                 name=f"conv{i}",
+                **initializers(self.initializer, 9 * x.shape[-1]),
             )(x)
             if self.norm == "batch":
                 # Padding examples must not enter the statistics of a batch.
@@ -156,6 +183,7 @@ class Downsample(nn.Module):
 
     kind: str
     dtype: str = "float32"
+    initializer: str = "he_normal"
 
     @property
     def reach(self) -> float:
@@ -172,8 +200,8 @@ class Downsample(nn.Module):
             strides=2,
             padding=1,
             dtype=self.dtype,
-            kernel_init=he_normal,
             name="conv",
+            **initializers(self.initializer, 9 * x.shape[-1]),
         )(x)
 
 
@@ -183,6 +211,7 @@ class Upsample(nn.Module):
     features: int
     kind: str
     dtype: str = "float32"
+    initializer: str = "he_normal"
 
     @property
     def reach(self) -> float:
@@ -192,11 +221,17 @@ class Upsample(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.kind == "transposed":
-            return TransposedConv2x2(self.features, self.dtype, name="conv")(x)
-        b, h, w, _ = x.shape
+            return TransposedConv2x2(
+                self.features, self.dtype, self.initializer, name="conv"
+            )(x)
+        b, h, w, c = x.shape
         # A 1×1 convolution and an interpolation commute; this order interpolates fewer channels.
         x = nn.Conv(
-            self.features, (1, 1), dtype=self.dtype, kernel_init=he_normal, name="conv"
+            self.features,
+            (1, 1),
+            dtype=self.dtype,
+            name="conv",
+            **initializers(self.initializer, c),
         )(x)
         return jax.image.resize(x, (b, 2 * h, 2 * w, self.features), "bilinear")
 
@@ -210,7 +245,6 @@ class LogitHead(nn.Conv):
     features: int = 1
     kernel_size: tuple[int, int] = (1, 1)
     dtype: str = "float32"
-    kernel_init: nn.initializers.Initializer = he_normal
 
     @property
     def reach(self) -> float:

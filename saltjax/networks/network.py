@@ -66,10 +66,15 @@ class Network:
 
 
 def create_network(
-    model: dict[str, Any], dtype: str, image_size: int, resize: str
+    model: dict[str, Any],
+    dtype: str,
+    matmul_precision: str,
+    image_size: int,
+    resize: str,
 ) -> Network:
-    """Returns the network for a config's section `model` and three of its other settings."""
-    return Network(create_model(**model, dtype=dtype), image_size, resize)
+    """Returns the network for a config's section `model` and four of its other settings."""
+    made = create_model(**model, dtype=dtype, matmul_precision=matmul_precision)
+    return Network(made, image_size, resize)
 
 
 def create_model(
@@ -80,7 +85,9 @@ def create_model(
     upsample: str,
     norm: str,
     dropout: float,
+    init: str,
     dtype: str = "float32",
+    matmul_precision: str = "float32",
 ) -> nn.Module:
     """Returns the model that `config.model` describes; "fcn" ignores the fields of the U-Net."""
     common: dict[str, Any] = {
@@ -88,6 +95,8 @@ def create_model(
         "norm": norm,
         "dropout": dropout,
         "dtype": dtype,
+        "initializer": init,
+        "matmul_precision": matmul_precision,
     }
     if name == "fcn":
         return FCN(**common)

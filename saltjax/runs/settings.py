@@ -19,7 +19,9 @@ CHOICES = {
     "model.downsample": ("max_pool", "strided"),
     "model.upsample": ("transposed", "bilinear"),
     "model.norm": ("none", "batch", "group"),
+    "model.init": ("he_normal", "torch_default"),
     "train.dtype": ("float32", "bfloat16"),
+    "train.matmul_precision": ("float32", "tensorfloat32"),
     "eval.threshold_metric": ("f1", "kaggle_map", "iou"),
     "predict.normalize": ("clip", "minmax", "none"),
     "predict.direction": ("inline", "crossline", "both"),
@@ -49,6 +51,9 @@ POSITIVE = {"optim.learning_rate": 1000.0, "plateau.factor": 1.0}
 SCHEMA = 1
 ADDED: dict[int, dict[str, Any]] = {
     1: {
+        "model.init": "he_normal",
+        "train.matmul_precision": "float32",
+        "optim.decoupled": True,
         # One seed was of everything.
         "data.seed": lambda flat: flat.get("seed", 0),
         "data.header_bytes": (189, 193),

@@ -82,6 +82,18 @@ def keep_freed_memory() -> None:
         mallopt(option, value)
 
 
+def request_determinism() -> None:
+    """Makes XLA take deterministic kernels on GPUs; call before the first use of JAX.
+
+    For training: the flag replaces kernels whose results depend on the order of atomic additions,
+    and the choice of the fastest kernel by measurement. It is appended to the XLA_FLAGS of the
+    process, unless they contain it already or name a file of flags. On a CPU it has no effect.
+    """
+    flags, name = os.environ.get("XLA_FLAGS", "").strip(), "--xla_gpu_deterministic_ops"
+    if name not in flags and (not flags or flags.startswith("-")):
+        os.environ["XLA_FLAGS"] = f"{flags} {name}=true".strip()
+
+
 def data_mesh(count: int | None = None) -> Mesh:
     """Returns the one-dimensional mesh ("data",) over all devices, or the first `count`."""
     chosen = jax.devices()[:count]

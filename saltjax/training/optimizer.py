@@ -1,4 +1,4 @@
-"""Adam with decoupled weight decay; its learning rate is part of its state."""
+"""Adam with weight decay; its learning rate is part of its state."""
 
 import functools
 from typing import Any
@@ -9,15 +9,27 @@ import optax
 
 
 @functools.cache
-def adamw(weight_decay: float) -> optax.GradientTransformationExtraArgs:
-    """Returns AdamW (Loshchilov & Hutter 2019) with decay on kernels only.
+def adam(weight_decay: float, decoupled: bool) -> optax.GradientTransformationExtraArgs:
+    """Returns AdamW, or Adam with L2 regularization as `weight_decay` of PyTorch's `optim.Adam`.
 
-    Its state holds the learning rate, 0 until `with_learning_rate` sets it. The same decay returns
-    the same object, so that jitted steps, to which it is static, are compiled once.
+    Its state holds the learning rate, 0 until `with_learning_rate` sets it. The same arguments
+    return the same object, so that jitted steps, to which it is static, are compiled once.
+
+    Args:
+      weight_decay: the decay's factor.
+      decoupled: shrink kernels by learning rate times decay (Loshchilov & Hutter 2019). Otherwise
+        decay times parameter is added to the gradient before Adam: of all parameters, biases and
+        norm scales included, as in PyTorch.
     """
 
     def with_rate(learning_rate):
-        return optax.adamw(learning_rate, weight_decay=weight_decay, mask=decay_mask)
+        if decoupled:
+            return optax.adamw(
+                learning_rate, weight_decay=weight_decay, mask=decay_mask
+            )
+        return optax.chain(
+            optax.add_decayed_weights(weight_decay), optax.adam(learning_rate)
+        )
 
     return optax.inject_hyperparams(with_rate)(learning_rate=0.0)
 
@@ -28,7 +40,7 @@ def decay_mask(params: Any) -> Any:
 
 
 def with_learning_rate(opt_state: Any, learning_rate: float) -> Any:
-    """Returns the state of `adamw` with that learning rate, on the same devices."""
+    """Returns the state of `adam` with that learning rate, on the same devices."""
     before, rate = opt_state.hyperparams["learning_rate"], np.float32(learning_rate)
     if isinstance(before, jax.Array):
         # With another sharding the steps would be compiled again.

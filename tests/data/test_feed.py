@@ -31,7 +31,7 @@ def make_tiles(count):
 def train(feed, order):
     """Returns the network, its state after a pass over the tiles in that order, and their losses."""
     network = Network(UNet(features=(4, 8)), 16, "nearest")
-    recipe = steps.Recipe(network, optimizer.adamw(0.01), np.int32(0))
+    recipe = steps.Recipe(network, optimizer.adam(0.01, True), np.int32(0))
     variables = draw_variables(network.model)
     opt_state = recipe.tx.init(variables["params"])
     state = steps.TrainState(np.int32(0), opt_state=opt_state, **variables)

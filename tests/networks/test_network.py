@@ -55,12 +55,26 @@ def test_create_network_passes_every_setting_on():
         "upsample": "bilinear",
         "norm": "group",
         "dropout": 0.25,
+        "init": "torch_default",
     }
-    found = networks.create_network(model, "bfloat16", 48, "pad")
-    unet = UNet((4, 6), "strided", False, "bilinear", "group", 0.25, "bfloat16")
+    found = networks.create_network(model, "bfloat16", "tensorfloat32", 48, "pad")
+    unet = UNet(
+        (4, 6),
+        "strided",
+        False,
+        "bilinear",
+        "group",
+        0.25,
+        "bfloat16",
+        "torch_default",
+        "tensorfloat32",
+    )
     assert found == Network(unet, 48, "pad")
-    found = networks.create_network(model | {"name": "fcn"}, "float32", 48, "nearest")
-    assert found == Network(FCN((4, 6), "group", 0.25, "float32"), 48, "nearest")
+    found = networks.create_network(
+        model | {"name": "fcn"}, "bfloat16", "tensorfloat32", 48, "nearest"
+    )
+    fcn = FCN((4, 6), "group", 0.25, "bfloat16", "torch_default", "tensorfloat32")
+    assert found == Network(fcn, 48, "nearest")
 
 
 def test_networks_of_equal_settings_share_compiled_programs():

@@ -113,6 +113,48 @@ def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch):
     devices.keep_freed_memory()
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, "--xla_gpu_deterministic_ops=true"),
+        ("", "--xla_gpu_deterministic_ops=true"),
+        ("--xla_dump_to=a", "--xla_dump_to=a --xla_gpu_deterministic_ops=true"),
+        ("--xla_gpu_deterministic_ops=false", "--xla_gpu_deterministic_ops=false"),
+        ("flags.txt", "flags.txt"),  # a file that holds them
+    ],
+)
+def test_deterministic_kernels_are_requested_unless_the_user_decides(
+    monkeypatch, before, after
+):
+    if before is None:
+        monkeypatch.delenv("XLA_FLAGS", raising=False)
+    else:
+        monkeypatch.setenv("XLA_FLAGS", before)
+    devices.request_determinism()
+    devices.request_determinism()
+    assert os.environ["XLA_FLAGS"] == after
+
+
+def test_this_jaxlib_knows_the_flag_of_determinism():
+    """An unknown flag in XLA_FLAGS would abort every training."""
+    code = (
+        "from saltjax.system import devices\n"
+        "devices.request_determinism()\n"
+        "import jax\n"
+        "print(jax.device_count())"
+    )
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1
+
+
 def test_results_are_passed_on_one_call_late_and_in_order():
     seen = []
     delayed = devices.Delayed(lambda *result: seen.append(result))

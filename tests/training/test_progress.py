@@ -18,7 +18,7 @@ from saltjax.training import optimizer, progress, schedules, steps
 from saltjax.training.progress import Progress
 
 NETWORK = Network(UNet(features=(2, 4)), 8, "nearest")
-RECIPE = steps.Recipe(NETWORK, optimizer.adamw(0.1), np.int32(0))
+RECIPE = steps.Recipe(NETWORK, optimizer.adam(0.1, True), np.int32(0))
 
 
 def row(epoch, val_loss):

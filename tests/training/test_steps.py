@@ -85,7 +85,7 @@ def test_padding_changes_neither_weights_nor_other_means():
 
 
 def test_weights_follow_from_the_seed():
-    recipe = make_recipe(optimizer.adamw(0.0))
+    recipe = make_recipe(optimizer.adam(0.0, True))
     first, same, other = (steps.create_state(recipe, seed) for seed in (3, 3, 4))
     jax.tree.map(np.testing.assert_array_equal, first.params, same.params)
     kernels = (state.params["head"]["kernel"] for state in (first, other))
@@ -96,7 +96,7 @@ def test_weights_follow_from_the_seed():
 
 def test_learning_rate_scales_the_step():
     batch, changes = make_batch(2), []
-    recipe = make_recipe(optimizer.adamw(0.0))
+    recipe = make_recipe(optimizer.adam(0.0, True))
     for rate in (0.0, 1e-3, 2e-3):
         state = steps.with_learning_rate(steps.create_state(recipe, 0), rate)
         before = np.asarray(state.params["head"]["bias"])
@@ -108,7 +108,7 @@ def test_learning_rate_scales_the_step():
 
 
 def test_new_rates_and_seeds_do_not_compile_again():
-    recipe = make_recipe(optimizer.adamw(0.01))
+    recipe = make_recipe(optimizer.adam(0.01, True))
     mesh = devices.data_mesh()
     batch = devices.shard(make_batch(4), mesh)
     state = devices.replicate(steps.create_state(recipe, 0), mesh)
@@ -117,13 +117,13 @@ def test_new_rates_and_seeds_do_not_compile_again():
         state = steps.with_learning_rate(state, rate)
         # The first step of an epoch is with a new rate, the others with that of the state.
         for _ in range(2):
-            other = make_recipe(optimizer.adamw(0.01), seed=seed)
+            other = make_recipe(optimizer.adam(0.01, True), seed=seed)
             state, _ = steps.train_step(state, batch, other)
             found = state.opt_state.hyperparams["learning_rate"]
             assert float(found) == np.float32(rate)
     assert steps.train_step._cache_size() == before + 1
     # Another optimizer is compiled.
-    steps.train_step(state, batch, make_recipe(optimizer.adamw(0.02)))
+    steps.train_step(state, batch, make_recipe(optimizer.adam(0.02, True)))
     assert steps.train_step._cache_size() == before + 2
 
 
@@ -149,7 +149,7 @@ def tiles():
 
 def test_steps_of_one_call_are_those_of_several(tiles):
     """Five tiles of seven, on four devices in batches of two, the last one of a single tile."""
-    mesh, recipe = devices.data_mesh(), make_recipe(optimizer.adamw(0.0))
+    mesh, recipe = devices.data_mesh(), make_recipe(optimizer.adam(0.0, True))
     order, outcomes = np.array([6, 1, 3, 0, 5]), []
     for resident in (False, True):
         feed = feeds.create(tiles, mesh, 2, resident)
