@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 
-def initializers(kind: str, fan_in: int) -> dict[str, nn.initializers.Initializer]:
+def initializers(kind: str, fan_in: int) -> dict[str, Any]:
     """Returns `kernel_init` and `bias_init` of a layer.
 
     Args:

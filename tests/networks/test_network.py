@@ -1,6 +1,7 @@
 import importlib
 import itertools
 import pathlib
+import re
 
 import flax.linen as nn
 import jax
@@ -204,6 +205,46 @@ def test_stride_is_that_of_the_coarsest_level():
     assert Network(UNet((2, 2, 2, 2)), 32, "nearest").stride == 8
     assert Network(UNet((2,)), 32, "nearest").stride == 1
     assert Network(FCN((2, 2)), 32, "nearest").stride == 1
+
+
+@pytest.mark.parametrize(
+    "model",
+    [UNet((4, 6), "strided"), UNet((4, 6), dtype="bfloat16"), FCN((4,), "group")],
+    ids=["strided", "bfloat16", "fcn"],
+)
+def test_matmul_precision_is_that_of_every_product_and_changes_no_bit_on_a_cpu(model):
+    """Of convolutions and matrix products, and those of the gradients."""
+    variables = draw_variables(model, (2, 8, 8, 3))
+    image = np.random.default_rng(6).random((2, 8, 8, 3), np.float32)
+    # XLA's names; "HIGH" is the one for which GPUs use TensorFloat-32.
+    names, outcomes = {"float32": "HIGHEST", "tensorfloat32": "HIGH"}, []
+    for precision, name in names.items():
+        changed = model.clone(matmul_precision=precision)
+
+        def loss(variables, changed=changed):
+            return jnp.sum(changed.apply(variables, image) ** 2)
+
+        lowered = jax.jit(jax.value_and_grad(loss)).lower(variables)
+        products = [
+            re.findall(r"\b(?:DEFAULT|HIGH|HIGHEST)\b", line)
+            for line in lowered.as_text().splitlines()
+            if "stablehlo.convolution" in line or "stablehlo.dot_general" in line
+        ]
+        assert len(products) >= 8
+        assert all(found == [name, name] for found in products)
+        outcomes.append(jax.device_get(lowered.compile()(variables)))
+    jax.tree.map(np.testing.assert_array_equal, *outcomes)
+
+
+def test_applying_a_network_leaves_jaxs_own_precision_alone():
+    before = jax.config.jax_default_matmul_precision
+    model = FCN((2,), matmul_precision="tensorfloat32")
+    variables = draw_variables(model)
+    for precision in (None, "bfloat16"):
+        with jax.default_matmul_precision(precision):
+            model.apply(variables, np.zeros((1, 8, 8, 3), np.float32))
+            assert jax.config.jax_default_matmul_precision == precision
+    assert jax.config.jax_default_matmul_precision == before
 
 
 class WithPlainConv(nn.Module):

@@ -65,6 +65,40 @@ def test_kernels_are_initialized_he_normal_and_biases_zero():
         assert not layer["bias"].any()
 
 
+def assert_uniform(x, fan_in):
+    """Asserts that the values are uniform in ±1/√fan_in, as far as so many can show."""
+    x, bound = np.ravel(x), fan_in**-0.5
+    assert np.abs(x).max() <= bound
+    # The largest of n is beyond bound · (1 - 8 / n) but for a probability of exp(-8).
+    assert np.abs(x).max() > bound * (1 - 8 / x.size)
+    deviation = bound / np.sqrt(3 * x.size)
+    assert abs(x.mean()) < 4 * deviation
+    assert x.var() == pytest.approx(bound**2 / 3, rel=4 / np.sqrt(x.size))
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "bilinear"])
+def test_torch_default_is_uniform_within_the_root_of_the_fan_in(upsample):
+    model = UNet(
+        (16, 64, 128), "strided", upsample=upsample, initializer="torch_default"
+    )
+    init = jax.jit(model.init)
+    params = init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    fan_in = {
+        # Of the transposed convolution, the channels of its output.
+        "up1": 4 * 64 if upsample == "transposed" else 128,
+        "encoder0": 9 * 3,
+        "encoder2": 9 * 64,
+        "decoder1": 9 * 128,
+        "down2": 9 * 64,
+    }
+    for name, expected in fan_in.items():
+        layer = params[name].get("conv", params[name].get("conv1"))
+        assert_uniform(layer["kernel"], expected)
+        assert_uniform(layer["bias"], expected)
+    assert np.abs(params["head"]["kernel"]).max() <= 1 / 4
+    assert 0 < np.abs(params["head"]["bias"][0]) <= 1 / 4
+
+
 @pytest.mark.parametrize(
     ("field", "value", "has"),
     [
