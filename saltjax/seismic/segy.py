@@ -24,7 +24,7 @@ IEEE_FLOAT = 5
 FORMAT_OFFSET = 3224
 TRACES_AT_ONCE = 1024
 # Bytes of a file that are mapped at once while headers are read.
-MAPPED_BYTES = 2**26
+MAPPED_BYTES = 2**24
 
 
 @dataclasses.dataclass(frozen=True)

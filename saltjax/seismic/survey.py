@@ -43,8 +43,9 @@ def find(headers: Headers, header_bytes: tuple[int, ...], name: str) -> lines.Ge
         problem = unstacked(checked, *headers((OFFSET, *COORDINATES[0])))
         if problem:
             raise InputError(
-                f"{name}: {problem} ({where}{candidates(headers, header_bytes)}). If it is a 2-D "
-                "line, name two bytes without numbers: --header_bytes=233,237"
+                f"{name}: {problem} ({where}{candidates(headers, header_bytes)}). If these bytes "
+                "hold something else, name others; two without numbers, --header_bytes=233,237, "
+                "give one 2-D line"
             )
     return found
 
@@ -131,6 +132,5 @@ def unstacked(
     return (
         f"{found}, such as traces {a[0] + 1} and {b[0] + 1} at inline {geometry.inline[a[0]]}, "
         f"crossline {geometry.crossline[a[0]]}, all with offset {offset[a[0]]} in bytes 37-40; "
-        "expected one trace at a position: keep one of them, or give the header bytes of other "
-        "numbers"
+        "expected one trace at a position: keep one of them"
     )
