@@ -3,7 +3,7 @@
 python launch.py --config=configs/unet_strided.py --config.model.skip=False
 """
 
-from saltjax.__main__ import main
+from saltjax import start
 
 if __name__ == "__main__":
-    main()
+    start.main()

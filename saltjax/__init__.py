@@ -8,9 +8,11 @@ mask = prob >= network.threshold
 from __future__ import annotations
 
 import os
-import typing
 
-if typing.TYPE_CHECKING:
+TYPE_CHECKING = (
+    False  # without importing typing: Ctrl-C is not handled before this file is read
+)
+if TYPE_CHECKING:
     from saltjax.inference.predictor import Predictor
 
 __all__ = ["load"]

@@ -3,6 +3,11 @@
 saltjax --config=unet_strided --config.model.skip=False
 """
 
+if __name__ == "__main__":
+    from saltjax.system import signals
+
+    signals.end_at_once()  # before the imports below, which take half a second
+
 import pathlib
 from collections.abc import Callable
 from typing import Any

@@ -32,6 +32,7 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end
         # A terminal that cannot show × and – is no reason to fail.
         getattr(sys, name).reconfigure(errors="replace")
+    signals.end_at_once()
     console.show()
     silence_libraries()
     try:
@@ -41,19 +42,25 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
         else:
             main()
     except OutputError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        # What is left in its buffer cannot be written either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _tell(f"Error: {error}")
+        console.discard(
+            sys.stdout
+        )  # what is left in its buffer cannot be written either
         sys.exit(2)
     except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        _tell(f"Error: {error}")
         sys.exit(2)
     except signals.Stopped as stopped:
-        print(f"Stopped by {stopped}; {stopped.advice}.", file=sys.stderr)
+        _tell(f"Stopped by {stopped}; {stopped.advice}.")
         _exit_at_once(128 + stopped.signum)
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        _exit_at_once(130)
+
+
+def _tell(message: str) -> None:
+    """Prints a message on standard error, which need not be writable."""
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except OSError:
+        console.discard(sys.stderr)
 
 
 def _exit_at_once(status: int) -> None:
@@ -68,18 +75,13 @@ def silence_libraries() -> None:
     """Silences tracebacks of failures that are also raised, and reported as an InputError.
 
     Orbax logs each failure with a traceback before it raises. Threads of tensorstore, below orbax,
-    report further failures after a save has failed. A signal that arrives in the callback of a weak
-    reference cannot raise there; `signals.Pause` has recorded it.
+    report further failures after a save has failed.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     show = sys.unraisablehook
 
     def show_others(unraisable):
-        error = unraisable.exc_value
-        if (
-            not isinstance(error, signals.Stopped)
-            and str(error) != "Event loop is closed"
-        ):
+        if str(unraisable.exc_value) != "Event loop is closed":
             show(unraisable)
 
     sys.unraisablehook = show_others

@@ -4,16 +4,30 @@ Only the command line prints: it calls `show`. In any other program, where saltj
 library, lines go to the logger "saltjax" and there are no bars.
 """
 
+import contextlib
+import errno
 import logging
+import os
+import sys
 import time
-from typing import Self
+from collections.abc import Iterator
+from typing import Self, TextIO
 
 import rich.console
 import rich.progress
 
 from saltjax.system.errors import OutputError
 
-out = rich.console.Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+class Output(rich.console.Console):
+    """Standard output, which its reader can close without ending the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Goes on without printing; rich would end the program."""
+        _print_no_more()
+
+
+out = Output(highlight=False, soft_wrap=True, markup=False, emoji=False)
 logger = logging.getLogger("saltjax")
 # Interval of the progress lines where output is a file.
 SECONDS_BETWEEN_LINES = 30.0
@@ -36,11 +50,36 @@ def say(text: str = "", level: int = logging.INFO) -> None:
     if not shown:
         logger.log(level, text)
         return
-    try:
+    with _printing():
         out.print(text)
         out.file.flush()
+
+
+@contextlib.contextmanager
+def _printing() -> Iterator[None]:
+    """Goes on where the reader of standard output has gone; turns other failures into OutputError."""
+    try:
+        yield
     except OSError as error:
-        raise OutputError(f"cannot write to standard output: {error}") from None
+        lost_terminal = error.errno == errno.EIO and out.is_terminal
+        if error.errno != errno.EPIPE and not lost_terminal:
+            raise OutputError(f"cannot write to standard output: {error}") from None
+        _print_no_more()
+
+
+def _print_no_more() -> None:
+    """Discards what is printed from now on: the end of a pipe's reader is not that of the work."""
+    discard(sys.stdout)
+    with contextlib.suppress(OSError):
+        print(
+            "Standard output was closed; the program goes on and prints no more.",
+            file=sys.stderr,
+        )
+
+
+def discard(stream: TextIO) -> None:
+    """Discards what is written to a stream from now on, and what is in its buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Bar:
@@ -57,9 +96,9 @@ class Bar:
         self.start = self.last_line = time.monotonic()
         self.live = shown and out.is_terminal and not out.is_dumb_terminal
         columns = (
-            rich.progress.TextColumn("{task.description}"),
+            rich.progress.TextColumn("{task.description}", markup=False),
             rich.progress.BarColumn(bar_width=24),
-            rich.progress.TextColumn("{task.fields[status]}"),
+            rich.progress.TextColumn("{task.fields[status]}", markup=False),
             rich.progress.TimeRemainingColumn(),
             rich.progress.TextColumn("left"),
         )
@@ -67,11 +106,13 @@ class Bar:
             *columns, console=out, transient=True, disable=not self.live
         )
         self.task = self.progress.add_task(self.title, total=self.total, status="")
-        self.progress.start()
+        with _printing():
+            self.progress.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self.progress.stop()
+        with _printing():
+            self.progress.stop()
 
     def advance(self, n: int, note: str = "") -> None:
         """Counts n more items as done."""

@@ -1,13 +1,27 @@
-"""SIGTERM and Ctrl-C: handled at once where no work can be lost, else after a save."""
+"""SIGTERM, SIGHUP and Ctrl-C: the program ends at once where no work can be lost, else after a save.
+
+Python raises a signal's exception wherever the program happens to be. Within the import of a library
+that has crashed the interpreter or become an ImportError, and within a callback of the garbage
+collector Python discards it. So nothing is raised while the program starts, see `end_at_once`, and a
+`Pause` raises again what was discarded.
+
+This module imports little: the command line calls `end_at_once` before it imports anything else.
+"""
 
 import contextlib
+import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 
+SHOW_CURSOR = b"\x1b[?25h"  # which a progress bar hides
+RAISE_AGAIN_SECONDS = 0.01
 
-class Stopped(Exception):
-    """A signal requested the end of the program.
+
+class Stopped(KeyboardInterrupt):
+    """A signal requested the end of the program; no `except Exception` catches it.
 
     Attributes:
       signum: the signal's number.
@@ -21,6 +35,29 @@ class Stopped(Exception):
         self.signum = signum
 
 
+def end_at_once() -> None:
+    """Makes signals end the process at once: a message, and the status 128 + the signal's number."""
+    for signum in _handled():
+        signal.signal(signum, _end)
+
+
+def _end(signum, _frame) -> None:
+    with contextlib.suppress(OSError):
+        if os.isatty(1):
+            os.write(1, SHOW_CURSOR)
+        os.write(2, f"Stopped by {signal.Signals(signum).name}.\n".encode())
+    os._exit(128 + signum)
+
+
+def _handled() -> list[signal.Signals]:
+    """Returns the signals that end the program; nohup ignores SIGHUP, which then stays ignored."""
+    handled = [signal.SIGTERM, signal.SIGINT]
+    hangup = getattr(signal, "SIGHUP", None)  # None on Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        handled.append(hangup)
+    return handled
+
+
 class Pause:
     """Tells a training loop when to save: at a fixed interval, and after a signal.
 
@@ -32,17 +69,23 @@ class Pause:
         """Takes the interval between saves in minutes."""
         self._seconds = 60 * every_minutes
         self._last = time.monotonic()
-        self._requested = None
+        self._requested: int | None = None
         self._deferred = False
+        self._raised = False
 
     def __enter__(self) -> "Pause":
-        self._before = {
-            s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT)
-        }
+        self._handlers = {s: signal.getsignal(s) for s in _handled()}
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._raise_again
+        self._take_signals()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, _type, error: BaseException | None, _traceback) -> None:
+        sys.unraisablehook = self._hook
         self._restore_handlers()
+        # A library can turn what was raised into an error of its own.
+        if self._raised and error is not None and not isinstance(error, Stopped):
+            assert self._requested is not None
+            raise Stopped(self._requested) from error
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -71,13 +114,29 @@ class Pause:
         if self._requested is not None:
             raise Stopped(self._requested)
 
-    def _handle(self, signum, _frame) -> None:
-        self._restore_handlers()  # a second signal ends the program at once
-        # Recorded in any case: Python discards exceptions raised in a weak reference's callback.
-        self._requested = signum
-        if not self._deferred:
-            raise Stopped(signum)
+    def _take_signals(self) -> None:
+        for signum in self._handlers:
+            signal.signal(signum, self._handle)
 
     def _restore_handlers(self) -> None:
-        for signum, handler in self._before.items():
+        for signum, handler in self._handlers.items():
             signal.signal(signum, handler)
+
+    def _handle(self, signum, _frame) -> None:
+        self._restore_handlers()  # a second signal ends the program at once
+        self._requested = signum
+        if not self._deferred:
+            self._raised = True
+            raise Stopped(signum)
+
+    def _raise_again(self, unraisable) -> None:
+        """Raises Stopped again after it came in a callback, from which Python raises nothing."""
+        if not isinstance(unraisable.exc_value, Stopped):
+            self._hook(unraisable)
+            return
+        self._take_signals()
+        again = threading.Timer(
+            RAISE_AGAIN_SECONDS, signal.raise_signal, [unraisable.exc_value.signum]
+        )
+        again.daemon = True
+        again.start()
