@@ -83,11 +83,13 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
 
     def train_step(rows, valid):
         nonlocal state
-        state, means = steps.train_call(feed, state, rows, valid, recipe)
+        batch = feeds.call_batch(feed, rows)
+        state, means = steps.train_call(feed, state, batch, valid, recipe)
         return means
 
     def eval_step(rows, valid):
-        return score_call(feed, state.variables, rows, network)
+        batch = feeds.call_batch(feed, rows)
+        return score_call(feed, state.variables, batch, network)
 
     compile_seconds, train_seconds = time_calls(feed, order, train_step)
     _, eval_seconds = time_calls(feed, order, eval_step)
@@ -120,7 +122,7 @@ def random_tiles(count: int) -> Tiles:
 
 def time_calls(feed: Feed, order: np.ndarray, call) -> tuple[float, float]:
     """Returns seconds: of the first call, compilation included, and the median of a step."""
-    calls = list(feeds.calls(feed, order))
+    calls = list(feeds.call_rows(feed, order))
     if feed.resident:
         calls *= RESIDENT_CALLS
     calls = calls[:1] * WARM_UP_CALLS + calls
@@ -135,7 +137,7 @@ def time_calls(feed: Feed, order: np.ndarray, call) -> tuple[float, float]:
 
 def train_flops(feed: Feed, state: TrainState, recipe: Recipe) -> float:
     """Returns the floating-point operations of a training step, as XLA counts them."""
-    rows, valid = next(feeds.calls(feed, np.arange(feed.batch_size)))
+    rows, valid = next(feeds.call_rows(feed, np.arange(feed.batch_size)))
     batch = feeds.host_batch(feed, rows[0]) | {"weight": np.float32(valid[0])}
     costs: Any = steps.train_step.lower(state, batch, recipe).cost_analysis()
     return costs["flops"]

@@ -127,11 +127,14 @@ def run_to_end(
             "again with --overwrite"
         )
     claim(setup, status, progress)
-    if new:
-        # A disk that is full or read-only is noticed now and not after an epoch.
-        progresses.save(workdir, state, progress)
-    state = devices.replicate(state, setup.feed.mesh)
     with pause.deferred():
+        if new:
+            # A disk that is full or read-only is noticed now and not after an epoch.
+            progresses.save(workdir, state, progress)
+            pause.saved()
+        state = devices.replicate(state, setup.feed.mesh)
+        feed = steps.timed_feed(setup.feed, state, setup.recipe)
+        setup = dataclasses.replace(setup, feed=feed)
         while not finished(progress, config):
             state, progress = run_epoch(state, progress, setup)
             progresses.save(workdir, state, progress)
@@ -261,11 +264,11 @@ def train_epoch(
 
     remaining = len(order) - step * config.train.batch_size
     with console.Bar(f"Epoch {epoch}", remaining, "images") as bar:
-        for rows, valid in feeds.calls(setup.feed, order, step):
+        for batch, valid in feeds.calls(setup.feed, order, step):
             state, means = steps.train_call(
-                setup.feed, state, rows, valid, setup.recipe
+                setup.feed, state, batch, valid, setup.recipe
             )
-            step += len(rows)
+            step += len(valid)
             delayed.put(means, valid, step)
             tiles = totals["tiles"]
             note = f"loss {totals['loss'] / tiles:.4f}" if tiles else ""

@@ -19,6 +19,7 @@ LAYERS = (
     ("train", "check", "evaluate", "predict", "compare", "export"),
     ("commandline",),
     ("__main__", "benchmark"),
+    ("start",),
 )
 LEVELS = {part: level for level, layer in enumerate(LAYERS) for part in layer}
 # Parts that import less than the layers below them; "" is `saltjax` itself, which none imports.
@@ -122,6 +123,7 @@ def test_every_part_has_a_layer():
         ("saltjax.commandline", "saltjax"),
         ("saltjax.benchmark", "saltjax.__main__"),
         ("saltjax.__main__", "saltjax.benchmark"),
+        ("saltjax.__main__", "saltjax.start"),
         ("saltjax.__main__", "saltjax"),
         ("saltjax", "saltjax.train"),
         ("saltjax", "saltjax.system.files"),

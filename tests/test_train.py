@@ -74,9 +74,9 @@ def test_a_step_does_not_depend_on_the_number_of_devices(norm, counts):
         mesh = Mesh(np.array(jax.devices()[:n]), ("data",))
         # Five tiles: on more than one device some hold only padding.
         feed = feeds.create(tiles, mesh, batch_size=5, resident=False)
-        ((rows, valid),) = feeds.calls(feed, np.arange(5))
+        ((batch, valid),) = feeds.calls(feed, np.arange(5))
         state = devices.replicate(steps.create_state(recipe, seed=0), mesh)
-        state, means = steps.train_call(feed, state, rows, valid, recipe)
+        state, means = steps.train_call(feed, state, batch, valid, recipe)
         outcomes.append((jax.device_get(state), feeds.valid_means(means, valid)))
     assert outcomes[0][1]["loss"].shape == (5,)
     for outcome in outcomes[1:]:

@@ -1,17 +1,24 @@
 """Batches of tiles, from the host's memory to the devices."""
 
+import collections
 import dataclasses
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from saltjax.data.tiles import Tiles
-from saltjax.system import devices, seeds
+from saltjax.system import console, devices, seeds
 
-# A run can be interrupted and saved only between calls; so many steps take some seconds on a GPU.
+# At most; a run can be interrupted and saved only between calls, see `steps.timed_feed`.
 MAX_STEPS_PER_CALL = 1024
+# Resident tiles take at most this share of a device's free memory: the rest is for the weights, the
+# optimizer's state and the activations of a batch.
+RESIDENT_SHARE = 0.5
+# Batches from the host that are on their way to the devices before they are needed.
+AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,33 +29,41 @@ class Feed:
       tiles: N tiles in the host's memory.
       mesh: the devices.
       batch_size: tiles in a batch.
-      resident: image uint8[N, H, W, 3] and label uint8[N, H, W, 1] on every device: one call then
-        gathers many batches and steps through them. None on a CPU, where a convolution inside
-        such a loop is ten times slower: each call takes one batch from the host.
+      resident: image uint8[N, H, W, C] and label uint8[N, H, W, 1] on every device, C = 1 if the
+        three channels are equal, else 3: one call then gathers many batches and steps through them.
+        None if each call takes one batch from the host: on a CPU, where a convolution inside such a
+        loop is ten times slower, and where the tiles do not fit.
+      steps_per_call: batches in one call, at most.
     """
 
     tiles: Tiles
     mesh: Mesh
     batch_size: int
-    resident: dict[str, jax.Array] | None
+    resident: dict[str, jax.Array] | None = None
+    steps_per_call: int = 1
 
     @property
     def padded_size(self) -> int:
         """Examples in a batch on the devices, padding included."""
         return devices.padded_batch_size(self.batch_size, self.mesh)
 
-    @property
-    def steps_per_call(self) -> int:
-        """Batches in one call, at most."""
-        return MAX_STEPS_PER_CALL if self.resident else 1
-
 
 def create(tiles: Tiles, mesh: Mesh, batch_size: int, resident: bool) -> Feed:
-    """Returns the feed; `resident` copies all tiles to every device."""
-    arrays = None
-    if resident:
-        arrays = devices.replicate({"image": tiles.images, "label": tiles.labels}, mesh)
-    return Feed(tiles, mesh, batch_size, arrays)
+    """Returns the feed; `resident` copies all tiles to every device, if RESIDENT_SHARE allows it."""
+    if not resident:
+        return Feed(tiles, mesh, batch_size)
+    images = tiles.images
+    if all(np.array_equal(images[..., 0], images[..., c]) for c in (1, 2)):
+        images = images[..., :1]
+    size, free = images.nbytes + tiles.labels.nbytes, devices.free_memory(mesh)
+    if free is not None and size > RESIDENT_SHARE * free:
+        console.say(
+            f"Tiles      {size / 1e9:.1f} GB, more than {RESIDENT_SHARE:.0%} of the {free / 1e9:.1f} GB "
+            "free on a device: batches come from the host"
+        )
+        return Feed(tiles, mesh, batch_size)
+    arrays = devices.replicate({"image": images, "label": tiles.labels}, mesh)
+    return Feed(tiles, mesh, batch_size, arrays, MAX_STEPS_PER_CALL)
 
 
 def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
@@ -57,6 +72,21 @@ def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
 
 
 def calls(
+    feed: Feed, indices: np.ndarray, first: int = 0
+) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:
+    """Yields what each call takes, see `call_batch`, and its valid bool[K, B], from step `first` on.
+
+    Batches from the host are put on the devices AHEAD of the one that is yielded.
+    """
+    waiting: collections.deque = collections.deque()
+    for rows, valid in call_rows(feed, indices, first):
+        waiting.append((call_batch(feed, rows), valid))
+        if len(waiting) > AHEAD:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def call_rows(
     feed: Feed, indices: np.ndarray, first: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the (rows int32[K, B], valid bool[K, B]) of each call, from step `first` on.
@@ -67,6 +97,21 @@ def calls(
     for start in range(first, len(rows), feed.steps_per_call):
         part = slice(start, start + feed.steps_per_call)
         yield rows[part], valid[part]
+
+
+def call_batch(feed: Feed, rows: np.ndarray) -> dict[str, jax.Array]:
+    """Returns what a call takes for rows int32[K, B]: these if the tiles are resident, else tiles."""
+    if feed.resident:
+        return {"rows": devices.shard(rows, feed.mesh, axis=1)}
+    return host_batch(feed, rows[0])
+
+
+def resident_batch(
+    tiles: dict[str, jax.Array], rows: jax.Array
+) -> dict[str, jax.Array]:
+    """Returns image uint8[B, H, W, 3] and label uint8[B, H, W, 1] of resident tiles."""
+    image, label = tiles["image"][rows], tiles["label"][rows]
+    return {"image": jnp.broadcast_to(image, (*image.shape[:3], 3)), "label": label}
 
 
 def batch_rows(

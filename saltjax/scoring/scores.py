@@ -68,8 +68,8 @@ def mean_scores(
     parts: list[dict[str, np.ndarray]] = []
     delayed = devices.Delayed(lambda *call: parts.append(valid_means(*call)))
     with console.Bar("Validating", len(indices), "images") as bar:
-        for rows, valid in calls(feed, indices):
-            delayed.put(steps.score_call(feed, variables, rows, network), valid)
+        for batch, valid in calls(feed, indices):
+            delayed.put(steps.score_call(feed, variables, batch, network), valid)
             after_call()
             bar.advance(int(valid.sum()))
         delayed.flush()

@@ -4,12 +4,10 @@ import functools
 from typing import Any
 
 import jax
-import numpy as np
 
-from saltjax.data.feed import Feed, host_batch
+from saltjax.data.feed import Feed, resident_batch
 from saltjax.networks import network as networks
 from saltjax.networks.network import Network
-from saltjax.system import devices
 from saltjax.training import losses
 
 
@@ -41,25 +39,23 @@ def score_steps(
 
     Args:
       variables, network: as in `score_step`.
-      tiles: image uint8[N, H, W, 3], label uint8[N, H, W, 1].
+      tiles: `Feed.resident`.
       rows: int32[K, B], the tiles of each batch.
     """
 
     def score(rows):
-        batch = {name: x[rows] for name, x in tiles.items()}
-        return score_step(variables, batch, network=network)
+        return score_step(variables, resident_batch(tiles, rows), network=network)
 
     return jax.lax.map(score, rows)
 
 
 def score_call(
-    feed: Feed, variables: Any, rows: np.ndarray, network: Network
+    feed: Feed, variables: Any, batch: dict[str, jax.Array], network: Network
 ) -> dict[str, jax.Array]:
     """Returns the `losses.tile_means` of the batches of a call of `feed.calls`.
 
     These are float32[K, B] if the tiles are resident; otherwise float32[B], of the one batch.
     """
     if feed.resident:
-        rows = devices.shard(rows, feed.mesh, axis=1)
-        return score_steps(variables, feed.resident, rows, network=network)
-    return score_step(variables, host_batch(feed, rows[0]), network=network)
+        return score_steps(variables, feed.resident, batch["rows"], network=network)
+    return score_step(variables, batch, network=network)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -105,6 +106,21 @@ def data_mesh(count: int | None = None) -> Mesh:
 def is_cpu(mesh: Mesh) -> bool:
     """Returns whether the mesh consists of CPU devices."""
     return mesh.devices.flat[0].platform == "cpu"
+
+
+def free_memory(mesh: Mesh) -> int | None:
+    """Returns the free memory in bytes of the fullest device, None where that is unknown."""
+    stats = [device.memory_stats() for device in mesh.local_devices]
+    if not all(s and {"bytes_limit", "bytes_in_use"} <= s.keys() for s in stats):
+        return None
+    return min(s["bytes_limit"] - s["bytes_in_use"] for s in stats)
+
+
+def same_on_all_hosts(value: int) -> int:
+    """Returns the first host's value on every host."""
+    if jax.process_count() > 1:
+        return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+    return value
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import time
 from typing import Any
 
 import flax.struct
@@ -10,10 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from saltjax.data.feed import Feed, host_batch
+from saltjax.data.feed import MAX_STEPS_PER_CALL, Feed, calls, resident_batch
 from saltjax.networks.network import Network
 from saltjax.system import devices, seeds
 from saltjax.training import losses, optimizer
+
+# After a signal a run is saved once the calls that have begun, one or two, are done.
+SECONDS_PER_CALL = 1.0
+TIMED_STEPS = 8
 
 
 @flax.struct.dataclass
@@ -113,7 +118,7 @@ def train_steps(
 
     Args:
       state: the state, donated.
-      tiles: image uint8[N, H, W, 3], label uint8[N, H, W, 1].
+      tiles: `Feed.resident`.
       rows: int32[K, B], the tiles of each step's batch.
       weight: float32[K, B].
       recipe: as in `train_step`.
@@ -121,14 +126,18 @@ def train_steps(
 
     def body(state, step):
         rows, weight = step
-        batch = {name: x[rows] for name, x in tiles.items()} | {"weight": weight}
+        batch = resident_batch(tiles, rows) | {"weight": weight}
         return train_step(state, batch, recipe)
 
     return jax.lax.scan(body, state, (rows, weight))
 
 
 def train_call(
-    feed: Feed, state: TrainState, rows: np.ndarray, valid: np.ndarray, recipe: Recipe
+    feed: Feed,
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    valid: np.ndarray,
+    recipe: Recipe,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Returns the state after the steps of a call of `feed.calls`, and their `losses.tile_means`.
 
@@ -136,7 +145,27 @@ def train_call(
     """
     weight = (valid / valid.sum(axis=1, keepdims=True)).astype(np.float32)
     if feed.resident:
-        rows, weight = devices.shard((rows, weight), feed.mesh, axis=1)
-        return train_steps(state, feed.resident, rows, weight, recipe)
-    batch = host_batch(feed, rows[0]) | devices.shard({"weight": weight[0]}, feed.mesh)
+        weight = devices.shard(weight, feed.mesh, axis=1)
+        return train_steps(state, feed.resident, batch["rows"], weight, recipe)
+    batch = batch | devices.shard({"weight": weight[0]}, feed.mesh)
     return train_step(state, batch, recipe)
+
+
+def timed_feed(feed: Feed, state: TrainState, recipe: Recipe) -> Feed:
+    """Returns the feed with as many steps in a call as take about SECONDS_PER_CALL.
+
+    The result of training does not depend on that number. Where tiles are not resident it is 1.
+    """
+    if not feed.resident:
+        return feed
+    short = dataclasses.replace(feed, steps_per_call=TIMED_STEPS)
+    order = np.arange(TIMED_STEPS * feed.batch_size) % len(feed.tiles)
+    ((batch, valid),) = calls(short, order)
+    for _ in range(2):  # the first call compiles
+        copy = jax.block_until_ready(jax.tree.map(jnp.copy, state))  # which is donated
+        start = time.perf_counter()
+        jax.block_until_ready(train_call(short, copy, batch, valid, recipe))
+        seconds = (time.perf_counter() - start) / TIMED_STEPS
+    count = int(np.clip(SECONDS_PER_CALL / seconds, 1, MAX_STEPS_PER_CALL))
+    count = devices.same_on_all_hosts(count)
+    return dataclasses.replace(feed, steps_per_call=count)

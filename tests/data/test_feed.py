@@ -1,8 +1,11 @@
+import dataclasses
+import logging
 import os
 import pathlib
 import socket
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -37,8 +40,8 @@ def train(feed, order):
     state = steps.TrainState(np.int32(0), opt_state=opt_state, **variables)
     state, losses = devices.replicate(state, feed.mesh), []
     state = steps.with_learning_rate(state, 1e-2)
-    for rows, valid in feeds.calls(feed, order):
-        state, means = steps.train_call(feed, state, rows, valid, recipe)
+    for batch, valid in feeds.calls(feed, order):
+        state, means = steps.train_call(feed, state, batch, valid, recipe)
         losses.append(feeds.valid_means(means, valid)["loss"])
     return network, state, np.concatenate(losses)
 
@@ -70,9 +73,70 @@ def test_calls_start_at_any_step_of_an_epoch(resident, monkeypatch):
     monkeypatch.setattr(feeds, "MAX_STEPS_PER_CALL", 2)
     feed = feeds.create(make_tiles(50), devices.data_mesh(), 8, resident)
     indices = np.arange(50)
-    seen = [rows[valid] for rows, valid in feeds.calls(feed, indices, first=3)]
+    seen = [rows[valid] for rows, valid in feeds.call_rows(feed, indices, first=3)]
     assert np.concatenate(seen).tolist() == list(range(24, 50))
     assert [len(s) for s in seen] == ([16, 10] if resident else [8, 8, 8, 2])
+
+
+def test_grey_tiles_take_one_channel_on_the_devices_and_give_the_same_bits():
+    colour, mesh = make_tiles(20), devices.data_mesh()
+    grey = dataclasses.replace(colour, images=np.repeat(colour.images[..., :1], 3, 3))
+    whole = {"image": grey.images, "label": grey.labels}
+    feed = feeds.create(grey, mesh, 9, resident=True)
+    three = dataclasses.replace(feed, resident=devices.replicate(whole, mesh))
+    assert feed.resident["image"].shape == (20, 12, 10, 1)
+    assert feeds.create(colour, mesh, 9, True).resident["image"].shape[3] == 3
+    rows = np.array([3, 3, 19, 0])
+    for name, x in feeds.resident_batch(feed.resident, rows).items():
+        np.testing.assert_array_equal(x, whole[name][rows])
+    (_, state, losses), expected = (train(f, np.arange(20)) for f in (feed, three))
+    np.testing.assert_array_equal(losses, expected[2])
+    jax.tree.map(np.testing.assert_array_equal, state.params, expected[1].params)
+
+
+@pytest.mark.parametrize("free", [None, 14399, 14400])
+def test_tiles_that_do_not_fit_come_from_the_host(monkeypatch, caplog, free):
+    """Twenty tiles of 12 × 10 pixels of 1 + 1 channels need 4800 bytes, in colour 9600."""
+    caplog.set_level(logging.INFO, "saltjax")
+    monkeypatch.setattr(devices, "free_memory", lambda mesh: free)
+    monkeypatch.setattr(feeds, "RESIDENT_SHARE", 2 / 3)
+    feed = feeds.create(make_tiles(20), devices.data_mesh(), 9, resident=True)
+    if free == 14399:
+        assert (feed.resident, feed.steps_per_call) == (None, 1)
+        assert "batches come from the host" in caplog.text
+    else:
+        assert feed.steps_per_call > 1
+        assert not caplog.text
+    for (batch, valid), k in zip(feeds.calls(feed, np.arange(20)), range(3)):
+        if feed.resident is None:
+            expected = feed.tiles.images[9 * k : 9 * k + 9]
+            np.testing.assert_array_equal(batch["image"][: len(expected)], expected)
+            assert valid.sum() == len(expected)
+
+
+def test_batches_are_put_on_the_devices_two_ahead(monkeypatch):
+    feed = feeds.create(make_tiles(50), devices.data_mesh(), 8, resident=False)
+    put = []
+    monkeypatch.setattr(feeds, "host_batch", lambda feed, rows: put.append(rows[0]))
+    seen = [list(put) for _ in feeds.calls(feed, np.arange(50))]
+    firsts = [0, 8, 16, 24, 32, 40, 48]
+    assert seen == [firsts[: k + 3] for k in range(7)]
+
+
+def test_free_memory_is_that_of_the_fullest_device():
+    class Device:
+        def __init__(self, stats):
+            self.memory_stats = lambda: stats
+
+    def free(*stats):
+        return devices.free_memory(
+            types.SimpleNamespace(local_devices=map(Device, stats))
+        )
+
+    a, b = ({"bytes_limit": 100, "bytes_in_use": n} for n in (30, 90))
+    assert free(a, b) == 10
+    assert free(a, None) is None
+    assert free(a, {"bytes_in_use": 1}) is None
 
 
 def test_batches_contain_every_tile_once_and_padding_is_invalid():

@@ -57,8 +57,8 @@ def test_calls_give_each_tile_the_same_means(variables):
     for resident in (False, True):
         feed = feeds.create(tiles, mesh, 2, resident)
         parts = []
-        for rows, valid in feeds.calls(feed, order):
-            means = steps.score_call(feed, placed, rows, NETWORK)
+        for batch, valid in feeds.calls(feed, order):
+            means = steps.score_call(feed, placed, batch, NETWORK)
             assert means["loss"].shape == ((3, 4) if resident else (4,))
             parts.append(feeds.valid_means(means, valid))
         for name in ("loss", "accuracy"):

@@ -155,8 +155,8 @@ def test_steps_of_one_call_are_those_of_several(tiles):
         feed = feeds.create(tiles, mesh, 2, resident)
         state = devices.replicate(steps.create_state(recipe, seed=0), mesh)
         state, losses = steps.with_learning_rate(state, 1e-3), []
-        for rows, valid in feeds.calls(feed, order):
-            state, means = steps.train_call(feed, state, rows, valid, recipe)
+        for batch, valid in feeds.calls(feed, order):
+            state, means = steps.train_call(feed, state, batch, valid, recipe)
             losses.append(feeds.valid_means(means, valid)["loss"])
         assert len(losses) == (1 if resident else 3)
         outcomes.append((jax.device_get(state), np.concatenate(losses)))
@@ -167,15 +167,55 @@ def test_steps_of_one_call_are_those_of_several(tiles):
     )
 
 
+def test_weights_do_not_depend_on_the_number_of_steps_in_a_call(tiles):
+    mesh, recipe = devices.data_mesh(1), make_recipe(optimizer.adamw(0.0))
+    feed, outcomes = feeds.create(tiles, mesh, 2, resident=True), []
+    for count in (1, 2, 3, 4):
+        part = dataclasses.replace(feed, steps_per_call=count)
+        state = devices.replicate(steps.create_state(recipe, seed=0), mesh)
+        state = steps.with_learning_rate(state, 1e-3)
+        for batch, valid in feeds.calls(part, np.arange(7)):
+            state, _ = steps.train_call(part, state, batch, valid, recipe)
+        outcomes.append(jax.device_get(state))
+    assert int(outcomes[0].step) == 4
+    for outcome in outcomes[1:]:
+        jax.tree.map(np.testing.assert_array_equal, outcome, outcomes[0])
+
+
+@pytest.mark.parametrize(
+    ("step_seconds", "count"), [(0.015, 66), (2.0, 1), (1e-6, 1024)]
+)
+def test_steps_of_a_call_take_about_a_second(tiles, monkeypatch, step_seconds, count):
+    mesh, recipe = devices.data_mesh(1), make_recipe()
+    now, counts = 0.0, []
+
+    def train_call(feed, state, batch, valid, recipe):
+        """Takes a minute to compile, then the time of its steps."""
+        nonlocal now
+        counts.append(len(valid))
+        now += 60 if len(counts) == 1 else len(valid) * step_seconds
+        return jax.tree.map(lambda x: x.delete(), state), {}
+
+    monkeypatch.setattr(steps, "train_call", train_call)
+    monkeypatch.setattr(steps.time, "perf_counter", lambda: now)
+    state = devices.replicate(steps.create_state(recipe, seed=0), mesh)
+    feed = feeds.create(tiles, mesh, 2, resident=True)
+    assert steps.timed_feed(feed, state, recipe).steps_per_call == count
+    assert counts == [8, 8]
+    assert np.isfinite(state.params["head"]["bias"]).all()  # not donated
+    host = feeds.create(tiles, mesh, 2, resident=False)
+    assert steps.timed_feed(host, state, recipe) is host
+
+
 def test_last_batch_is_the_mean_over_its_own_tiles(tiles):
     """A batch of one tile, padded, moves the weights as that tile alone."""
     mesh, recipe = devices.data_mesh(1), make_recipe()
     changed = []
     for batch_size in (1, 4):
         feed = feeds.create(tiles, mesh, batch_size, resident=False)
-        ((rows, valid),) = feeds.calls(feed, np.array([3]))
+        ((batch, valid),) = feeds.calls(feed, np.array([3]))
         state = steps.create_state(recipe, seed=0)
-        state, _ = steps.train_call(feed, state, rows, valid, recipe)
+        state, _ = steps.train_call(feed, state, batch, valid, recipe)
         changed.append(state.params)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *changed
