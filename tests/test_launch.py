@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -242,6 +243,7 @@ def test_check_describes_a_directory_and_trains_nothing(tile_folder, tmp_path):
     [
         (signal.SIGTERM, 143, "epoch   1/"),
         (signal.SIGINT, 130, "epoch   1/"),
+        (signal.SIGHUP, 129, "epoch   1/"),
         (signal.SIGTERM, 143, "Compiling"),
     ],
 )
@@ -280,3 +282,25 @@ def test_a_list_of_directories_whose_names_may_have_commas(tmp_path, monkeypatch
     assert [*map(str, __main__.workdirs("a,runs/b"))] == ["a", "runs/b"]
     with pytest.raises(InputError, match="one of its directories is empty"):
         __main__.workdirs("a,,b")
+
+
+@pytest.mark.slow
+def test_a_run_whose_output_is_piped_to_head_is_completed(tmp_path):
+    options = ("--config=configs/quickstart.py", f"--workdir={tmp_path}/run", *TINY)
+    command = shlex.join([sys.executable, "launch.py", *options])
+    done = subprocess.run(
+        ["bash", "-c", command + " | head -1; echo status ${PIPESTATUS[0]}"],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == [
+        "These are built-in synthetic sections, not real data.",
+        "status 0",
+    ]
+    assert done.stderr.splitlines() == [
+        "Standard output was closed; the program goes on and prints no more."
+    ]
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert (result["status"], result["epochs"]) == ("completed", 2)

@@ -185,6 +185,8 @@ def test_a_result_without_its_config_is_refused(runs, tmp_path):
     [
         ("--config=configs/unet.py --help", ">&-", 0),
         ("--config=configs/unet.py --config.seed=-1", ">&-", 2),
+        ("--config=configs/unet.py --config.seed=-1", "2>/dev/full", 2),
+        ("--config=configs/unet.py --help", ">/dev/full 2>/dev/full", 2),
         ("--config=configs/unet.py --help", ">/dev/full", 2),
         (
             "--config=configs/unet.py --mode=check --workdir={new} {tiny}",

@@ -8,10 +8,11 @@ import contextlib
 import errno
 import logging
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
-from typing import Self, TextIO
+from typing import IO, Self, TextIO
 
 import rich.console
 import rich.progress
@@ -31,6 +32,7 @@ out = Output(highlight=False, soft_wrap=True, markup=False, emoji=False)
 logger = logging.getLogger("saltjax")
 # Interval of the progress lines where output is a file.
 SECONDS_BETWEEN_LINES = 30.0
+SECONDS_BETWEEN_REFRESHES = 0.1
 # Whether this process prints, see `show`.
 shown = False
 
@@ -61,10 +63,15 @@ def _printing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        lost_terminal = error.errno == errno.EIO and out.is_terminal
+        lost_terminal = error.errno == errno.EIO and _is_device(out.file)
         if error.errno != errno.EPIPE and not lost_terminal:
             raise OutputError(f"cannot write to standard output: {error}") from None
         _print_no_more()
+
+
+def _is_device(file: IO[str]) -> bool:
+    """Returns whether it is, or was, a terminal; `isatty` is false of one that was closed."""
+    return stat.S_ISCHR(os.fstat(file.fileno()).st_mode)
 
 
 def _print_no_more() -> None:
@@ -73,7 +80,7 @@ def _print_no_more() -> None:
     with contextlib.suppress(OSError):
         print(
             "Standard output was closed; the program goes on and prints no more.",
-            file=sys.stderr,
+            file=sys.__stderr__ or sys.stderr,  # a bar redirects it to standard output
         )
 
 
@@ -93,7 +100,7 @@ class Bar:
         self.done, self.note = 0, ""
 
     def __enter__(self) -> Self:
-        self.start = self.last_line = time.monotonic()
+        self.start = self.last_line = self.last_refresh = time.monotonic()
         self.live = shown and out.is_terminal and not out.is_dumb_terminal
         columns = (
             rich.progress.TextColumn("{task.description}", markup=False),
@@ -103,7 +110,11 @@ class Bar:
             rich.progress.TextColumn("left"),
         )
         self.progress = rich.progress.Progress(
-            *columns, console=out, transient=True, disable=not self.live
+            *columns,
+            console=out,
+            transient=True,
+            disable=not self.live,
+            auto_refresh=False,  # by a thread, which could not go on without a terminal
         )
         self.task = self.progress.add_task(self.title, total=self.total, status="")
         with _printing():
@@ -121,6 +132,10 @@ class Bar:
         rate = self.done / max(now - self.start, 1e-9)
         status = f"{self.done}/{self.total} {self.unit} {rate:6.1f}/s {note}"
         self.progress.update(self.task, completed=self.done, status=status)
+        if self.live and now - self.last_refresh > SECONDS_BETWEEN_REFRESHES:
+            self.last_refresh = now
+            with _printing():
+                self.progress.refresh()
         if shown and not self.live and now - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = now
             say(f"{self.title} {status} {(self.total - self.done) / rate:.0f} s left")

@@ -2,10 +2,12 @@ import errno
 import io
 import logging
 import os
+import subprocess
 import sys
 
 import pytest
 import rich.console
+from program import ROOT
 
 from saltjax.system import console
 from saltjax.system.errors import OutputError
@@ -72,6 +74,14 @@ def test_a_terminal_gets_a_bar_that_is_erased_at_the_end(terminal):
     assert terminal.getvalue().endswith("\x1b[2K")
 
 
+def test_a_bar_shows_names_as_they_are(terminal):
+    console.show()
+    with console.Bar(":cat: [bold]", 4, "images") as bar:
+        bar.advance(3, "[red]:smile:")
+    assert ":cat: [bold]" in terminal.getvalue()
+    assert "[red]:smile:" in terminal.getvalue()
+
+
 def test_command_line_prints_lines_and_logs_nothing(capsys, caplog):
     console.show()
     line = "Test       loss 0.5 [/bold] :smile: 101×101 " + "x" * 200
@@ -113,3 +123,70 @@ def test_output_that_cannot_be_written_is_an_error(monkeypatch):
     monkeypatch.setattr(sys, "stdout", FullDisk())
     with pytest.raises(OutputError, match=r"cannot write to standard output: .*space"):
         console.say("loss 0.5")
+
+
+WORK = """
+from saltjax.system import console
+console.show()
+with console.Bar("Epoch", 3, "images") as bar:
+    for line in range(3):
+        input()
+        console.say(f"line {line}")
+        bar.advance(1)
+open("done", "w").close()
+"""
+
+
+def test_a_closed_pipe_ends_the_output_and_not_the_work(tmp_path):
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORK],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+    )
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "line 0\n"
+    process.stdout.close()
+    process.stdin.write("\n\n")
+    process.stdin.close()
+    errors = process.stderr.read()
+    assert process.wait(60) == 0
+    assert (tmp_path / "done").exists()
+    assert errors == (
+        "Standard output was closed; the program goes on and prints no more.\n"
+    )
+
+
+def test_a_lost_terminal_ends_the_output_and_not_the_work(tmp_path):
+    """As after `disown`: the terminal is closed, and no signal arrives."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORK],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        stdin=subprocess.PIPE,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    printed = b""
+    while b"line 0" not in printed:
+        printed += os.read(ours, 1000)
+    os.close(ours)
+    process.stdin.write("\n\n")
+    process.stdin.close()
+    errors = process.stderr.read()
+    assert process.wait(60) == 0, errors
+    assert (tmp_path / "done").exists()
+    assert errors == (
+        "Standard output was closed; the program goes on and prints no more.\n"
+    )
