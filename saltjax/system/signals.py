@@ -72,15 +72,20 @@ class Pause:
         self._requested: int | None = None
         self._deferred = False
         self._raised = False
+        self._timer: threading.Timer | None = None  # raises a signal again
+        self._again = False  # the next signal is that of the timer
 
     def __enter__(self) -> "Pause":
         self._handlers = {s: signal.getsignal(s) for s in _handled()}
         self._hook, sys.unraisablehook = sys.unraisablehook, self._raise_again
-        self._take_signals()
+        for signum in self._handlers:
+            signal.signal(signum, self._handle)
         return self
 
     def __exit__(self, _type, error: BaseException | None, _traceback) -> None:
         sys.unraisablehook = self._hook
+        if self._timer is not None:
+            self._timer.cancel()
         self._restore_handlers()
         # A library can turn what was raised into an error of its own.
         if self._raised and error is not None and not isinstance(error, Stopped):
@@ -114,17 +119,16 @@ class Pause:
         if self._requested is not None:
             raise Stopped(self._requested)
 
-    def _take_signals(self) -> None:
-        for signum in self._handlers:
-            signal.signal(signum, self._handle)
-
     def _restore_handlers(self) -> None:
         for signum, handler in self._handlers.items():
             signal.signal(signum, handler)
 
     def _handle(self, signum, _frame) -> None:
-        self._restore_handlers()  # a second signal ends the program at once
-        self._requested = signum
+        if self._requested is not None and not self._again:
+            self._restore_handlers()  # a second signal ends the program at once
+            signal.raise_signal(signum)
+            return
+        self._again, self._requested = False, signum
         if not self._deferred:
             self._raised = True
             raise Stopped(signum)
@@ -134,9 +138,11 @@ class Pause:
         if not isinstance(unraisable.exc_value, Stopped):
             self._hook(unraisable)
             return
-        self._take_signals()
-        again = threading.Timer(
+        self._again = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(
             RAISE_AGAIN_SECONDS, signal.raise_signal, [unraisable.exc_value.signum]
         )
-        again.daemon = True
-        again.start()
+        self._timer.daemon = True
+        self._timer.start()
