@@ -107,9 +107,9 @@ def parse(argv: list[str], define: Callable[[], None]) -> None:
         if FLAGS["config"].present:
             settings.check(FLAGS.config)
             check_repeated(argv)
+        expand_home()
     except flags.Error as error:
-        place = _place(argv, "--flagfile=")
-        raise InputError(f"{place}{_message(error)}\nSee --help") from error
+        raise InputError(f"{_message(error)}\nSee --help") from error
     except InputError as error:
         place = _place(argv, "--config=")
         raise InputError(f"{place}{_message(error)}\nSee --help") from error
@@ -139,10 +139,11 @@ def import_configs() -> None:
 def config_first(argv: list[str]) -> list[str]:
     """Returns the arguments with --config=FILE before the overrides of its settings.
 
-    The name of a config in configs/ is replaced by its path.
+    The content of a --flagfile takes its place; the name of a config in configs/ is replaced by its
+    path.
 
     Raises:
-      InputError: if settings are overridden without --config, or the config does not exist.
+      InputError: if settings are overridden without --config, or a file does not exist.
     """
     rest: list[str] = []
     config: list[str] = []
@@ -150,8 +151,12 @@ def config_first(argv: list[str]) -> list[str]:
         raise InputError(
             "unexpected: --; expected only options, such as --config=configs/unet.py"
         )
+    try:
+        given = FLAGS.read_flags_from_files(argv[1:], force_gnu=True)
+    except flags.Error as error:
+        raise InputError(f"{_message(error)}\nSee --help") from None
     # A flag may have one dash too.
-    words = iter(f"-{w}" if w.startswith("-config") else w for w in argv[1:])
+    words = iter(f"-{w}" if w.startswith("-config") else w for w in given)
     for word in words:
         if word == "--config":
             config.append(next(words, ""))
@@ -160,10 +165,8 @@ def config_first(argv: list[str]) -> list[str]:
         else:
             rest.append(word)
     overrides = [word for word in rest if word.startswith("--config.")]
-    if overrides and not config and not any(w.startswith("--flagfile") for w in rest):
-        mode = next(
-            (w.partition("=")[2] for w in rest if w.startswith("--mode=")), "train"
-        )
+    if overrides and not config:
+        mode = _mode(rest)
         if mode not in ("train", "check"):
             raise InputError(
                 f"{overrides[0]}: --mode={mode} takes the settings of the run; to change one, repeat "
@@ -176,12 +179,22 @@ def config_first(argv: list[str]) -> list[str]:
     return [argv[0], *(f"--config={find_config(name)}" for name in config), *rest]
 
 
+def _mode(words: list[str]) -> str:
+    """Returns the value of --mode=MODE or --mode MODE, with one dash or two."""
+    for word, following in zip(words, [*words[1:], ""]):
+        name, equals, value = word.partition("=")
+        if name in ("--mode", "-mode"):
+            return value if equals else following
+    return "train"
+
+
 def find_config(name: str) -> str:
     """Returns the path of a config file that is given by its path or by its name in configs/.
 
     Raises:
       InputError: if there is no such file.
     """
+    name = os.path.expanduser(name)
     if pathlib.Path(name).is_file():
         return name
     folder = settings.configs_folder()
@@ -193,6 +206,20 @@ def find_config(name: str) -> str:
         f"--config={name}: no such file; expected the path of a config file, or one of "
         f"{', '.join(known)}"
     )
+
+
+def expand_home() -> None:
+    """Expands a leading ~ in all flags and settings: in --input=~/x the shell leaves it as it is."""
+    for name in FLAGS:
+        value = FLAGS[name].value
+        if isinstance(value, str) and "~" in value:
+            parts = map(os.path.expanduser, value.split(","))  # --workdir=~/a,~/b
+            FLAGS[name].value = ",".join(parts)
+    if FLAGS.config is not None:
+        for key, value in settings.flatten(FLAGS.config.to_dict()).items():
+            if isinstance(value, str):
+                path = os.path.expanduser(value)
+                FLAGS.config.update_from_flattened_dict({key: path})
 
 
 def _place(argv: list[str], flag: str) -> str:

@@ -1,5 +1,6 @@
 """Configs by name, flags, and what the command line imports."""
 
+import pathlib
 import re
 import subprocess
 import sys
@@ -46,6 +47,86 @@ def test_modes_that_take_the_settings_of_a_run_refuse_overrides():
     done = forked.launch("--mode=predict", "--config.eval.tta=True")
     words = ("--config.eval.tta=True: --mode=predict takes the settings of the run",)
     assert_refused(done, *words)
+
+
+@pytest.mark.parametrize("words", [("--mode=evaluate",), ("--mode", "evaluate")])
+def test_the_mode_of_an_override_can_be_a_word_of_its_own(words):
+    done = forked.launch("--config.eval.tta=True", *words)
+    assert_refused(done, "--mode=evaluate takes the settings of the run")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--config=unt",),
+        ("--config=unt.py",),
+        ("--config", "nowhere/unet.py"),
+        ("-config=/nowhere/unet.py",),
+        ("--config=",),
+        ("--config",),
+        ("--config=configs",),  # a directory
+        ("--config=~/unt.py",),
+    ],
+)
+def test_a_wrong_config_is_refused_with_a_list_of_all_in_every_spelling(words):
+    assert_refused(forked.launch(*words), "no such file", ", ".join(CONFIGS))
+
+
+def test_a_flag_file_is_read_as_the_command_line_is(tmp_path):
+    (tmp_path / "inner").write_text("--config.train.epochs=0\n")
+    (tmp_path / "flags").write_text(
+        f"# overrides before the config, by its name\n--flagfile={tmp_path}/inner\n"
+        "--config.seed=-1\n\n--config=unet\n"
+    )
+    for words in (
+        (f"--flagfile={tmp_path}/flags",),
+        ("--flagfile", tmp_path / "flags"),
+    ):
+        done = forked.launch(*words)
+        assert_refused(done, "config.seed=-1", "config.train.epochs=0", "unet.py")
+    (tmp_path / "flags").write_text("--config.seed=1\n")
+    done = forked.launch(f"--flagfile={tmp_path}/flags")
+    assert_refused(done, "--config.seed=1 overrides a setting", "no --config is given")
+    (tmp_path / "flags").write_text("--mode=evaluate\n--config.seed=1\n")
+    done = forked.launch(f"--flagfile={tmp_path}/flags")
+    assert_refused(done, "--mode=evaluate takes the settings of the run")
+
+
+def test_the_home_directory_is_expanded(tmp_path):
+    home = pathlib.Path.home()
+    train = ("--config=unet", "--config.data.dir=~/nowhere")
+    assert_refused(forked.launch(*train), f"cannot list {home}/nowhere/images")
+    options = ("--workdir=~/run_a,~/run_b", "--output=~/out", "--input=~/nowhere.png")
+    done = forked.launch("--mode=predict", *options)
+    assert_refused(done, f"--input={home}/nowhere.png: no such file")
+    done = forked.launch("--mode=compare", "--workdir=~/nowhere")
+    assert_refused(done, f"--workdir={home}/nowhere: cannot list it")
+    # In a config file no shell expands it.
+    (tmp_path / "own.py").write_text(
+        "from configs import unet\n\ndef get_config():\n    config = unet.get_config()\n"
+        "    config.data.dir = '~/elsewhere'\n    return config\n"
+    )
+    done = forked.launch(f"--config={tmp_path}/own.py")
+    assert_refused(done, f"cannot list {home}/elsewhere/images")
+
+
+def test_all_paths_are_expanded_and_other_values_kept(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    paths = ["data.dir", "data.groups", "train.compile_cache"]
+    overrides = [f"--config.{name}=~/{name}" for name in paths]
+    overrides += ["--config.data.split_by=group", "--workdir=~/a,b,~/c", "--output=x~"]
+    code = (
+        "import sys; from saltjax import __main__, commandline\n"
+        "commandline.parse(sys.argv, __main__.define_flags); F = commandline.FLAGS\n"
+        "print(F.config.data.dir, F.config.data.groups, F.config.train.compile_cache)\n"
+        "print(F.config.data.resize, F.workdir, F.output, F.mode)"
+    )
+    command = [sys.executable, "-c", code, "--config=unet", *overrides]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [
+        *(f"/home/anna/{name}" for name in paths),
+        *("nearest", "/home/anna/a,b,/home/anna/c", "x~", "train"),
+    ]
 
 
 @pytest.mark.parametrize("mode", ["evaluate", "predict", "compare", "export"])
