@@ -23,7 +23,8 @@ def get_config() -> ConfigDict:
     data.split = (0.7, 0.15, 0.15)
     # "random" | "coverage" (the same mix of salt coverage) | "group" (groups stay together).
     data.split_by = "random"
-    # CSV file with columns id and group (or mosaic_id), only for split_by "group".
+    # CSV file with columns id and group (or mosaic_id), for split_by "group"; with any split_by,
+    # intervals of scores resample these groups. "" for none.
     data.groups = ""
     data.folds = 0  # K of K-fold cross-validation; 0 for none
     data.fold = 0  # the test fold, 0 to K - 1

@@ -46,8 +46,16 @@ TABLE: dict[str, tuple[Callable[..., Any], Any, tuple[str, ...], str]] = {
     "output": (
         flags.DEFINE_string,
         "",
-        ("evaluate", "predict", "export"),
-        "The directory to write to; evaluate: by default the run's; export: or a file *.onnx.",
+        ("evaluate", "predict", "export", "compare"),
+        "The directory to write to; evaluate, compare: by default --workdir; export: or a file "
+        "*.onnx.",
+    ),
+    "reference": (
+        flags.DEFINE_string,
+        "",
+        ("compare",),
+        "compare: the run that differences of scores are taken to; by default the one with the "
+        "lowest validation loss on the same test tiles.",
     ),
     "threshold": (
         flags.DEFINE_float,
@@ -129,7 +137,8 @@ def dispatch() -> None:
         case "compare":
             from saltjax import compare
 
-            compare.compare(pathlib.Path(FLAGS.workdir or "runs"))
+            folder = pathlib.Path(FLAGS.workdir or "runs")
+            compare.compare(folder, FLAGS.reference, FLAGS.output)
 
 
 def default_workdir() -> pathlib.Path:

@@ -23,7 +23,9 @@ def check(config: ConfigDict, workdir: pathlib.Path) -> None:
     """
     source.announce(config.data.dir)
     with locks.lock(workdir, "--workdir"):
-        data = source.load(**config.data, batch_size=config.train.batch_size)
+        data = source.load(
+            **config.data, batch_size=config.train.batch_size, earlier=None
+        )
         tables.show_statistics(data.statistics)
         run_figures.draw_data(data.tiles, workdir / "check", config.data.seed)
     console.say(f"Split      {data.split_description}")

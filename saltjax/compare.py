@@ -1,227 +1,194 @@
-"""--mode=compare: a table and a figure of all runs in a directory."""
+"""--mode=compare: tables and a figure of all runs in a directory, means and paired differences."""
 
-import collections
-import dataclasses
-import json
-import math
-import os
+import contextlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from saltjax.reporting import figures, tables
-from saltjax.runs import result, settings
-from saltjax.runs import workdir as run_directory
-from saltjax.runs.result import Result
-from saltjax.runs.workdir import Status
-from saltjax.system import console, files, locks
+from saltjax.reporting import averages, comparison, figures, paired, tables
+from saltjax.reporting.averages import Mean
+from saltjax.reporting.paired import Difference
+from saltjax.runs import settings
+from saltjax.runs.completed import Run, read_runs
+from saltjax.runs.result import Interval
+from saltjax.system import console, files, locks, outputs
 from saltjax.system.errors import InputError, writing
 
-# By title: the function that takes its value from a result, and its format.
-COLUMNS: dict[str, tuple[Callable[[Result], Any], str]] = {
-    "parameters": (lambda r: r.parameters, "{:,}"),
-    "epochs": (lambda r: r.epochs, "{}"),
-    "seconds": (lambda r: r.train_seconds, "{:.0f}"),
-    "test loss": (lambda r: r.test.loss, "{:.4f}"),
-    "accuracy at 0.5": (lambda r: r.test.accuracy, "{:.4f}"),
-    "threshold": (lambda r: r.threshold.value, "{:.2f}"),
-    "F1": (lambda r: r.test.f1, "{:.4f}"),
-    "AP": (lambda r: r.test.average_precision, "{:.4f}"),
-    "IoU": (lambda r: r.test_native.iou.value, "{:.4f}"),
-    "Kaggle mAP": (lambda r: r.test_native.kaggle_map.value, "{:.4f}"),
+Score = tuple[Callable[[Run], Any], str]
+
+
+def _native(name: str) -> Score:
+    """Returns the function and format of a score that older results may lack."""
+
+    def value(run: Run) -> float | None:
+        score = getattr(run.result.test_native, name)
+        return None if score is None else score.value
+
+    return value, "{:.4f}"
+
+
+# By title: the function that takes its value from a run, None if not known, and its format.
+TRAINING: dict[str, Score] = {
+    "parameters": (lambda run: run.result.parameters, "{:,}"),
+    "epochs": (lambda run: run.result.epochs, "{}"),
+    "seconds": (lambda run: run.result.train_seconds, "{:.0f}"),
 }
-# Columns whose means over folds are shown.
-AVERAGED = ("test loss", "accuracy at 0.5", "F1", "AP", "IoU", "Kaggle mAP")
+VALIDATION: dict[str, Score] = {
+    "val loss": (lambda run: run.best.get("val_loss"), "{:.4f}"),
+    "val accuracy": (lambda run: run.best.get("val_accuracy"), "{:.4f}"),
+    "val F1": (lambda run: run.result.threshold.f1, "{:.4f}"),
+    "val AP": (lambda run: run.result.average_precision, "{:.4f}"),
+    "threshold": (lambda run: run.result.threshold.value, "{:.2f}"),
+}
+TEST: dict[str, Score] = {
+    "test loss": (lambda run: run.result.test.loss, "{:.4f}"),
+    "accuracy at 0.5": (lambda run: run.result.test.accuracy, "{:.4f}"),
+    "F1": (lambda run: run.result.test.f1, "{:.4f}"),
+    "AP": (lambda run: run.result.test.average_precision, "{:.4f}"),
+    "IoU": _native("iou"),
+    "Kaggle mAP": _native("kaggle_map"),
+    "two-class mean IoU": _native("mean_iou"),
+    "mean class accuracy": _native("mean_class_accuracy"),
+}
+COLUMNS = TRAINING | VALIDATION | TEST
+CSV_FILES = ("compare.csv", "folds.csv", "differences.csv")
+AVERAGED = [t for t in VALIDATION | TEST if t != "threshold"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A completed run.
+def compare(folder: pathlib.Path, reference: str, output: str) -> None:
+    """Prints the completed runs of a directory, by data and validation loss.
 
-    Attributes:
-      name: of its directory.
-      config: every setting by its dotted key.
-      result: its result.
-    """
+    Settings that differ follow, means over folds and seeds, and differences to a reference on the
+    same test tiles. Writes compare.csv, compare.md and compare.png and, where there are any,
+    folds.csv (the means) and differences.csv.
 
-    name: str
-    config: dict[str, Any]
-    result: Result
-
-    def score(self, title: str) -> Any:
-        """Returns the value of a column of COLUMNS."""
-        return COLUMNS[title][0](self.result)
-
-
-@dataclasses.dataclass(frozen=True)
-class Mean:
-    """Mean scores over the folds of one config.
-
-    Attributes:
-      runs: the common name of the runs.
-      folds: "4 of 5".
-      scores: (mean, standard error) by title, the standard error being the standard deviation
-        (n - 1) over √n.
-    """
-
-    runs: str
-    folds: str
-    scores: dict[str, tuple[float, float]]
-
-
-def compare(folder: pathlib.Path) -> None:
-    """Prints the completed runs of a directory, by data and test loss, with differing settings.
-
-    Means over the folds of the same config follow. Writes compare.csv, compare.md, compare.png and,
-    if there are means, folds.csv into the directory.
+    Args:
+      folder: the directory.
+      reference: name or path of a run in it; "" for the first of those with the same test tiles.
+      output: the directory to write to; "" for `folder`.
 
     Raises:
-      InputError: if the directory holds no completed run.
+      InputError: if the directory holds no completed run, or not the reference.
     """
     runs = read_runs(folder)
-    keys = differing_settings([run.config for run in runs])
-    exact, written = [], []
-    for run in runs:
-        first = {"run": run.name, "data": run.result.data.label}
-        first |= {key: settings.value_text(run.config.get(key, "")) for key in keys}
-        exact.append(first | {title: run.score(title) for title in COLUMNS})
-        written.append(
-            first | {t: form.format(run.score(t)) for t, (_, form) in COLUMNS.items()}
-        )
-    tables.show_rows(written, ["run", *COLUMNS], COLUMNS)
+    keys = averages.differing_settings([run.config for run in runs])
+    values = [{t: value(run) for t, (value, _) in COLUMNS.items()} for run in runs]
+    means = averages.average(
+        runs, [{title: row[title] for title in AVERAGED} for row in values]
+    )
+    found = paired.find_differences(runs, means, reference_name(runs, reference))
+    firsts = [
+        {"run": run.name, "data": run.result.data.label}
+        | {key: settings.value_text(run.config.get(key, "")) for key in keys}
+        for run in runs
+    ]
+    written = [
+        first | {t: _text(row[t], form) for t, (_, form) in COLUMNS.items()}
+        for first, row in zip(firsts, values)
+    ]
+    for titles in (["run", *TRAINING, *VALIDATION], ["run", *TEST]):
+        tables.show_rows(written, titles, COLUMNS)
     tables.show_rows(written, ["run", "data", *keys], ())
-    means = average_folds(runs)
     markdown = tables.markdown(written, COLUMNS)
-    names = ["compare.csv", "compare.md"]
-    with locks.lock(folder, "--workdir"), writing(folder):
-        if means:
-            rows = [_written_mean(mean) for mean in means]
-            console.say("Mean ± standard error over folds")
-            tables.show_rows(rows, list(rows[0]), COLUMNS)
-            markdown += "\nMean ± standard error over folds\n\n"
-            markdown += tables.markdown(rows, COLUMNS)
-            folds = [_exact_mean(mean) for mean in means]
-            files.write_csv(folder / "folds.csv", list(folds[0]), folds)
-            names.append("folds.csv")
-        files.write_csv(folder / "compare.csv", list(exact[0]), exact)
-        files.write_text(folder / "compare.md", markdown)
-        figure = figures.comparison(
-            {f"{run.name}, {run.result.data.label}": run.result for run in runs},
-            {f"{mean.runs}, mean of {mean.folds} folds": mean.scores for mean in means},
+    csv_files = {"compare.csv": [a | b for a, b in zip(firsts, values)]}
+    for heading, name, texts, numbers in (
+        (
+            "Mean ± standard error",
+            "folds.csv",
+            [mean.written() for mean in means],
+            [mean.exact() for mean in means],
+        ),
+        (
+            "Difference to the reference (95 % interval), at the tiles' own resolution",
+            "differences.csv",
+            [difference.written() for difference in found],
+            [difference.exact() for difference in found],
+        ),
+    ):
+        if texts:
+            console.say(heading)
+            numeric = (*COLUMNS, *paired.TITLES)
+            tables.show_rows(texts, list(texts[0]), numeric)
+            markdown += f"\n{heading}\n\n{tables.markdown(texts, numeric)}"
+            csv_files[name] = numbers
+    target = pathlib.Path(output or folder)
+    with _locked(target, folder), writing(target):
+        for name in CSV_FILES:
+            if name in csv_files:
+                rows = csv_files[name]
+                files.write_csv(target / name, list(rows[0]), rows)
+            else:  # of an earlier comparison
+                (target / name).unlink(missing_ok=True)
+        files.write_text(target / "compare.md", markdown)
+        places = dict.fromkeys(run.result.data.place for run in runs)
+        figure = comparison.comparison(
+            figure_rows(runs, means, found), ", ".join(places)
         )
-        figures.save(figure, folder / "compare.png")
-    console.say(f"Written    {folder}: {', '.join(names)}, compare.png")
+        figures.save(figure, target / "compare.png")
+    console.say(f"Written    {target}: {', '.join(csv_files)}, compare.md, compare.png")
 
 
-def average_folds(runs: Sequence[Run]) -> list[Mean]:
-    """Returns the means over folds for each config that was run on two or more of them."""
-    same: dict[str, dict[int, Run]] = collections.defaultdict(dict)
-    for run in runs:
-        config = dict(run.config)
-        fold = config.pop("data.fold", 0)
-        if not config.get("data.folds"):
-            continue
-        folds = same[json.dumps(config, sort_keys=True)]
-        if fold in folds:
-            console.say(
-                f"{run.name}: the same fold as {folds[fold].name}, left out of the mean"
-            )
-        else:
-            folds[fold] = run
-    means = []
-    for folds in same.values():
-        members = list(folds.values())
-        if len(members) < 2:
-            continue
-        scores = {}
-        for title in AVERAGED:
-            values = np.array([run.score(title) for run in members])
-            error = values.std(ddof=1) / math.sqrt(len(values))
-            scores[title] = float(values.mean()), float(error)
-        count = f"{len(members)} of {members[0].config['data.folds']}"
-        means.append(Mean(common_name([run.name for run in members]), count, scores))
-    return means
+@contextlib.contextmanager
+def _locked(target: pathlib.Path, folder: pathlib.Path) -> Iterator[None]:
+    """Locks the directory for the files; in that of the runs the last comparison is replaced."""
+    if target.resolve() == folder.resolve():
+        with locks.lock(target, "--workdir"):
+            yield
+    else:
+        with outputs.claim(target, "--output", folder) as claimed:
+            names = (*CSV_FILES, "compare.md", "compare.png")
+            claimed.check([target / name for name in names])
+            yield
 
 
-def common_name(names: Sequence[str]) -> str:
-    """Returns the common start and end of the names around a *; all names if there are none.
-
-    >>> common_name(["unet-data.fold=0-data.folds=5", "unet-data.fold=13-data.folds=5"])
-    'unet-data.fold=*-data.folds=5'
-    """
-    prefix = os.path.commonprefix
-    start = prefix(names)
-    ends = [name[len(start) :][::-1] for name in names]
-    shared = f"{start}*{prefix(ends)[::-1]}"
-    return ", ".join(names) if shared == "*" else shared
-
-
-def _written_mean(mean: Mean) -> dict[str, str]:
-    scores = {title: f"{m:.4f} ± {e:.4f}" for title, (m, e) in mean.scores.items()}
-    return {"runs": mean.runs, "folds": mean.folds} | scores
-
-
-def _exact_mean(mean: Mean) -> dict[str, Any]:
-    cells: dict[str, Any] = {"runs": mean.runs, "folds": mean.folds}
-    for title, (value, error) in mean.scores.items():
-        cells |= {title: value, f"{title} standard error": error}
-    return cells
-
-
-def read_runs(folder: pathlib.Path) -> list[Run]:
-    """Returns the completed runs of a directory, ordered by data, then by test loss.
-
-    Others are left out, with a message.
+def reference_name(runs: Sequence[Run], reference: str) -> str:
+    """Returns the name of the run that --reference gives by name or path; "" for none.
 
     Raises:
-      InputError: if there is none.
+      InputError: if it is not among the runs.
     """
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
+    name = pathlib.Path(reference).name
+    if name and name not in [run.name for run in runs]:
         raise InputError(
-            f"--workdir={folder}: cannot list it ({error.strerror}); expected the directory that "
-            "holds the runs"
-        ) from None
-    runs = []
-    for path in paths:
-        name = "".join(c if c.isprintable() else "?" for c in path.name)
-        try:
-            status = run_directory.status(path)
-            if status is Status.FINISHED:
-                config = settings.read_json(path)
-                for section in ("data", "model", "train", "optim"):
-                    if not isinstance(config.get(section), dict):
-                        reason = f"no settings {section}.*"
-                        raise files.damaged(path / "config.json", reason)
-                flat = settings.flatten(config)
-                runs.append(Run(name, flat, result.read(path)))
-            elif status is Status.RESUME:
-                console.say(f"{name}: not complete yet, left out")
-        except InputError as error:
-            console.say(f"{name}: left out, its files are damaged ({error})")
-    if not runs and (folder / "result.json").exists():
-        raise InputError(
-            f"--workdir={folder} is a run; expected the directory that holds the runs, such as "
-            f"{folder.parent}"
+            f"--reference={reference}: no completed run of that name; expected one of "
+            f"{', '.join(run.name for run in runs)}"
         )
-    if not runs:
-        raise InputError(
-            f"--workdir={folder}: no completed run in it; expected directories with a result.json"
+    return name
+
+
+def figure_rows(
+    runs: Sequence[Run], means: Sequence[Mean], found: Sequence[Difference]
+) -> list[comparison.Row]:
+    """Returns the rows of compare.png: the runs, and the means below them."""
+    configs = [run.config for run in runs]
+    scores = []
+    for run in runs:
+        values = {title: COLUMNS[title][0](run) for title in AVERAGED}
+        known = {t: Interval(v, v, v) for t, v in values.items() if v is not None}
+        scores.append(known | {"IoU": run.result.test_native.iou})
+    labels = comparison.short_labels(configs, [run.name for run in runs])
+    common = comparison.short_labels(
+        [mean.runs[0].config for mean in means],
+        [mean.name for mean in means],
+        repeated=False,
+    )
+    for mean, label in zip(means, common):
+        scores.append(
+            {
+                title: Interval(score[0], score[0] - score[1], score[0] + score[1])
+                for title, score in mean.scores.items()
+                if score is not None
+            }
         )
-    return sorted(runs, key=lambda run: (run.result.data.label, run.result.test.loss))
-
-
-def differing_settings(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Returns the dotted keys whose values are not the same in all configs, in config order.
-
-    >>> differing_settings([{"model.skip": True, "model.norm": "none"},
-    ...                     {"model.skip": False, "model.norm": "none"}])
-    ['model.skip']
-    """
-    keys = dict.fromkeys(key for config in configs for key in config)
+        labels.append(f"{label}: mean of {mean.description.partition(';')[0]}")
+    iou = {difference.name: difference.scores["iou"] for difference in found}
+    references = {difference.reference for difference in found}
+    names = [run.name for run in runs] + [mean.name for mean in means]
     return [
-        key for key in keys if any(c.get(key) != configs[0].get(key) for c in configs)
+        comparison.Row(label, row, iou.get(name), name in references, n >= len(runs))
+        for n, (name, label, row) in enumerate(zip(names, labels, scores))
     ]
+
+
+def _text(value: Any, form: str) -> str:
+    return "–" if value is None else form.format(value)

@@ -69,7 +69,7 @@ def _evaluate(
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
     predictor = predictors.restore(workdir, config)
     tta = predictor.tta if tta is None else tta
-    tiles, indices, data = read_tiles(predictor, config, directory)
+    tiles, units, indices, data = read_tiles(predictor, config, directory)
     description = tiles.description
     if data.trained_on:
         description += f", {data.trained_on} used in training"
@@ -78,7 +78,9 @@ def _evaluate(
     console.say(f"Source     {description}: {len(indices)} tiles{averaged}")
     outputs = evaluation.predict_tiles(tiles, indices, predictor.section_model(tta))
     labels = tiles.labels[indices, :, :, 0]
-    tested = scores.score(outputs, labels, predictor.postprocessing, config.data.seed)
+    tested = scores.score(
+        outputs, labels, predictor.postprocessing, config.data.seed, units[indices]
+    )
     scored = result.join(
         result.Evaluation,
         result.Evaluated(
@@ -113,18 +115,28 @@ def _evaluate(
 
 def read_tiles(
     predictor: Predictor, config: ConfigDict, directory: str
-) -> tuple[Tiles, np.ndarray, result.EvaluatedData]:
-    """Returns tiles, the indices of those to be scored, and evaluation.json's `data`."""
+) -> tuple[Tiles, np.ndarray, np.ndarray, result.EvaluatedData]:
+    """Returns the tiles to be scored among others.
+
+    Returns:
+      The tiles; int[N], one number for the tiles that the bootstrap resamples together; the indices
+      of those to be scored; evaluation.json's `data`.
+    """
     if not directory:
-        data = source.load(**config.data, batch_size=config.train.batch_size)
+        earlier = run_directory.earlier_splits(predictor.workdir)
+        data = source.load(
+            **config.data, batch_size=config.train.batch_size, earlier=earlier
+        )
         run_directory.check_data(predictor.workdir, data.facts())
-        tiles, indices, seen = data.tiles, data.split["test"], 0
+        tiles, units = data.tiles, data.units
+        indices, seen = data.split["test"], 0
     else:
         tiles = folder.read_folder(directory, "--input")
-        indices = np.arange(len(tiles))
+        units, indices = tiles.contents, np.arange(len(tiles))
         seen = count_seen(predictor.workdir, tiles)
     return (
         tiles,
+        units,
         indices,
         result.EvaluatedData(tiles.source, tiles.directory, len(indices), seen),
     )

@@ -15,8 +15,9 @@ from saltjax.inference import evaluation
 from saltjax.inference.windows import SectionModel
 from saltjax.networks import network as networks
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import checkpoint, environment, result, settings
+from saltjax.runs import checkpoint, environment, result, settings, test_outputs
 from saltjax.runs import workdir as run_directory
+from saltjax.runs.test_outputs import TestOutputs
 from saltjax.runs.workdir import Status
 from saltjax.scoring import scores
 from saltjax.system import console, devices, files, locks, signals
@@ -74,7 +75,11 @@ def keep_finished(config: ConfigDict, workdir: pathlib.Path) -> None:
     """
     before, now = settings.read_json(workdir), config.to_dict()
     if run_directory.elsewhere(before, now):
-        data = source.load(**config.data, batch_size=config.train.batch_size)
+        data = source.load(
+            **config.data,
+            batch_size=config.train.batch_size,
+            earlier=run_directory.earlier_splits(workdir),
+        )
         facts = data.facts()
         run_directory.check_data(workdir, facts)
         files.write_json(workdir / "data.json", facts)
@@ -106,7 +111,8 @@ def run_to_end(
     pause: signals.Pause,
 ) -> None:
     """Prepares, restores, trains and tests the run in a locked directory."""
-    setup = prepare(config, workdir, pause)
+    earlier = None if overwrite else run_directory.earlier_splits(workdir)
+    setup = prepare(config, workdir, pause, earlier)
     if overwrite:
         run_directory.delete(workdir)
     shapes = jax.eval_shape(lambda: steps.create_state(setup.recipe, config.seed))
@@ -145,11 +151,16 @@ def run_to_end(
     test_best(setup, state, progress)
 
 
-def prepare(config: ConfigDict, workdir: pathlib.Path, pause: signals.Pause) -> Setup:
-    """Returns the run's devices, data, network and optimizer."""
+def prepare(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    pause: signals.Pause,
+    earlier: dict[str, list[str]] | None = None,
+) -> Setup:
+    """Returns the run's devices, data, network and optimizer; `earlier`: see `source.load`."""
     train = config.train
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
-    data = source.load(**config.data, batch_size=train.batch_size)
+    data = source.load(**config.data, batch_size=train.batch_size, earlier=earlier)
     network = networks.create_network(
         config.model,
         train.dtype,
@@ -283,7 +294,7 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
     """Tests the best checkpoint, draws the figures and writes result.json and config.json."""
     config, data, workdir = setup.config, setup.data, setup.workdir
     variables, best = checkpoint.restore_best(
-        setup.workdir, jax.device_get(state.variables), repair=True
+        workdir, jax.device_get(state.variables), repair=True
     )
     model = SectionModel(
         setup.recipe.network,
@@ -296,7 +307,7 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
         evaluation.predict_tiles(data.tiles, data.split[name], model)
         for name in ("val", "test")
     )
-    labels = data.tiles.labels[:, :, :, 0]
+    labels, rows = data.tiles.labels[:, :, :, 0], data.split["test"]
     chosen, val_curve, validation = scores.validate(
         val,
         test,
@@ -304,7 +315,8 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
         config.eval.threshold_metric,
         config.eval.min_area,
     )
-    tested = scores.score(test, labels[data.split["test"]], chosen, config.data.seed)
+    labels, units = labels[rows], data.units[rows]
+    tested = scores.score(test, labels, chosen, config.data.seed, units)
     training = training_result(setup, progress, best["epoch"], state.params)
     outcome = result.join(result.Result, training, validation, tested.scores)
     outcome = dataclasses.replace(outcome, eval=config.eval.to_dict())
@@ -321,6 +333,9 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
             config.data.seed,
             plots,
         )
+        ids = [data.tiles.ids[i] for i in rows]
+        kept = TestOutputs(ids, test.prob_native, labels, units)
+        test_outputs.write(plots, kept)
     settings.write(workdir, config)
     tables.show_result(outcome)
     console.say(f"Figures    {workdir / 'plots'}")

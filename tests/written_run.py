@@ -41,7 +41,9 @@ RESULT = json.loads("""
   "accuracy": {"value": 0.92, "low": 0.88, "high": 0.96},
   "precision": {"value": 0.81, "low": 0.71, "high": 0.91},
   "recall": {"value": 0.72, "low": 0.62, "high": 0.82},
-  "f1": {"value": 0.76, "low": 0.66, "high": 0.86}},
+  "f1": {"value": 0.76, "low": 0.66, "high": 0.86},
+  "mean_iou": {"value": 0.78, "low": 0.68, "high": 0.88},
+  "mean_class_accuracy": {"value": 0.88, "low": 0.83, "high": 0.93}},
  "by_coverage": [
   {"coverage": "0", "tiles": 2,
    "iou": {"value": 1.0, "low": 1.0, "high": 1.0},
@@ -50,7 +52,9 @@ RESULT = json.loads("""
    "accuracy": {"value": 1.0, "low": 1.0, "high": 1.0},
    "precision": {"value": 0.0, "low": 0.0, "high": 0.0},
    "recall": {"value": 0.0, "low": 0.0, "high": 0.0},
-   "f1": {"value": 0.0, "low": 0.0, "high": 0.0}},
+   "f1": {"value": 0.0, "low": 0.0, "high": 0.0},
+   "mean_iou": {"value": 1.0, "low": 1.0, "high": 1.0},
+   "mean_class_accuracy": {"value": 1.0, "low": 1.0, "high": 1.0}},
   {"coverage": "0.1-0.4", "tiles": 3,
    "iou": {"value": 0.3333333333333333, "low": 0.1, "high": 0.5},
    "dice": {"value": 0.5, "low": 0.2, "high": 0.7},
@@ -58,12 +62,15 @@ RESULT = json.loads("""
    "accuracy": {"value": 0.8, "low": 0.7, "high": 0.9},
    "precision": {"value": 0.6, "low": 0.5, "high": 0.7},
    "recall": {"value": 0.5, "low": 0.4, "high": 0.6},
-   "f1": {"value": 0.55, "low": 0.45, "high": 0.65}}],
+   "f1": {"value": 0.55, "low": 0.45, "high": 0.65},
+   "mean_iou": {"value": 0.57, "low": 0.47, "high": 0.67},
+   "mean_class_accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}}],
  "calibration": {
   "ece": 0.0625,
   "bins": [
    {"low": 0.0, "high": 0.1, "pixels": 1000, "mean_probability": 0.03, "salt_share": 0.05},
    {"low": 0.9, "high": 1.0, "pixels": 500, "mean_probability": 0.97, "salt_share": 0.9}]},
+ "test_units": 4,
  "eval": {"threshold_metric": "f1", "min_area": 0, "tta": false}}
 """)
 RESULT_TEXT = json.dumps(RESULT, indent=2) + "\n"

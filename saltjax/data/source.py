@@ -1,6 +1,8 @@
 """The data of a run: tiles of a directory or built-in sections, their statistics and split."""
 
 import dataclasses
+import functools
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,12 +21,15 @@ class Data:
     Attributes:
       tiles: N tiles.
       statistics: of all of them.
+      units: int[N], one number for the tiles that are not independent: copies of one image and,
+        where groups are given, the tiles of a group.
       split: sorted indices of "train", "val" and "test".
       split_description: the number of tiles in each part and, unless it is random, the method.
     """
 
     tiles: Tiles
     statistics: statistics.Statistics
+    units: np.ndarray
     split: dict[str, np.ndarray]
     split_description: str
 
@@ -35,10 +40,7 @@ class Data:
             "dir": self.tiles.directory,
             "content_sha256": self.tiles.content_hash(),
             **dataclasses.asdict(self.statistics),
-            "splits": {
-                name: [self.tiles.ids[i] for i in part]
-                for name, part in self.split.items()
-            },
+            "splits": ids_of(self.split, self.tiles),
         }
 
 
@@ -56,18 +58,24 @@ def load(
     header_bytes: Sequence[int],
     seed: int,
     batch_size: int,
+    earlier: dict[str, list[str]] | None,
 ) -> Data:
     """Reads or generates the tiles that `config.data` describes, and splits them.
+
+    Copies of one image are kept in one part of the split.
 
     Args:
       dir: directory with images/ and masks/; "" for synthetic tiles.
       image_size, resize: of the network, see `check_shape`.
-      split, split_by, groups, folds, fold: `split` are the shares and `split_by` the method of
+      split, split_by, folds, fold: `split` are the shares and `split_by` the method of
         `splits.split`.
+      groups: a CSV file of groups of tiles, see `splits.read_groups`; "" for none.
       synthetic_count: number of tiles to generate if `dir` is "".
       header_bytes: of SEG-Y files; tiles have none.
       seed: of the split and of synthetic tiles.
       batch_size: tiles of a training step, of which there must be at least one.
+      earlier: the ids of each part in a run to continue, None for none. It keeps its split even if
+        that was made before copies were kept together.
 
     Raises:
       InputError: if files are bad, or the tiles do not suit the settings.
@@ -77,7 +85,21 @@ def load(
     else:
         tiles = synthetic.make_tiles(synthetic_count, seed)
     check_shape(tiles.images.shape[1:3], image_size, resize)
-    parts = splits.split(tiles, split_by, groups, split, folds, fold, seed)
+    own = np.arange(len(tiles))
+    grouped = splits.read_groups(pathlib.Path(groups), tiles.ids) if groups else own
+    units = splits.joined(grouped, tiles.contents)
+    kept = grouped if split_by == "group" else own
+    cut = functools.partial(
+        splits.split, tiles, split_by, shares=split, folds=folds, fold=fold, seed=seed
+    )
+    parts = cut(units=splits.joined(kept, tiles.contents))
+    if earlier not in (None, ids_of(parts, tiles)):
+        before = cut(units=kept)
+        if earlier == ids_of(before, tiles):
+            parts = before
+            console.say(
+                "Split      as the run began: copies of an image lie in several parts"
+            )
     train, val, test = (len(parts[name]) for name in ("train", "val", "test"))
     if train < batch_size or not val or not test:
         raise InputError(
@@ -90,7 +112,12 @@ def load(
         description += f", by {split_by}"
     if folds:
         description += f", fold {fold} (0 to {folds - 1})"
-    return Data(tiles, statistics.compute(tiles), parts, description)
+    return Data(tiles, statistics.compute(tiles), units, parts, description)
+
+
+def ids_of(split: dict[str, np.ndarray], tiles: Tiles) -> dict[str, list[str]]:
+    """Returns the ids of the tiles in each part of a split."""
+    return {name: [tiles.ids[i] for i in part] for name, part in split.items()}
 
 
 def announce(directory: str) -> None:

@@ -14,7 +14,7 @@ from saltjax.system.errors import InputError
 def split(
     tiles: Tiles,
     method: str,
-    groups: str,
+    units: np.ndarray,
     shares: Sequence[float],
     folds: int,
     fold: int,
@@ -25,28 +25,25 @@ def split(
     Args:
       tiles: N tiles.
       method: "random"; "coverage" gives every part the same mix of `tiles.coverage_class`; "group"
-        keeps the tiles of a group together, so the shares are approximate.
-      groups: the CSV file of the groups, see `read_groups`; only for "group".
+        orders groups at random.
+      units: int[N], the number of each tile's group or, but for "group", of its content. Tiles of
+        one number stay together, so the shares are approximate.
       shares: of training, validation and test, sum 1.
       folds: K >= 2 for cross-validation: every tile is a test tile in exactly one of the folds 0
         to K - 1, and the others are split into training and validation in the proportion of their
         shares. 0 for none.
       fold: the test fold.
       seed: of the order of tiles or groups. All folds must have the same.
-
-    Raises:
-      InputError: if the CSV file of the groups is not valid.
     """
     rng, n = seeds.split_rng(seed), len(tiles)
-    units = np.arange(n)
     if method == "group":
-        units = read_groups(pathlib.Path(groups), tiles.ids)
         order = np.argsort(rng.permutation(units.max() + 1)[units], kind="stable")
     else:
         order = rng.permutation(n)
     if method == "coverage":
         classes = coverage_class(salt_coverage(tiles.labels))
         order = _evenly_mixed(order, classes)
+    order = _gathered(order, units)
     if folds:
         start, end = _cut(units[order], [fold / folds, (fold + 1) / folds])
         test = order[start:end]
@@ -65,6 +62,32 @@ def _evenly_mixed(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
         members = order[classes[order] == c]
         position[members] = (np.arange(len(members)) + 0.5) / len(members)
     return order[np.argsort(position[order], kind="stable")]
+
+
+def _gathered(order: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Returns the order with the tiles of a unit moved to the first of them."""
+    _, first, which = np.unique(units[order], return_index=True, return_inverse=True)
+    return order[np.argsort(first[which], kind="stable")]
+
+
+def joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns int[N], numbers of the smallest sets of tiles that divide no unit of `a` or `b`.
+
+    They are numbered in the order of their first tiles.
+
+    >>> joined(np.array([0, 0, 1, 2, 3]), np.array([0, 1, 1, 2, 3])).tolist()
+    [0, 0, 0, 1, 2]
+    """
+    from scipy import sparse  # imported here since most runs do without it
+
+    # Each tile is an edge between its unit of `a` and its unit of `b`.
+    edges = a, b + a.max() + 1
+    size = edges[1].max() + 1
+    graph = sparse.coo_array((np.ones(len(a)), edges), (size, size))
+    _, component = sparse.csgraph.connected_components(graph, directed=False)
+    found = component[a]
+    _, first, which = np.unique(found, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[which]
 
 
 def _cut(units: np.ndarray, shares: Sequence[float] | np.ndarray) -> list[int]:

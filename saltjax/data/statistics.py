@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from saltjax.data.tiles import Tiles, salt_coverage
+from saltjax.data.tiles import Tiles, is_constant, salt_coverage
+
+EXAMPLES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +18,9 @@ class Statistics:
       height, width: of each, in pixels.
       empty_masks, full_masks: number of tiles without salt, and of tiles that are all salt.
       constant_images: number of images of one value.
+      duplicate_images: number of images that an earlier tile has too, see `Tiles.contents`.
+      differing_masks: number of those whose mask is not that of the earlier tile.
+      duplicate_examples: (id, id of the earlier tile) of up to three, differing masks first.
       salt_coverage: share of all pixels that is salt.
       coverage_histogram: number of tiles with salt in ten equal bins of coverage, 0 to 1.
     """
@@ -26,6 +31,9 @@ class Statistics:
     empty_masks: int
     full_masks: int
     constant_images: int
+    duplicate_images: int
+    differing_masks: int
+    duplicate_examples: list[tuple[str, str]]
     salt_coverage: float
     coverage_histogram: list[int]
 
@@ -33,7 +41,13 @@ class Statistics:
 def compute(tiles: Tiles) -> Statistics:
     """Returns the statistics of the tiles."""
     coverage = salt_coverage(tiles.labels)
-    flat = tiles.images.reshape(len(tiles), -1)
+    _, first, content = np.unique(
+        tiles.contents, return_index=True, return_inverse=True
+    )
+    copies = np.flatnonzero(first[content] != np.arange(len(tiles)))
+    originals = first[content][copies]
+    differs = (tiles.labels[copies] != tiles.labels[originals]).any(axis=(1, 2, 3))
+    shown = np.argsort(~differs, kind="stable")[:EXAMPLES]
     histogram, _ = np.histogram(coverage[coverage > 0], 10, (0, 1))
     return Statistics(
         tiles=len(tiles),
@@ -41,7 +55,12 @@ def compute(tiles: Tiles) -> Statistics:
         width=tiles.images.shape[2],
         empty_masks=int((coverage == 0).sum()),
         full_masks=int((coverage == 1).sum()),
-        constant_images=int((flat.min(axis=1) == flat.max(axis=1)).sum()),
+        constant_images=int(is_constant(tiles.images).sum()),
+        duplicate_images=len(copies),
+        differing_masks=int(differs.sum()),
+        duplicate_examples=[
+            (tiles.ids[copies[i]], tiles.ids[originals[i]]) for i in shown
+        ],
         salt_coverage=float(coverage.mean()),
         coverage_histogram=histogram.tolist(),
     )

@@ -1,6 +1,7 @@
 """Tiles and their salt masks."""
 
 import dataclasses
+import functools
 import hashlib
 
 import numpy as np
@@ -40,12 +41,32 @@ class Tiles:
             return "built-in synthetic sections, not real data"
         return f"tiles of {files.path_label(self.directory)}"
 
+    @functools.cached_property
+    def contents(self) -> np.ndarray:
+        """int[N], one number for all images of the same pixels, in the order of the first of them.
+
+        Images of one constant value are gaps in the data, and no copies of each other.
+        """
+        constant = is_constant(self.images)
+        keys = [
+            i if constant[i] else hashlib.sha256(image.tobytes()).digest()
+            for i, image in enumerate(self.images)
+        ]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return np.array([numbers[key] for key in keys])
+
     def content_hash(self) -> str:
         """Returns the SHA-256, in hex, over ids, shapes and pixels."""
         digest = hashlib.sha256(repr((self.ids, self.images.shape)).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
+
+
+def is_constant(images: np.ndarray) -> np.ndarray:
+    """Returns bool[N], whether an image has one value only, for uint8[N, H, W, 3]."""
+    flat = images.reshape(len(images), -1)
+    return flat.min(axis=1) == flat.max(axis=1)
 
 
 def salt_coverage(labels: np.ndarray) -> np.ndarray:

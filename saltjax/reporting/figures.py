@@ -6,7 +6,6 @@ Colours are those of Okabe & Ito, which colour-blind readers can distinguish.
 from __future__ import annotations
 
 import pathlib
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from saltjax.runs.result import (
     Calibration,
     CoverageScores,
     Interval,
-    Result,
     Threshold,
     ThresholdAccuracy,
 )
@@ -33,6 +31,8 @@ SCORE_NAMES = {
     "iou": "IoU",
     "dice": "Dice",
     "kaggle_map": "Kaggle mAP",
+    "mean_iou": "two-class mean IoU",
+    "mean_class_accuracy": "mean class accuracy",
 }
 MAX_CURVE_POINTS = 2000
 
@@ -55,7 +55,8 @@ def save(figure: Figure, path: pathlib.Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def _tidy(axes) -> None:
+def tidy(axes) -> None:
+    """Draws a light grid and no frame above and to the right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -92,7 +93,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int, source: str) -> F
     rate.set(xlabel="Epoch", ylabel="Learning rate", yscale="log")
     rate.margins(y=0.3)
     for axes in (loss, accuracy, rate):
-        _tidy(axes)
+        tidy(axes)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     return figure
 
@@ -136,7 +137,7 @@ def precision_recall(curves: dict[str, Curve], threshold: float, source: str) ->
     )
     axes.set(xlabel="Recall", ylabel="Precision", xlim=(0, 1.01), ylim=(0, 1.02))
     axes.legend(framealpha=0.8, edgecolor="none", fontsize=8, loc="best")
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
@@ -169,7 +170,7 @@ def thresholds(
     for axes in (f1, accuracy):
         label = f"best {metric} on validation, at {chosen.value:.2f}"
         axes.axvline(chosen.value, color=BLACK, linestyle=":", linewidth=1, label=label)
-        _tidy(axes)
+        tidy(axes)
     handles, labels = accuracy.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper center", frameon=False, fontsize=8
@@ -197,7 +198,7 @@ def coverage(values: np.ndarray, source: str) -> Figure:
     shares = np.arange(0, 1.01, 0.2)
     axes.set_xticks([-0.05, *shares[1:]], ["none", *(f"{s:.0%}" for s in shares[1:])])
     axes.legend(frameon=False, fontsize=8)
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
@@ -210,7 +211,7 @@ def by_coverage(rows: Sequence[CoverageScores], source: str) -> Figure:
         (-0.12, "iou", BLUE, "o"),
         (0.12, "kaggle_map", ORANGE, "s"),
     ):
-        value, errors = _error_bars([getattr(row, key) for row in rows])
+        value, errors = error_bars([getattr(row, key) for row in rows])
         style: dict[str, Any] = {"fmt": marker, "markersize": 5, "capsize": 3}
         label = f"{SCORE_NAMES[key]}, 95 % interval"
         axes.errorbar(x + shift, value, yerr=errors, label=label, color=color, **style)
@@ -223,11 +224,11 @@ def by_coverage(rows: Sequence[CoverageScores], source: str) -> Figure:
         xlim=(-0.5, len(rows) - 0.5),
     )
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
-def _error_bars(intervals: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]:
+def error_bars(intervals: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]:
     """Returns values [n] and the lengths [2, n] of their error bars."""
     value, low, high = np.array([[i.value, i.low, i.high] for i in intervals]).T
     # By rounding, a value can lie outside its interval.
@@ -265,49 +266,6 @@ def reliability(calibration: Calibration, source: str) -> Figure:
     number.set(xlabel="Predicted probability of salt", ylabel="Pixels", yscale="log")
     number.set_ylim(bottom=1)
     for axes in (share, number):
-        _tidy(axes)
+        tidy(axes)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
-    return figure
-
-
-def comparison(results: dict[str, Result], averages: dict[str, dict]) -> Figure:
-    """Test scores of several runs, and below them the means over folds.
-
-    Args:
-      results: by the label of the run.
-      averages: {title: (mean, standard error)} by the label of the folds; may be empty.
-    """
-    names = [
-        textwrap.fill(name, 42, max_lines=4, placeholder="…")
-        for name in (*results, *averages)
-    ]
-    lines = sum(name.count("\n") + 1 for name in names)
-    rows, below = np.split(np.arange(len(names)), [len(results)])
-    figure = figure_of(11, 1.4 + 0.2 * lines + 0.2 * len(names), "see the labels")
-    panels = figure.subplots(1, 4, sharey=True)
-    for axes, key, title in zip(
-        panels,
-        ("loss", "accuracy", "f1"),
-        ("Loss (BCE)", "Accuracy at 0.5", "F1 at the\nchosen threshold"),
-    ):
-        values = [getattr(r.test, key) for r in results.values()]
-        axes.plot(values, rows, "o", color=BLUE)
-        axes.set_xlabel(title, fontsize=9)
-    value, errors = _error_bars([r.test_native.iou for r in results.values()])
-    panels[3].errorbar(value, rows, xerr=errors, fmt="o", color=BLUE, capsize=3)
-    panels[3].set_xlabel("Mean IoU,\n95 % interval", fontsize=9)
-    for axes, title in zip(panels, ("test loss", "accuracy at 0.5", "F1", "IoU")):
-        pairs = [scores[title] for scores in averages.values()]
-        if pairs:
-            mean, error = zip(*pairs)
-            axes.errorbar(mean, below, xerr=error, fmt="D", color=ORANGE, capsize=3)
-    panels[0].set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
-    panels[0].set_ylim(len(names) - 0.4, -0.6)
-    for axes in panels:
-        axes.margins(x=0.15)
-        axes.locator_params(axis="x", nbins=4)
-        axes.tick_params(axis="x", labelsize=8)
-        _tidy(axes)
-    heading = "Test tiles" + "; ◆ mean over folds ± standard error" * bool(averages)
-    figure.suptitle(heading, fontsize=10)
     return figure

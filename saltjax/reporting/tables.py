@@ -18,6 +18,12 @@ def show_statistics(stats: Statistics) -> None:
         f"{stats.full_masks} all salt, salt covers {stats.salt_coverage:.1%} of pixels"
     )
     console.say(f"           {stats.constant_images} images of one constant value")
+    if stats.duplicate_images:
+        pairs = ", ".join(f"{a} of {b}" for a, b in stats.duplicate_examples)
+        console.say(
+            f"           {stats.duplicate_images} images are copies of others, "
+            f"{stats.differing_masks} with another mask, such as {pairs}"
+        )
     widest = max(max(stats.coverage_histogram), 1)
     console.say("           salt coverage of the tiles with salt:")
     for i, count in enumerate(stats.coverage_histogram):
@@ -64,8 +70,11 @@ def show_scores(chosen: Choice, scores: Scores) -> None:
     smaller = ""
     if chosen.min_area > 1:
         smaller = f", without components under {chosen.min_area} pixels"
+    tiles = sum(row.tiles for row in scores.by_coverage)
+    over = "tiles" if scores.test_units in (None, tiles) else "groups of tiles"
     console.say(
-        f"At the tiles' own resolution{smaller}, with 95 % intervals over tiles"
+        f"At the tiles' own resolution{smaller}, with 95 % intervals over "
+        f"{scores.test_units or tiles} {over}"
     )
     rows: list[tuple[str, NativeScores]] = [("all", scores.test_native)]
     rows += [
@@ -79,6 +88,16 @@ def show_scores(chosen: Choice, scores: Scores) -> None:
             for key, score in (("iou", row.iou), ("kaggle_map", row.kaggle_map))
         )
         console.say(f"           {name:{width}}  {'  '.join(cells)}")
+    native = scores.test_native
+    if native.mean_iou and native.mean_class_accuracy:
+        cells = (
+            f"{SCORE_NAMES[key]} {score.value:.4f} ({score.low:.4f}–{score.high:.4f})"
+            for key, score in (
+                ("mean_iou", native.mean_iou),
+                ("mean_class_accuracy", native.mean_class_accuracy),
+            )
+        )
+        console.say(f"           over all pixels: {'  '.join(cells)}")
     console.say(f"           expected calibration error {scores.calibration.ece:.4f}")
 
 

@@ -13,13 +13,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from saltjax.runs import test_outputs
 from saltjax.runs.settings import CHOICES
 from saltjax.system import files
 from saltjax.system.errors import InputError, writing
 
 T = TypeVar("T")
 DELETE = "delete it, and the command that trained the run tests it again"
-# A result and its figures are written to this directory of the run, and then replace the old ones.
+# A result, its figures and the outputs of its test are written to this directory of the run, and
+# then replace the old ones.
 STAGE = "plots.new"
 
 
@@ -34,7 +36,10 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class NativeScores:
-    """Scores at the tiles' own resolution, see `metrics.native_scores`."""
+    """Scores at the tiles' own resolution, see `metrics.native_scores`.
+
+    Results before 0.2.0 lack those that may be None.
+    """
 
     iou: Interval
     dice: Interval
@@ -43,6 +48,8 @@ class NativeScores:
     precision: Interval
     recall: Interval
     f1: Interval
+    mean_iou: Interval | None = None
+    mean_class_accuracy: Interval | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,13 +126,18 @@ class ThresholdAccuracy:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Scores of a set of tiles under a threshold that was chosen on others."""
+    """Scores of a set of tiles under a threshold that was chosen on others.
+
+    `test_units` is the number of tiles, or of groups of tiles, that the intervals resample; results
+    before 0.2.0 lack it, and resample tiles.
+    """
 
     test: NetworkScores
     test_no_salt: NoSalt
     test_native: NativeScores
     by_coverage: list[CoverageScores]
     calibration: Calibration
+    test_units: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,10 +157,14 @@ class TrainingData:
         >>> TrainingData("folder", "/data/tgs/train", 7, 2, 1).label
         'tgs/train 7/2/1'
         """
-        place = (
-            "synthetic" if self.source == "synthetic" else files.path_label(self.dir)
-        )
-        return f"{place} {self.train}/{self.val}/{self.test}"
+        return f"{self.place} {self.train}/{self.val}/{self.test}"
+
+    @property
+    def place(self) -> str:
+        """The source in a few characters."""
+        if self.source == "synthetic":
+            return "synthetic"
+        return files.path_label(self.dir)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,10 +268,11 @@ def read(workdir: pathlib.Path) -> Result:
 
 @contextlib.contextmanager
 def replace(workdir: pathlib.Path, new: Result) -> Iterator[pathlib.Path]:
-    """Yields a directory for the figures of a result; then result.json and plots are replaced.
+    """Yields a directory for what belongs to a result; then that and result.json are replaced.
 
-    However this is interrupted, result.json is the old one or the new one. Without an interruption
-    plots holds the figures of the same; after one, `settle` sees to it.
+    It is for the figures of plots and for test_outputs.npz. However this is interrupted, result.json
+    is the old one or the new one. Without an interruption the others belong to the same; after one,
+    `settle` sees to it.
 
     Raises:
       InputError: if it cannot be written.
@@ -290,4 +307,6 @@ def settle(workdir: pathlib.Path) -> None:
             plots.mkdir(exist_ok=True)
             for path in sorted(stage.glob("*.png")):
                 path.replace(plots / path.name)
+            if (stage / test_outputs.NAME).exists():
+                (stage / test_outputs.NAME).replace(workdir / test_outputs.NAME)
         shutil.rmtree(stage)

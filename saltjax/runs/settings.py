@@ -181,11 +181,9 @@ def _check_split(settings: ConfigDict) -> list[str]:
             f"config.data.fold={settings.fold} of config.data.folds={settings.folds}; expected "
             "at least 2 folds, numbered from 0, or neither"
         )
-    if (settings.split_by == "group") != bool(settings.groups):
+    if settings.split_by == "group" and not settings.groups:
         problems.append(
-            f"config.data.split_by={settings.split_by} with config.data.groups="
-            f"{settings.groups!r}; split_by=group needs a CSV file of groups, and no other "
-            "split_by takes one"
+            "config.data.split_by=group without config.data.groups; expected a CSV file of groups"
         )
     return problems + _check_shares(settings.split)
 

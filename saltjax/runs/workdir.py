@@ -26,6 +26,7 @@ RUN_FILES = (
     "data.json",
     "metrics.csv",
     "result.json",
+    "test_outputs.npz",
     "evaluation.json",
     "config.json",
 )
@@ -48,7 +49,7 @@ def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Statu
       workdir: the run's directory, which need not exist.
       config: the complete config. A run of another one is refused, apart from `settings.FREE`,
         `settings.PATHS` (see `check_data`) and train.epochs (see `progress.check_epochs`). If
-        settings of "eval." differ, or there are to be more epochs than the result has and training
+        settings of the test differ, or there are to be more epochs than the result has and training
         did not stop early, the result is to be replaced (OUTDATED). None accepts any run.
 
     Raises:
@@ -69,12 +70,17 @@ def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Statu
         # As it is read from config.json: tuples are lists.
         now = json.loads(json.dumps(config))
         _refuse_other(workdir, before, now)
-        if finished and before.get("eval") != now["eval"]:
+        if finished and _tested_under(before) != _tested_under(now):
             return Status.OUTDATED
         epochs = now["train"]["epochs"]
         if finished and epochs != before.get("train", {}).get("epochs"):
             return _status_of_epochs(workdir, epochs)
     return Status.FINISHED if finished else Status.RESUME
+
+
+def _tested_under(config: dict[str, Any]) -> tuple[Any, bool]:
+    """Returns what a config says of the test: "eval", and whether it resamples groups of tiles."""
+    return config.get("eval"), bool(settings.flatten(config).get("data.groups"))
 
 
 def _status_of_epochs(workdir: pathlib.Path, epochs: int) -> Status:
@@ -110,6 +116,10 @@ def _refuse_other(
     # Paths may differ if what they lead to is known; built-in sections have none.
     if (workdir / "data.json").exists():
         allowed |= {key for key, old, new in moved(before, now) if old and new}
+    # Groups that do not divide the tiles are only resampled by the intervals of the test.
+    flat = [settings.flatten(config) for config in (before, now)]
+    if "group" not in [config.get("data.split_by") for config in flat]:
+        allowed.add("data.groups")
     lines = [
         f"  {key}: {old!r} there, {new!r} now"
         for key, old, new in settings.differences(before, now)
@@ -136,6 +146,16 @@ def elsewhere(before: dict[str, Any], now: dict[str, Any]) -> bool:
         for _, *paths in moved(before, now)
     ]
     return any(old != new for old, new in places)
+
+
+def earlier_splits(workdir: pathlib.Path) -> dict[str, list[str]] | None:
+    """Returns the ids of each part of the split in data.json, None if there is none.
+
+    Raises:
+      InputError: if data.json is damaged.
+    """
+    path = workdir / "data.json"
+    return files.read_json(path).get("splits") if path.exists() else None
 
 
 def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:

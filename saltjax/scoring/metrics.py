@@ -157,10 +157,15 @@ def tile_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def pooled_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns accuracy, precision, recall and F1 over all pixels, float64[...].
+    """Returns scores over all pixels, float64[...].
 
-    `counts` [..., 4] are `confusion` counts, already summed over tiles. Precision without any
-    predicted salt, and recall without any salt, are 0, as in scikit-learn.
+    Accuracy, precision, recall and F1 of salt, and the means over the two classes, salt and
+    background, of IoU and recall: `mean_iou` and `mean_class_accuracy`. Precision without any
+    predicted salt, and recall without any salt, are 0, and a class without pixels is left out of
+    the means, as in scikit-learn.
+
+    Args:
+      counts: [..., 4], `confusion` counts summed over tiles.
     """
     tp, fp, fn, tn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     return {
@@ -168,7 +173,15 @@ def pooled_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
         "precision": _ratio(tp, tp + fp, 0.0),
         "recall": _ratio(tp, tp + fn, 0.0),
         "f1": _ratio(2 * tp, 2 * tp + fp + fn, 0.0),
+        "mean_iou": _mean_ratio((tp, tp + fp + fn), (tn, tn + fp + fn)),
+        "mean_class_accuracy": _mean_ratio((tp, tp + fn), (tn, tn + fp)),
     }
+
+
+def _mean_ratio(*pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Returns the mean of part / whole over the (part, whole) whose whole is not 0."""
+    ratios = sum(_ratio(part, whole, 0.0) for part, whole in pairs)
+    return ratios / np.maximum(sum(whole > 0 for _, whole in pairs), 1)
 
 
 def mean_score(counts: np.ndarray, metric: str) -> float:
@@ -181,34 +194,60 @@ def mean_score(counts: np.ndarray, metric: str) -> float:
     return float(tile_scores(counts)[metric].mean())
 
 
-def native_scores(counts: np.ndarray, seed: int, resamples: int = 1000) -> NativeScores:
+def bootstrap_weights(
+    units: np.ndarray, seed: int, resamples: int = 1000
+) -> np.ndarray:
+    """Returns float64[R, N], how often each tile is drawn in each of R bootstrap samples.
+
+    As many units as there are, each with all its tiles, are drawn with replacement (the cluster
+    bootstrap: Davison & Hinkley 1997, section 3.8).
+
+    Args:
+      units: int[N], one number for the tiles that are not independent.
+      seed: of the resampling.
+      resamples: R.
+    """
+    numbers, unit = np.unique(units, return_inverse=True)
+    n = len(numbers)
+    rng = seeds.bootstrap_rng(seed)
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    return drawn.astype(np.float64)[:, unit]
+
+
+def native_scores(
+    counts: np.ndarray,
+    seed: int,
+    units: np.ndarray | None = None,
+    resamples: int = 1000,
+) -> NativeScores:
     """Returns each score over tiles with its 95 % interval.
 
-    `iou`, `dice` and `kaggle_map` are means over tiles; accuracy, precision, recall and F1 are
-    over all pixels. The intervals are percentile bootstraps (Efron 1979) that resample tiles.
+    `iou`, `dice` and `kaggle_map` are means over tiles; the others are `pooled_scores`. The
+    intervals are percentile bootstraps (Efron 1979) that resample units.
 
     Args:
       counts: int64[N, 4] from `confusion`.
       seed: of the resampling.
+      units: int[N], see `bootstrap_weights`; None: every tile is one.
       resamples: number of bootstrap samples.
     """
-    n = len(counts)
-    rng = seeds.bootstrap_rng(seed)
-    # How often each tile is drawn; one row per resample.
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    units = np.arange(len(counts)) if units is None else units
+    weights = bootstrap_weights(units, seed, resamples)
+    drawn = weights.sum(axis=1)
     scores: dict[str, Interval] = {}
     for name, values in tile_scores(counts).items():
-        scores[name] = _interval(values.mean(), weights @ values / n)
+        scores[name] = interval(values.mean(), weights @ values / drawn)
     totals, resampled = (
         pooled_scores(counts.sum(axis=0)),
         pooled_scores(weights @ counts),
     )
-    for name in ("accuracy", "precision", "recall", "f1"):
-        scores[name] = _interval(totals[name], resampled[name])
+    for name, value in totals.items():
+        scores[name] = interval(value, resampled[name])
     return NativeScores(**scores)
 
 
-def _interval(value, resampled) -> Interval:
+def interval(value: float | np.ndarray, resampled: np.ndarray) -> Interval:
+    """Returns a score with the 2.5th and 97.5th percentiles of its bootstrap samples."""
     low, high = np.percentile(resampled, (2.5, 97.5))
     return Interval(float(value), float(low), float(high))
 

@@ -117,6 +117,7 @@ def score(
     labels: np.ndarray,
     chosen: postprocess.Postprocessing,
     seed: int,
+    units: np.ndarray | None = None,
 ) -> Test:
     """Returns the scores of tiles under a postprocessing that was chosen on others.
 
@@ -125,7 +126,9 @@ def score(
       labels: uint8[N, H, W], 1 where salt.
       chosen: the postprocessing.
       seed: of the bootstrap.
+      units: int[N], one number for the tiles that it resamples together; None: every tile is one.
     """
+    units = np.arange(len(labels)) if units is None else units
     curve = metrics.precision_recall(outputs.prob, outputs.label)
     predicted = outputs.prob >= np.float32(chosen.threshold)
     counts = metrics.confusion(predicted, outputs.label).sum(axis=0)
@@ -146,16 +149,17 @@ def score(
         test_no_salt=result.NoSalt(
             accuracy=1 - curve.salt_share, kaggle_map=float(np.mean(classes == 0))
         ),
-        test_native=metrics.native_scores(counts, seed),
+        test_native=metrics.native_scores(counts, seed, units),
         by_coverage=[
             result.join(
                 result.CoverageScores,
                 result.CoverageClass(name, int(np.sum(classes == c))),
-                metrics.native_scores(counts[classes == c], seed),
+                metrics.native_scores(counts[classes == c], seed, units[classes == c]),
             )
             for c, name in enumerate(COVERAGE_CLASSES)
             if (classes == c).any()
         ],
         calibration=metrics.calibration(outputs.prob_native, labels),
+        test_units=len(np.unique(units)),
     )
     return Test(scores, curve, outputs, masks, counts)

@@ -2,6 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from PIL import Image
 from tile_files import write_tiles
 
 from configs import default
@@ -9,10 +10,10 @@ from saltjax.data import source, synthetic
 from saltjax.system.errors import InputError
 
 
-def load(batch_size=8, **changes):
+def load(batch_size=8, earlier=None, **changes):
     """Loads the data of the default config with changes."""
     settings = default.get_config().data.to_dict() | changes
-    return source.load(**settings, batch_size=batch_size)
+    return source.load(**settings, batch_size=batch_size, earlier=earlier)
 
 
 def test_without_a_directory_synthetic_tiles_are_made(monkeypatch):
@@ -65,6 +66,9 @@ def test_facts_by_hand(tmp_path):
         "empty_masks": 3,
         "full_masks": 0,
         "constant_images": 10,
+        "duplicate_images": 0,
+        "differing_masks": 0,
+        "duplicate_examples": [],
         "salt_coverage": pytest.approx((3 * 1 + 2 * 2 + 2 * 3) / 12 / 10),
         "coverage_histogram": [3, 2, 2, 0, 0, 0, 0, 0, 0, 0],
     }
@@ -110,3 +114,59 @@ def test_synthetic_tiles_are_announced(directory, caplog):
         source.announce(directory)
     expected = ["These are built-in synthetic sections, not real data."]
     assert caplog.messages == ([] if directory else expected)
+
+
+def write_copies(folder):
+    """Writes 40 tiles of noise, of which the last 12 repeat the images of the first 12."""
+    write_tiles(folder, 40)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (28, 12, 10, 3), np.uint8)
+    for i in range(40):
+        Image.fromarray(noise[i % 28]).save(folder / f"images/t{i:02d}.png")
+    return folder
+
+
+def divided(data):
+    """Returns how many of the copies of `write_copies` are in another part than the original."""
+    where = {i: name for name, part in data.split.items() for i in part}
+    return sum(where[i] != where[i + 28] for i in range(12))
+
+
+def test_run_that_began_with_divided_copies_keeps_its_split(tmp_path, caplog):
+    caplog.set_level("INFO", "saltjax")
+    folder = str(write_copies(tmp_path / "tiles"))
+    data = load(dir=folder)
+    assert divided(data) == 0
+    assert [data.units[i] == data.units[i + 28] for i in range(12)] == [True] * 12
+    # What version 0.1.0 wrote into data.json: each tile for itself.
+    order = np.random.default_rng(0).permutation(40)
+    before = {
+        "train": [f"t{i:02d}" for i in sorted(order[:28])],
+        "val": [f"t{i:02d}" for i in sorted(order[28:34])],
+        "test": [f"t{i:02d}" for i in sorted(order[34:])],
+    }
+    continued = load(dir=folder, earlier=before)
+    assert divided(continued) > 0
+    assert continued.facts()["splits"] == before
+    assert "copies of an image lie in several parts" in caplog.text
+    # They are still resampled together.
+    np.testing.assert_array_equal(continued.units, data.units)
+    # Another split is not taken over.
+    other = load(dir=folder, earlier=load(dir=folder, seed=1).facts()["splits"])
+    assert other.facts() == data.facts()
+
+
+def test_groups_are_known_whatever_the_split(tmp_path):
+    folder = str(write_copies(tmp_path / "tiles"))
+    path = tmp_path / "groups.csv"
+    path.write_text("id,group\n" + "".join(f"t{i:02d},{i // 2}\n" for i in range(20)))
+    plain = load(dir=folder)
+    for split_by in ("random", "coverage", "group"):
+        data = load(dir=folder, groups=str(path), split_by=split_by)
+        assert divided(data) == 0
+        # Ten groups of two; tiles 28 to 39 are copies of 0 to 11; 20 to 27 are alone.
+        expected = [i // 2 for i in range(20)] + [*range(10, 18)]
+        expected += [i // 2 for i in range(12)]
+        assert data.units.tolist() == expected
+        if split_by == "random":
+            assert data.facts()["splits"] == plain.facts()["splits"]

@@ -1,4 +1,7 @@
 import collections
+import dataclasses
+import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -22,7 +25,10 @@ def make_tiles(count, salt_rows=()):
 
 
 def split(tiles, method="random", groups="", folds=0, fold=0, seed=0):
-    return splits.split(tiles, method, str(groups), SHARES, folds, fold, seed)
+    units = np.arange(len(tiles))
+    if method == "group":
+        units = splits.read_groups(groups, tiles.ids)
+    return splits.split(tiles, method, units, SHARES, folds, fold, seed)
 
 
 def assert_partition(parts, count):
@@ -145,3 +151,79 @@ def test_invalid_file_of_groups_is_refused(tmp_path, text, message):
 def test_missing_file_of_groups_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot read it: there is no such file"):
         splits.read_groups(tmp_path / "nowhere.csv", ["a"])
+
+
+def noise_tiles(count, copies=(), salt_rows=()):
+    """Tiles of noise, of which the second of each pair of `copies` repeats the first's image."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 10, 10, 3), np.uint8)
+    for a, b in copies:
+        images[b] = images[a]
+    return dataclasses.replace(make_tiles(count, salt_rows), images=images)
+
+
+@pytest.mark.parametrize("method", ["random", "coverage", "group"])
+@pytest.mark.parametrize("folds", [0, 5])
+def test_copies_are_never_divided(method, folds):
+    rng = np.random.default_rng(1)
+    copies = [(int(a), int(a) + 50) for a in rng.choice(50, 25, replace=False)]
+    copies += [(copies[0][0], 150), (copies[0][0], 151)]
+    tiles = noise_tiles(152, copies, (0, 1, 5))
+    groups = np.arange(152) // 3
+    base = groups if method == "group" else np.arange(152)
+    units = splits.joined(base, tiles.contents)
+    divided = 0
+    for fold in range(max(folds, 1)):
+        parts = splits.split(tiles, method, units, SHARES, folds, fold, 0)
+        assert_partition(parts, 152)
+        where = {i: part for part, indices in parts.items() for i in indices}
+        assert all(where[a] == where[b] for a, b in copies)
+        if method == "group":
+            assert all(where[i] == where[i // 3 * 3] for i in range(152))
+        apart = splits.split(tiles, method, base, SHARES, folds, fold, 0)
+        where = {i: part for part, indices in apart.items() for i in indices}
+        divided += sum(where[a] != where[b] for a, b in copies)
+        # The parts keep their sizes, but for what cannot be divided.
+        for name, part in parts.items():
+            assert abs(len(part) - len(apart[name])) <= 8
+    assert divided > 5
+
+
+# Of the ids of each part, for seeds 0 to 2 and no folds and two of five: the first digits of the
+# SHA-256, as version 0.1.0 split the tiles. Runs that it began have these splits.
+VERSION_0_1_0 = {
+    "random": "411fc6d9ee8a6ed2",
+    "coverage": "791426a301471ed1",
+    "group": "7b9ab621c27308a7",
+}
+
+
+@pytest.mark.parametrize("method", VERSION_0_1_0)
+def test_splits_without_copies_are_those_of_version_0_1_0(tmp_path, method):
+    tiles = noise_tiles(203, salt_rows=(0, 1, 5))
+    path = write_groups(tmp_path / "g.csv", {i: i * i % 31 for i in range(150)})
+    base = np.arange(203)
+    if method == "group":
+        base = splits.read_groups(path, tiles.ids)
+    units = splits.joined(base, tiles.contents)
+    digest = hashlib.sha256()
+    for seed in range(3):
+        for folds, fold in ((0, 0), (5, 0), (5, 4)):
+            parts = splits.split(tiles, method, units, SHARES, folds, fold, seed)
+            digest.update(repr([part.tolist() for part in parts.values()]).encode())
+    assert digest.hexdigest()[:16] == VERSION_0_1_0[method]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30)
+)
+def test_joined_units_are_the_smallest_that_divide_none(pairs):
+    a, b = np.array(pairs).T
+    found = splits.joined(a, b)
+    # Independently: spread the least index until nothing changes.
+    least = list(range(len(a)))
+    for _ in least:
+        for i, j in itertools.product(range(len(a)), repeat=2):
+            if a[i] == a[j] or b[i] == b[j]:
+                least[i] = least[j] = min(least[i], least[j])
+    assert found.tolist() == [sorted(set(least)).index(i) for i in least]

@@ -15,6 +15,9 @@ def test_statistics_by_hand(tile_folder):
         empty_masks=8,
         full_masks=0,
         constant_images=30,
+        duplicate_images=0,
+        differing_masks=0,
+        duplicate_examples=[],
         salt_coverage=pytest.approx((8 * 1 + 7 * 2 + 7 * 3) / 12 / 30),
         coverage_histogram=[8, 7, 7, 0, 0, 0, 0, 0, 0, 0],
     )
@@ -30,3 +33,25 @@ def test_full_masks_and_images_of_more_than_one_value():
     assert (found.empty_masks, found.full_masks, found.constant_images) == (1, 1, 2)
     # Of 19/20 and 20/20, both in the last bin, whose upper bound is included.
     assert found.coverage_histogram == [0] * 9 + [2]
+
+
+def test_copies_of_images_are_counted():
+    images = np.random.default_rng(0).integers(0, 256, (8, 4, 5, 3), dtype=np.uint8)
+    images[[3, 5, 6]] = images[1]
+    images[4] = images[0]
+    images[[2, 7]] = 9  # constant, and no copies of each other
+    labels = np.zeros((8, 4, 5, 1), np.uint8)
+    labels[6, 0, 0] = 1
+    found = statistics.compute(Tiles(tuple("abcdefgh"), images, labels, "folder"))
+    assert (found.duplicate_images, found.differing_masks) == (4, 1)
+    assert found.duplicate_examples == [("g", "b"), ("d", "b"), ("e", "a")]
+    assert found.constant_images == 2
+
+
+def test_images_that_differ_in_one_value_are_no_copies():
+    images = np.zeros((2, 4, 5, 3), np.uint8)
+    images[:, 0, 0, 0] = 1
+    images[1, 3, 4, 2] = 1
+    labels = np.zeros((2, 4, 5, 1), np.uint8)
+    found = statistics.compute(Tiles(("a", "b"), images, labels, "folder"))
+    assert found.duplicate_images == 0

@@ -124,39 +124,6 @@ def test_reliability_shows_the_bins():
     assert bars == [(0.0, 1000), (0.9, 500)]
 
 
-def test_comparison_shows_runs_and_means_below_them():
-    other = dataclasses.replace(
-        RESULT, test=dataclasses.replace(RESULT.test, loss=0.125, f1=0.5)
-    )
-    titles = ("test loss", "accuracy at 0.5", "F1", "IoU")
-    means = {"mean of 2": dict.fromkeys(titles, (0.2, 0.01))}
-    figure = figures.comparison({"a": RESULT, "b$x$": other}, means)
-    loss, accuracy, f1, iou = figure.axes
-    assert loss.lines[0].get_xydata().tolist() == [[0.25, 0], [0.125, 1]]
-    assert accuracy.lines[0].get_xdata().tolist() == [0.9, 0.9]
-    assert f1.lines[0].get_xdata().tolist() == [0.746, 0.5]
-    assert iou.containers[0].lines[0].get_xdata().tolist() == [0.6, 0.6]
-    mean = loss.containers[0].lines[0]
-    assert mean.get_xydata().tolist() == [[0.2, 2]]
-    names = [label.get_text() for label in loss.get_yticklabels()]
-    assert names == ["a", "b$x$", "mean of 2"]
-    # The first run is at the top.
-    bottom, top = loss.get_ylim()
-    assert bottom > top
-    figure.canvas.draw()
-
-
-def test_value_beside_its_interval_by_rounding_is_drawn():
-    # Of equal tiles: the mean of equal numbers, and their percentiles.
-    native = result.Interval(
-        0.7441860465116279, low=0.744186046511628, high=0.744186046511628
-    )
-    equal = dataclasses.replace(
-        RESULT, test_native=dataclasses.replace(RESULT.test_native, iou=native)
-    )
-    figures.comparison({"a": equal, "b": equal}, {}).canvas.draw()
-
-
 def test_figure_names_its_source_and_is_saved_as_png(tmp_path):
     figure = figures.figure_of(2, 1, "tiles of $a_{$/b")
     assert figure.get_supxlabel() == "Data: tiles of $a_{$/b"

@@ -20,7 +20,8 @@ def said(caplog):
 
 def test_statistics_are_shown_with_a_histogram(said):
     histogram = [12, 0, 6, 0, 0, 0, 0, 0, 0, 1]
-    tables.show_statistics(Statistics(40, 12, 10, 20, 1, 3, 0.25, histogram))
+    stats = Statistics(40, 12, 10, 20, 1, 3, 0, 0, [], 0.25, histogram)
+    tables.show_statistics(stats)
     lines = said()
     assert lines[0] == "Data       40 tiles of 10×12 pixels"
     share = "20 without salt (50.0%), 1 all salt, salt covers 25.0% of pixels"
@@ -33,8 +34,18 @@ def test_statistics_are_shown_with_a_histogram(said):
 
 
 def test_tiles_without_salt_have_an_empty_histogram(said):
-    tables.show_statistics(Statistics(5, 12, 10, 5, 0, 0, 0.0, [0] * 10))
+    tables.show_statistics(Statistics(5, 12, 10, 5, 0, 0, 0, 0, [], 0.0, [0] * 10))
     assert not any("█" in line for line in said())
+
+
+def test_copies_are_shown_with_examples(said):
+    pairs = [("b", "a"), ("d", "c")]
+    stats = Statistics(5, 12, 10, 5, 0, 0, 2, 1, pairs, 0.0, [0] * 10)
+    tables.show_statistics(stats)
+    expected = (
+        "2 images are copies of others, 1 with another mask, such as b of a, d of c"
+    )
+    assert said()[3].strip() == expected
 
 
 def test_result_is_shown_with_all_scores(said):
@@ -49,13 +60,30 @@ def test_result_is_shown_with_all_scores(said):
         "without components under 16 pixels",
         "coverage 0, 2 tiles        IoU 1.0000 (1.0000–1.0000)  Kaggle mAP 1.0000 (1.",
         "coverage 0.1-0.4, 3 tiles  IoU 0.3333 (0.1000–0.5000)  Kaggle mAP 0.2000 (0.",
+        "over all pixels: two-class mean IoU 0.7800 (0.6800–0.8800)  mean class accuracy "
+        "0.8800 (0.8300–0.9300)",
         "expected calibration error 0.0625",
+        # Of the five tiles two are of one group.
+        "with 95 % intervals over 4 groups of tiles",
     ):
         assert words in text
     (everything,) = (line for line in said() if line.split()[0] == "all")
     assert everything.split(maxsplit=1)[1] == (
         "IoU 0.6000 (0.5000–0.7000)  Kaggle mAP 0.0500 (0.0000–0.1222)"
     )
+
+
+def test_result_of_a_version_with_fewer_scores_is_shown(said):
+    native = dataclasses.replace(
+        RESULT.test_native, mean_iou=None, mean_class_accuracy=None
+    )
+    older = dataclasses.replace(RESULT, test_native=native, test_units=None)
+    tables.show_result(older)
+    text = "\n".join(said())
+    assert "95 % intervals over 5 tiles" in text
+    assert "two-class" not in text
+    tables.show_result(dataclasses.replace(RESULT, test_units=5))
+    assert "95 % intervals over 5 tiles" in said()[-6]
 
 
 @pytest.mark.parametrize("area", [0, 1])

@@ -143,6 +143,19 @@ def test_keys_of_a_newer_version_are_named(tmp_path, change, key):
     )
 
 
+def test_result_of_a_version_with_fewer_scores_is_read(tmp_path):
+    tree = copy.deepcopy(written_run.RESULT)
+    del tree["test_units"]
+    for scores in (tree["test_native"], *tree["by_coverage"]):
+        del scores["mean_iou"], scores["mean_class_accuracy"]
+    write(tmp_path, tree)
+    found = result.read(tmp_path)
+    assert found.test_units is None
+    assert found.test_native.mean_iou is None
+    assert found.by_coverage[1].mean_class_accuracy is None
+    assert found.test_native.f1 == result.Interval(0.76, 0.66, 0.86)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
 def test_file_that_is_no_result_is_damage(tmp_path, content):
     (tmp_path / "result.json").write_text(content)
@@ -168,6 +181,7 @@ def test_evaluation_has_the_documented_keys_in_order(tmp_path):
             run.test_native,
             run.by_coverage,
             run.calibration,
+            run.test_units,
         ),
     )
     files.write_json(tmp_path / "evaluation.json", evaluation)
@@ -181,6 +195,7 @@ def test_evaluation_has_the_documented_keys_in_order(tmp_path):
             "test_native",
             "by_coverage",
             "calibration",
+            "test_units",
         )
     }
     expected = {

@@ -58,8 +58,7 @@ def problems(config):
         ("data.image_size", 4, "at least 8"),
         ("data.image_size", 4097, "at most 4096"),
         ("data.split_by", "mosaic", "expected one of random, coverage, group"),
-        ("data.split_by", "group", "with config.data.groups=''"),
-        ("data.groups", "g.csv", "split_by=random with config.data.groups='g.csv'"),
+        ("data.split_by", "group", "split_by=group without config.data.groups"),
         ("data.folds", 1, "at least 2 folds"),
         ("data.header_bytes", (9,), "expected two different bytes of the trace header"),
         (

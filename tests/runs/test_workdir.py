@@ -145,6 +145,20 @@ def test_result_says_under_which_settings_it_was_tested(tmp_path):
     assert run_directory.status(tmp_path, other) is Status.OUTDATED
 
 
+@pytest.mark.parametrize("split_by", ["random", "coverage", "group"])
+def test_groups_given_later_are_only_tested_with_unless_they_divide(tmp_path, split_by):
+    write_config(tmp_path, complete({"data.split_by": split_by}))
+    finish(tmp_path, 100, False)
+    now = complete({"data.split_by": split_by, "data.groups": "g.csv"})
+    if split_by == "group":
+        with pytest.raises(InputError, match=r"data\.groups: '' there, 'g\.csv' now"):
+            run_directory.status(tmp_path, now)
+    else:
+        assert run_directory.status(tmp_path, now) is Status.OUTDATED
+        (tmp_path / "result.json").unlink()
+        assert run_directory.status(tmp_path, now) is Status.RESUME
+
+
 PLACES = {"data.dir": "/data/tiles", "data.split_by": "group", "data.groups": "g.csv"}
 
 

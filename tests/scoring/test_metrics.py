@@ -61,6 +61,12 @@ def test_pooled_scores_equal_those_of_scikit_learn():
         sklearn.metrics.recall_score(actual, predicted)
     )
     assert found["f1"] == pytest.approx(sklearn.metrics.f1_score(actual, predicted))
+    assert found["mean_iou"] == pytest.approx(
+        sklearn.metrics.jaccard_score(actual, predicted, average="macro")
+    )
+    assert found["mean_class_accuracy"] == pytest.approx(
+        sklearn.metrics.balanced_accuracy_score(actual, predicted)
+    )
     assert metrics.accuracy(prob, label, 0.6) == pytest.approx(float(found["accuracy"]))
 
 
@@ -71,6 +77,9 @@ def test_pooled_scores_without_salt_are_zero():
         "precision": 0.0,
         "recall": 0.0,
         "f1": 0.0,
+        # Of background alone.
+        "mean_iou": 1.0,
+        "mean_class_accuracy": 1.0,
     }
 
 
@@ -132,6 +141,73 @@ def test_intervals_are_the_percentiles_of_resampled_tiles():
         assert found.low < found.value < found.high
 
 
+@pytest.mark.parametrize(
+    ("cells", "mean_iou", "class_accuracy"),
+    [
+        ((6, 2, 2, 10), (6 / 10 + 10 / 14) / 2, (6 / 8 + 10 / 12) / 2),
+        ((0, 3, 0, 7), (0 + 7 / 10) / 2, 7 / 10),  # no salt, some predicted
+        ((4, 0, 6, 0), (4 / 10 + 0) / 2, 4 / 10),  # salt everywhere, some missed
+        ((5, 0, 0, 0), 1, 1),
+    ],
+)
+def test_means_over_classes_by_hand(cells, mean_iou, class_accuracy):
+    found = metrics.pooled_scores(np.array(cells))
+    assert found["mean_iou"] == pytest.approx(mean_iou)
+    assert found["mean_class_accuracy"] == pytest.approx(class_accuracy)
+    actual, predicted = np.repeat([[1, 1], [0, 1], [1, 0], [0, 0]], cells, axis=0).T
+    jaccard = sklearn.metrics.jaccard_score(actual, predicted, average="macro")
+    assert found["mean_iou"] == pytest.approx(jaccard)
+    if actual.min() < actual.max():  # scikit-learn warns of absent classes
+        balanced = sklearn.metrics.balanced_accuracy_score(actual, predicted)
+        assert found["mean_class_accuracy"] == pytest.approx(balanced)
+
+
+def test_tiles_are_drawn_as_before_there_were_units():
+    # The bootstrap of version 0.1.0: intervals of its runs are repeated bit for bit.
+    expected = np.random.default_rng(3).multinomial(9, np.full(9, 1 / 9), size=50)
+    found = metrics.bootstrap_weights(np.arange(9), 3, 50)
+    np.testing.assert_array_equal(found, expected)
+    cells = np.random.default_rng(0).integers(1, 50, (9, 4))
+    iou = metrics.tile_scores(cells)["iou"]
+    weights = np.random.default_rng(3).multinomial(9, np.full(9, 1 / 9), size=1000)
+    low, high = np.percentile(weights.astype(float) @ iou / 9, (2.5, 97.5))
+    found = metrics.native_scores(cells, 3).iou
+    assert (found.low, found.high) == (low, high)
+
+
+def test_intervals_of_groups_are_the_percentiles_of_resampled_groups():
+    rng = np.random.default_rng(2)
+    # 15 groups of 1 to 7 tiles, in no order, and similar within a group.
+    group = np.repeat(np.arange(15), rng.integers(1, 8, 15))
+    rng.shuffle(group)
+    cells = rng.integers(1, 60, (15, 4))[group] + rng.integers(0, 5, (len(group), 4))
+    found = metrics.native_scores(cells, 3, units=group * 7 + 100)
+    iou, recall = [], []
+    for _ in range(4000):
+        drawn = np.concatenate(
+            [cells[group == g] for g in rng.integers(0, 15, 15)], axis=0
+        )
+        tp, fp, fn = drawn[:, 0], drawn[:, 1], drawn[:, 2]
+        iou.append(np.mean(tp / (tp + fp + fn)))
+        recall.append(tp.sum() / (tp + fn).sum())
+    for name, values in (("iou", iou), ("recall", recall)):
+        low, high = np.percentile(values, (2.5, 97.5))
+        score = getattr(found, name)
+        assert score.low == pytest.approx(low, abs=0.15 * (high - low))
+        assert score.high == pytest.approx(high, abs=0.15 * (high - low))
+        # Resampled one by one, the tiles would give a narrower interval.
+        alone = getattr(metrics.native_scores(cells, 3), name)
+        assert alone.high - alone.low < 0.7 * (high - low)
+
+
+def test_copies_of_tiles_add_no_information():
+    cells = np.random.default_rng(1).integers(1, 50, (30, 4))
+    plain = metrics.native_scores(cells, 0)
+    copied = metrics.native_scores(np.repeat(cells, 5, 0), 0, np.repeat(range(30), 5))
+    for name, score in vars(plain).items():
+        assert vars(getattr(copied, name)) == pytest.approx(vars(score), rel=1e-12)
+
+
 def test_scores_of_two_tiles_by_hand():
     cells = np.array([[6, 2, 2, 10], [0, 0, 5, 15]])
     scores = metrics.native_scores(cells, seed=0)
@@ -145,6 +221,8 @@ def test_scores_of_two_tiles_by_hand():
         "precision": pytest.approx(6 / 8),
         "recall": pytest.approx(6 / 13),
         "f1": pytest.approx(12 / 21),
+        "mean_iou": pytest.approx((6 / 15 + 25 / 34) / 2),
+        "mean_class_accuracy": pytest.approx((6 / 13 + 25 / 27) / 2),
     }
     assert metrics.mean_score(cells, "f1") == pytest.approx(12 / 21)
     assert metrics.mean_score(cells, "iou") == pytest.approx(0.3)

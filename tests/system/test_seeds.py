@@ -77,7 +77,9 @@ def test_split_order_and_tiles_use_their_streams(monkeypatch):
 
     pixels = np.zeros((40, 1, 1, 3), np.uint8), np.zeros((40, 1, 1, 1), np.uint8)
     tiles = Tiles(tuple(map(str, range(40))), *pixels, "folder")
-    parts = splits.split(tiles, "random", "", (0.5, 0.25, 0.25), 0, 0, seed=7)
+    parts = splits.split(
+        tiles, "random", np.arange(40), (0.5, 0.25, 0.25), 0, 0, seed=7
+    )
     order = np.random.default_rng(7).permutation(40)
     assert parts["train"].tolist() == sorted(order[:20])
     assert parts["val"].tolist() == sorted(order[20:30])

@@ -1,0 +1,179 @@
+"""Means over runs that differ in fold and seeds alone."""
+
+import collections
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from saltjax.runs import settings
+from saltjax.runs.completed import Run
+from saltjax.system import console
+
+# What averaged runs may differ in, besides settings that change neither weights nor test.
+REPEATED = ("data.fold", "data.seed", "seed")
+NEUTRAL = tuple(key for key in settings.FREE if not key.startswith("eval."))
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """Mean scores over runs that differ in fold and seeds alone.
+
+    Attributes:
+      name: the common name of the runs.
+      description: their number, folds and seeds, and what the standard errors are over.
+      runs: the runs.
+      scores: (mean, standard error) by title; None where a run lacks the score.
+    """
+
+    name: str
+    description: str
+    runs: list[Run]
+    scores: dict[str, tuple[float, float] | None]
+
+    def written(self) -> dict[str, str]:
+        """Returns the cells of the printed table by their titles."""
+        cells = {"runs": self.name, "mean of": self.description}
+        for title, score in self.scores.items():
+            cells[title] = "–" if score is None else "{:.4f} ± {:.4f}".format(*score)
+        return cells
+
+    def exact(self) -> dict[str, Any]:
+        """Returns the cells of folds.csv by their titles."""
+        cells: dict[str, Any] = {"runs": self.name, "mean of": self.description}
+        for title, score in self.scores.items():
+            value, error = score or (None, None)
+            cells |= {title: value, f"{title} standard error": error}
+        return cells
+
+
+def average(
+    runs: Sequence[Run], scores: Sequence[dict[str, float | None]]
+) -> list[Mean]:
+    """Returns the means over folds and seeds for each config with two or more runs.
+
+    A second run of the same fold and seeds is left out, with a message.
+
+    Args:
+      runs: the runs.
+      scores: of each run by title.
+    """
+    same: dict[str, dict[tuple, int]] = collections.defaultdict(dict)
+    for i, run in enumerate(runs):
+        varied = (*REPEATED, *NEUTRAL)
+        config = {key: value for key, value in run.config.items() if key not in varied}
+        members = same[json.dumps(config, sort_keys=True)]
+        repeat = tuple(run.config.get(key, 0) for key in REPEATED)
+        if repeat in members:
+            first = runs[members[repeat]].name
+            console.say(
+                f"{run.name}: the same fold and seeds as {first}, left out of the mean"
+            )
+        else:
+            members[repeat] = i
+    means = []
+    for members in same.values():
+        if len(members) > 1:
+            chosen = [runs[i] for i in members.values()]
+            repeats = list(members)
+            found = {
+                title: mean_and_error(
+                    repeats, [scores[i][title] for i in members.values()]
+                )
+                for title in scores[0]
+            }
+            name = common_name([run.name for run in chosen])
+            folds = chosen[0].config.get("data.folds", 0)
+            means.append(Mean(name, describe(repeats, folds), chosen, found))
+    return means
+
+
+def mean_and_error(
+    repeats: Sequence[tuple[int, int, int]], values: Sequence[float | None]
+) -> tuple[float, float] | None:
+    """Returns the mean and its standard error, the standard deviation (n - 1) over √n.
+
+    Runs that differ in `seed` alone have the same test tiles. If there are several sets of test
+    tiles, the error is over the n means of each set, else over the n runs. None if a value is None.
+
+    >>> mean_and_error([(0, 0, 0), (0, 0, 1), (1, 0, 0)], [1.0, 3.0, 4.0])  # means 2 and 4
+    (3.0, 1.0)
+
+    Args:
+      repeats: fold, data.seed and seed of each run.
+      values: of each run.
+    """
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    by_tiles = collections.defaultdict(list)
+    for (fold, data_seed, _), value in zip(repeats, known):
+        by_tiles[fold, data_seed].append(value)
+    means = np.array([np.mean(group) for group in by_tiles.values()])
+    over = means if len(means) > 1 else np.array(known)
+    return float(means.mean()), float(over.std(ddof=1) / math.sqrt(len(over)))
+
+
+def describe(repeats: Sequence[tuple[int, int, int]], folds: int) -> str:
+    """Returns the number of runs, their folds and seeds, and what the standard error is over.
+
+    >>> describe([(0, 0, 0), (1, 0, 0), (2, 0, 0), (4, 0, 0)], 5)
+    '4 runs (folds 0-2,4 of 5); error over 4 folds'
+    >>> describe([(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 0, 1)], 2)
+    '4 runs (folds 0-1 of 2, seeds 0-1); error over 2 folds'
+    >>> describe([(0, 0, 1), (0, 0, 2)], 0)
+    '2 runs (seeds 1-2); error over 2 seeds'
+    """
+    of_folds, data_seeds, of_seeds = (sorted(set(x)) for x in zip(*repeats))
+    parts = [f"folds {_ranges(of_folds)} of {folds}"] * bool(folds)
+    parts += [f"data.seed {_ranges(data_seeds)}"] * (len(data_seeds) > 1)
+    parts += [f"seeds {_ranges(of_seeds)}"] * (len(of_seeds) > 1)
+    tested = len({repeat[:2] for repeat in repeats})
+    if tested == 1:
+        over = f"{len(repeats)} seeds"
+    else:
+        over = f"{tested} {'folds' if len(data_seeds) == 1 else 'splits'}"
+    return f"{len(repeats)} runs ({', '.join(parts)}); error over {over}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Returns "0-2,4" for the sorted numbers 0, 1, 2, 4."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(
+        str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs
+    )
+
+
+def common_name(names: Sequence[str]) -> str:
+    """Returns the common start and end of the names around a *; all names if there are none.
+
+    >>> common_name(["unet-data.fold=0-data.folds=5", "unet-data.fold=13-data.folds=5"])
+    'unet-data.fold=*-data.folds=5'
+    """
+    prefix = os.path.commonprefix
+    start = prefix(names)
+    ends = [name[len(start) :][::-1] for name in names]
+    shared = f"{start}*{prefix(ends)[::-1]}"
+    return ", ".join(names) if shared == "*" else shared
+
+
+def differing_settings(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns the dotted keys whose values are not the same in all configs, in config order.
+
+    >>> differing_settings([{"model.skip": True, "model.norm": "none"},
+    ...                     {"model.skip": False, "model.norm": "none"}])
+    ['model.skip']
+    """
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return [
+        key for key in keys if any(c.get(key) != configs[0].get(key) for c in configs)
+    ]

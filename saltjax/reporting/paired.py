@@ -1,0 +1,154 @@
+"""Differences of runs, and of means over runs, to a reference on the same test tiles."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from saltjax.reporting.averages import Mean
+from saltjax.runs import test_outputs
+from saltjax.runs.completed import Run
+from saltjax.runs.result import Interval
+from saltjax.scoring import differences
+from saltjax.scoring.differences import TestedTiles
+from saltjax.scoring.postprocess import Postprocessing
+from saltjax.system import console, files
+from saltjax.system.errors import InputError
+
+# Of the scores of `differences`.
+TITLES = {
+    "IoU": "iou",
+    "Kaggle mAP": "kaggle_map",
+    "F1": "f1",
+    "accuracy": "accuracy",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """Differences of a run, or of a mean over runs, to another on the same test tiles.
+
+    Attributes:
+      name, reference: of the runs or means.
+      tiles, units: number of test tiles, and of what the intervals resample.
+      scores: by the values of TITLES, at the tiles' own resolution.
+    """
+
+    name: str
+    reference: str
+    tiles: int
+    units: int
+    scores: dict[str, Interval]
+
+    def written(self) -> dict[str, str]:
+        """Returns the cells of the printed table by their titles."""
+        cells = {"run": self.name, "reference": self.reference}
+        tiles = f"{self.tiles} tiles"
+        groups = f"{self.units} groups, {tiles}"
+        cells["resampled"] = tiles if self.units == self.tiles else groups
+        for title, key in TITLES.items():
+            score = self.scores[key]
+            cells[title] = f"{score.value:+.4f} ({score.low:+.4f} to {score.high:+.4f})"
+        return cells
+
+    def exact(self) -> dict[str, Any]:
+        """Returns the cells of differences.csv by their titles."""
+        cells: dict[str, Any] = {"run": self.name, "reference": self.reference}
+        cells |= {"tiles": self.tiles, "units": self.units}
+        for title, key in TITLES.items():
+            score = self.scores[key]
+            cells |= {title: score.value, f"{title} low": score.low}
+            cells[f"{title} high"] = score.high
+        return cells
+
+
+def find_differences(
+    runs: Sequence[Run], means: Sequence[Mean], reference: str
+) -> list[Difference]:
+    """Returns the differences of runs and of means to the reference on the same test tiles.
+
+    Without a reference it is for each the first with the same tiles. A mean is compared with the
+    mean that the reference is part of, if there is one.
+
+    Raises:
+      InputError: if the reference has no usable test_outputs.npz.
+    """
+    tested: dict[str, TestedTiles] = {}
+    lacking = []
+    for run in runs:
+        try:
+            tiles = read_tested(run)
+        except InputError as error:
+            console.say(f"{run.name}: no differences ({error})")
+            continue
+        if tiles is None:
+            lacking.append(run.name)
+        else:
+            tested[run.name] = tiles
+    if lacking:
+        console.say(
+            f"No differences of {', '.join(lacking)}: without test_outputs.npz, which earlier "
+            "versions did not write. To have it written, delete result.json, and repeat the "
+            "command that trained the run: it tests the run again"
+        )
+    if reference and reference not in tested:
+        raise InputError(
+            f"--reference={reference} has no usable test_outputs.npz, see above; choose another"
+        )
+    of_means, candidates = {}, dict(tested)
+    for mean in means:
+        names = [run.name for run in mean.runs]
+        if all(name in tested for name in names):
+            whole = differences.mean_over_runs([tested[name] for name in names])
+            if whole is not None:
+                of_means[mean.name] = whole
+                if reference in names:
+                    candidates = {mean.name: whole}
+    if reference:
+        singles = _paired(tested, {reference: tested[reference]})
+        if reference in candidates:
+            candidates = {reference: tested[reference]}
+        return singles + _paired(of_means, candidates)
+    return _paired(tested, tested) + _paired(of_means, of_means)
+
+
+def read_tested(run: Run) -> TestedTiles | None:
+    """Returns a run's scores on its test tiles; None without test_outputs.npz.
+
+    Raises:
+      InputError: if that is damaged, or not of the test that result.json tells of.
+    """
+    outputs = test_outputs.read(run.path)
+    if outputs is None:
+        return None
+    chosen = Postprocessing(run.result.threshold.value, run.result.min_area)
+    tested = differences.score_tiles(outputs, chosen, run.content)
+    iou = float(tested.scores["iou"].mean())
+    if abs(iou - run.result.test_native.iou.value) > 1e-9:
+        raise files.damaged(
+            run.path / test_outputs.NAME,
+            f"IoU {iou:.6f}, in result.json {run.result.test_native.iou.value:.6f}",
+            test_outputs.ADVICE,
+        )
+    return tested
+
+
+def _paired(
+    tested: dict[str, TestedTiles], references: dict[str, TestedTiles]
+) -> list[Difference]:
+    """Returns the difference of each to the first of the references with the same tiles."""
+    found = []
+    for name, tiles in tested.items():
+        for reference, others in references.items():
+            if others.same_tiles(tiles):
+                if reference != name:
+                    units = len(np.unique(differences.common_units(tiles, others)))
+                    scores = differences.differences(tiles, others, seed=0)
+                    found.append(
+                        Difference(name, reference, len(tiles.ids), units, scores)
+                    )
+                break
+        else:
+            console.say(f"{name}: not the test tiles of {', '.join(references)}")
+    return found

@@ -1,0 +1,77 @@
+"""The outputs of a run for its test tiles: test_outputs.npz."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from saltjax.system import files
+
+NAME = "test_outputs.npz"
+MAX_UINT16 = 65535
+ADVICE = "delete it and result.json; the command that trained the run tests it again"
+
+
+@dataclasses.dataclass(frozen=True)
+class TestOutputs:
+    """A network's outputs for N test tiles, at their own resolution.
+
+    Attributes:
+      ids: N ids.
+      prob: float32[N, H, W], probabilities of salt, multiples of 1 / 65535.
+      labels: uint8[N, H, W], 1 where salt.
+      units: int[N], one number for the tiles that the bootstrap resamples together.
+    """
+
+    ids: Sequence[str]
+    prob: np.ndarray
+    labels: np.ndarray
+    units: np.ndarray
+
+
+def write(workdir: pathlib.Path, outputs: TestOutputs) -> None:
+    """Writes test_outputs.npz atomically, compressed.
+
+    Its arrays are `ids`, `probabilities` uint16[N, H, W] (65535 is probability 1), `labels`, `units`.
+
+    Raises:
+      InputError: if it cannot be written.
+    """
+    with files.atomic_write(workdir / NAME) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            ids=np.array(outputs.ids, np.str_),
+            probabilities=np.rint(outputs.prob * MAX_UINT16).astype(np.uint16),
+            labels=outputs.labels,
+            units=outputs.units,
+        )
+
+
+def read(workdir: pathlib.Path) -> TestOutputs | None:
+    """Returns the outputs in test_outputs.npz; None without it: versions before 0.2.0 wrote none.
+
+    Raises:
+      InputError: if it is damaged.
+    """
+    path = workdir / NAME
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            ids, prob, labels, units = (
+                file[name] for name in ("ids", "probabilities", "labels", "units")
+            )
+        kinds = (ids.dtype.kind, prob.dtype.name, labels.dtype.name, units.dtype.kind)
+        shape = (len(ids), *labels.shape[1:])
+        if (
+            kinds != ("U", "uint16", "uint8", "i")
+            or ids.shape != units.shape
+            or not prob.shape == labels.shape == shape
+            or prob.ndim != 3
+        ):
+            raise ValueError(f"arrays of {kinds}, {prob.shape}, {len(ids)} ids")
+    except Exception as error:  # a damaged archive raises errors of many kinds
+        raise files.damaged(path, error, ADVICE) from None
+    prob = prob.astype(np.float32) / MAX_UINT16
+    return TestOutputs(ids.tolist(), prob, labels, units)

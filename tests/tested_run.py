@@ -1,0 +1,81 @@
+"""A tested run's directory as `--mode=compare` reads it, from given outputs, without training."""
+
+import copy
+import json
+import pathlib
+from typing import Any
+
+import msgspec
+import numpy as np
+import written_run
+
+from configs import default
+from saltjax.runs import settings, test_outputs, workdir
+from saltjax.runs.test_outputs import TestOutputs
+from saltjax.scoring import metrics
+from saltjax.system import files
+
+TestOutputs.__test__ = False  # no test in spite of its name
+
+
+def labels_of(count: int, seed: int = 0) -> np.ndarray:
+    """Returns uint8[count, 8, 8], masks with salt in a random number of rows."""
+    rows = np.random.default_rng(seed).integers(0, 7, count)
+    labels = np.zeros((count, 8, 8), np.uint8)
+    for label, salt in zip(labels, rows):
+        label[:salt] = 1
+    return labels
+
+
+def prob_of(labels: np.ndarray, error: float, seed: int) -> np.ndarray:
+    """Returns probabilities float32[N, H, W], wrong at that share of the pixels of a tile."""
+    rng = np.random.default_rng(seed)
+    wrong = rng.random(labels.shape) < rng.uniform(0, 2 * error, (len(labels), 1, 1))
+    return np.where(labels.astype(bool) ^ wrong, 52428, 13107).astype(
+        np.float32
+    ) / np.float32(65535)
+
+
+def write(
+    folder: pathlib.Path,
+    outputs: TestOutputs | None,
+    overrides: dict[str, Any] | None = None,
+    *,
+    val_loss: float = 0.5,
+    loss: float = 0.25,
+    content: str = "data",
+) -> dict[str, Any]:
+    """Writes the files of a run whose second epoch of two is the best; returns its result.json.
+
+    Args:
+      folder: the run directory.
+      outputs: for the test tiles; None for a run of a version that did not keep them.
+      overrides: settings by their dotted keys.
+      val_loss, loss: of validation and test.
+      content: the hash of the data.
+    """
+    folder.mkdir(parents=True)
+    config = default.get_config()
+    config.update_from_flattened_dict(overrides or {})
+    settings.write(folder, config)
+    tree = copy.deepcopy(written_run.RESULT)
+    for name in ("mean_iou", "mean_class_accuracy"):
+        del tree["test_native"][name]
+    tree["epochs"], tree["best_epoch"] = 2, 2
+    tree["eval"] = config.eval.to_dict()
+    tree["threshold"]["value"], tree["min_area"] = 0.5, 0
+    tree["test"]["loss"] = loss
+    if outputs is not None:
+        counts = metrics.confusion(outputs.prob >= 0.5, outputs.labels)
+        native = metrics.native_scores(counts, 0, outputs.units)
+        tree["test_native"] = msgspec.to_builtins(native)
+        test_outputs.write(folder, outputs)
+    (folder / "result.json").write_text(json.dumps(tree))
+    files.write_json(folder / "data.json", {"content_sha256": content})
+    row = dict.fromkeys(workdir.METRICS, 0.25)
+    rows = [
+        row | {"epoch": epoch, "val_loss": x, "val_accuracy": 1 - x}
+        for epoch, x in ((1, val_loss + 0.1), (2, val_loss))
+    ]
+    workdir.write_metrics(folder, rows)
+    return tree
