@@ -211,18 +211,7 @@ def predict_images(
         for place in places:
             files.make_directory(place)
         files.sync(target)
-    images = itertools.tee(volumes.read_ahead(_read_image, paths), len(models))
-    streams = map(windows.predict_sections, images, models)
-    codes = {}
-    with console.Bar("Segmenting", len(paths), "images") as bar, writing(target):
-        for image, probs in zip(paths, zip(*streams)):
-            sixteen = to_sixteen_bits(np.mean(probs, axis=0))
-            # The mask is that of the probabilities as written, rounded to 16 bits.
-            mask = salt_mask(from_sixteen_bits(sixteen)[None], chosen)[0]
-            png.write(target / f"probs/{image.stem}.png", sixteen)
-            png.write(target / f"masks/{image.stem}.png", mask.astype(np.uint8) * 255)
-            codes[image.stem] = rle.encode(mask)
-            bar.advance(1)
+    codes = write_images(paths, target, models, chosen)
     with writing(target):
         for place in places:
             files.sync(place)
@@ -233,6 +222,32 @@ def predict_images(
         f"Salt       in {salt} of {len(codes)} images, at threshold {chosen.threshold:.3f}"
     )
     console.say(f"Written    {target}: probs, masks, submission.csv")
+
+
+def write_images(
+    paths: Sequence[pathlib.Path],
+    target: pathlib.Path,
+    models: Sequence[SectionModel],
+    chosen: Postprocessing,
+) -> dict[str, str]:
+    """Writes probs/<id>.png and masks/<id>.png; returns the run-length code of each mask by id."""
+    images = itertools.tee(volumes.read_ahead(_read_image, paths), len(models))
+    streams = map(windows.predict_sections, images, models)
+    codes = {}
+
+    def write(image: pathlib.Path, probs: Sequence[np.ndarray]) -> None:
+        sixteen = to_sixteen_bits(np.mean(probs, axis=0))
+        # The mask is that of the probabilities as written, rounded to 16 bits.
+        mask = salt_mask(from_sixteen_bits(sixteen)[None], chosen)[0]
+        png.write(target / f"probs/{image.stem}.png", sixteen)
+        png.write(target / f"masks/{image.stem}.png", mask.astype(np.uint8) * 255)
+        codes[image.stem] = rle.encode(mask)
+
+    with console.Bar("Segmenting", len(paths), "images") as bar, writing(target):
+        # While the disk syncs files, the network computes the next ones.
+        for _ in volumes.write_behind(write, zip(paths, zip(*streams))):
+            bar.advance(1)
+    return codes
 
 
 def find_images(source: pathlib.Path) -> list[pathlib.Path]:

@@ -155,17 +155,17 @@ def read_ahead(load: Callable[[Any], T], jobs: Iterable[Any]) -> Iterator[T]:
 
 
 def write_behind(
-    write: Callable[..., None], items: Iterable[tuple[np.ndarray, np.ndarray]]
-) -> Iterator[np.ndarray]:
-    """Calls write(numbers, prob) for each item in another thread; yields the numbers written."""
+    write: Callable[..., None], items: Iterable[tuple[T, Any]]
+) -> Iterator[T]:
+    """Calls write(key, value) for each item in another thread; yields the keys of those written."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         pending: collections.deque[Any] = collections.deque()
-        for numbers, prob in items:
-            pending.append((numbers, pool.submit(write, numbers, prob)))
+        for key, value in items:
+            pending.append((key, pool.submit(write, key, value)))
             if len(pending) > READ_AHEAD:
-                numbers, done = pending.popleft()
+                key, done = pending.popleft()
                 done.result()
-                yield numbers
-        for numbers, done in pending:
+                yield key
+        for key, done in pending:
             done.result()
-            yield numbers
+            yield key
