@@ -24,6 +24,10 @@ from saltjax.system import console, devices, files, outputs, signals
 from saltjax.system.errors import InputError, writing
 
 SEGY_SUFFIXES = (".sgy", ".segy")
+ALL_ELSE_IS_COMPLETE = (
+    "All other traces are complete in the files that were written, where the probability of these "
+    "is 0; near them probabilities are those beside a dead trace"
+)
 EXPECTED = "expected a .png, a directory of them, a .npy, or a .sgy or .segy file"
 
 
@@ -111,8 +115,13 @@ def predict_array(
     models: Sequence[SectionModel],
     chosen: Postprocessing,
 ) -> None:
-    """Writes <name>_prob.npy, float32, and <name>_mask.npy, uint8, of the input's shape."""
+    """Writes <name>_prob.npy, float32, and <name>_mask.npy, uint8, of the input's shape.
+
+    Those of a colour image have its height and width.
+    """
     source = npy.read(path)
+    image, damaged = source.image(), {}
+    shape = source.shape if image is None else image.shape[:2]
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{name}.npy" for name in ("prob", "mask")
     )
@@ -121,12 +130,19 @@ def predict_array(
         files.atomic_write(prob_path) as prob_part,
         files.atomic_write(mask_path) as mask_part,
     ):
-        probs = npy.create(prob_part, source.shape, "float32")
-        volumes.segment(source, probs, models, first.normalize, first.direction)
-        sink = npy.create(mask_part, source.shape, "uint8")
+        probs = npy.create(prob_part, shape, "float32")
+        if image is None:
+            damaged = volumes.segment(
+                source, probs, models, first.normalize, first.direction
+            )
+        else:
+            prob = windows.predict_image(image, models)
+            probs.write(np.arange(probs.count), prob.T)
+        sink = npy.create(mask_part, shape, "uint8")
         share = masks.write(probs, sink, first.direction, chosen)
     say_share(share, chosen)
     console.say(f"Written    {prob_path}, {mask_path.name}")
+    volumes.refuse(damaged, ALL_ELSE_IS_COMPLETE)
 
 
 def predict_segy(
@@ -156,7 +172,9 @@ def predict_segy(
             contextlib.closing(segy.create(prob_part, source, prob_code)) as probs,
             contextlib.closing(segy.create(mask_part, source, code)) as sink,
         ):
-            volumes.segment(source, probs, models, first.normalize, first.direction)
+            damaged = volumes.segment(
+                source, probs, models, first.normalize, first.direction
+            )
             share = masks.write(probs, sink, first.direction, chosen)
     say_share(share, chosen)
     console.say(f"Written    {prob_path}, {mask_path.name}")
@@ -165,6 +183,7 @@ def predict_segy(
             f"           Probabilities are IEEE floats (format {prob_code} in bytes 3225-3226); the "
             f"input's format {code} cannot hold them. All other headers are the input's."
         )
+    volumes.refuse(damaged, ALL_ELSE_IS_COMPLETE)
 
 
 def say_lines(source: segy.SegyTraces, direction: str) -> None:
@@ -202,9 +221,10 @@ def predict_images(
         )
     new = [place / f"{image.stem}.png" for place in places for image in paths]
     claimed.check([*new, submission], folders=places, inputs=paths)
-    _, problems = folder.read_files(paths, _check_image, "Checking")
+    largest, problems = folder.read_files(paths, _check_image, "Checking")
     if problems:
         raise folder.bad_files(problems, paths[0].parent)
+    folder.check_range(largest, path)
     with writing(target):
         # Deleted first and written last: if it is there, the other files are complete.
         submission.unlink(missing_ok=True)
@@ -281,10 +301,11 @@ def find_images(source: pathlib.Path) -> list[pathlib.Path]:
     return images
 
 
-def _check_image(path: pathlib.Path) -> None:
+def _check_image(path: pathlib.Path) -> int:
+    """Returns the largest 16-bit value, see `png.decode_image`."""
     if not folder.is_utf8(path.name):
         raise ValueError("the file name is not UTF-8")
-    png.read_image(path)
+    return png.decode_image(path)[1]
 
 
 def _read_image(path: pathlib.Path) -> np.ndarray:

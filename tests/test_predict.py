@@ -291,7 +291,7 @@ def test_an_error_half_way_leaves_no_incomplete_file(
         np.save(tmp_path / name, values.T)
     else:
         segy_writer.write(tmp_path / name, values)
-    with pytest.raises(InputError, match="trace 34 has samples that are not finite"):
+    with pytest.raises(InputError, match=r"trace 34 .*has samples that are not finite"):
         run_predict(plain, tmp_path / name, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -555,3 +555,57 @@ def test_the_library_example_of_the_readme_runs(plain):
     names = {"section": random_traces(20, 30)}
     exec(example.replace("runs/strided", str(plain)), names)
     assert names["prob"].shape == names["mask"].shape == (20, 30)
+
+
+def test_a_colour_image_as_npy_gives_what_its_png_gives(plain, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    np.save(tmp_path / "a.npy", image)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    for suffix in ("npy", "png"):
+        run_predict(plain, tmp_path / f"a.{suffix}", tmp_path / suffix, 0.5)
+    prob, mask = (np.load(tmp_path / f"npy/a_{name}.npy") for name in ("prob", "mask"))
+    assert prob.shape == mask.shape == (40, 30)
+    assert (prob.dtype, mask.dtype) == (np.float32, np.uint8)
+    written = np.asarray(Image.open(tmp_path / "png/probs/a.png"))
+    np.testing.assert_allclose(prob, written / 65535, atol=1e-5)
+    np.testing.assert_array_equal(mask, prob >= 0.5)
+
+
+def test_images_of_fewer_than_sixteen_bits_are_refused(plain, tmp_path):
+    (tmp_path / "in").mkdir()
+    for i, largest in enumerate((1020, 7)):
+        grey = np.full((9, 9), largest, np.uint16)
+        Image.fromarray(grey).save(tmp_path / f"in/{i}.png")
+    with pytest.raises(InputError, match="value of the 16-bit images is 1020"):
+        run_predict(plain, tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out/probs").exists()
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.sgy"])
+def test_a_damaged_trace_of_a_large_file_costs_only_itself(
+    plain, tmp_path, monkeypatch, name
+):
+    """It ends with an error, but with complete files."""
+    monkeypatch.setattr(amplitudes, "MAX_SAMPLES", 60)
+    values = random_traces(40, 30)
+    values[33, 5] = np.nan  # beyond the sample of which the range is estimated
+    repaired = values.copy()
+    repaired[33] = 0
+    expected = saltjax.load(plain).predict(repaired.T)
+    if name.endswith("npy"):
+        np.save(tmp_path / name, values.T)
+    else:
+        segy_writer.write(tmp_path / name, values)
+    with monkeypatch.context() as large:
+        large.setattr(volumes.segment, "__defaults__", (0,))
+        message = "trace 34 .*All other traces are complete in the files"
+        with pytest.raises(InputError, match=message):
+            run_predict(plain, tmp_path / name, tmp_path / "out")
+    if name.endswith("npy"):
+        prob = np.load(tmp_path / "out/a_prob.npy")
+    else:
+        prob = segy_writer.read_parts(tmp_path / "out/a_prob.sgy", 30, 5)[2].T
+    np.testing.assert_allclose(prob, expected, atol=1e-6)
+    assert not prob[:, 33].any()
+    mask = f"a_mask.{name[2:]}"
+    assert (tmp_path / "out" / mask).exists()

@@ -29,13 +29,16 @@ def read_folder(directory: str, option: str = "config.data.dir") -> Tiles:
     ids, problems = _match_ids(root, option)
     image_paths = [root / "images" / f"{i}.png" for i in ids]
     mask_paths = [root / "masks" / f"{i}.png" for i in ids]
-    images, bad_images = read_files(image_paths, png.read_image, "Images")
+    decoded, bad_images = read_files(image_paths, png.decode_image, "Images")
     labels, bad_masks = read_files(mask_paths, png.read_mask, "Masks")
     problems += bad_images + bad_masks
-    shapes = [x if x is None else x.shape[:2] for x in (*images, *labels)]
+    pixels = [x if x is None else x[0] for x in decoded]
+    shapes = [x if x is None else x.shape[:2] for x in (*pixels, *labels)]
     problems += size_problems([*image_paths, *mask_paths], shapes)
     if problems:
         raise bad_files(problems, root)
+    check_range([largest for _, largest in decoded], root / "images")
+    images = [image for image, _ in decoded]
     return Tiles(tuple(ids), np.stack(images), np.stack(labels), "folder", directory)
 
 
@@ -66,6 +69,26 @@ def read_files(
             values.append(value)
             bar.advance(1)
     return values, problems
+
+
+def check_range(largest: Sequence[int], path: pathlib.Path) -> None:
+    """Raises InputError if 16-bit images do not use the upper half of their range, 0 to 65535.
+
+    They then hold data of fewer bits, as if they were nearly black.
+
+    Args:
+      largest: the largest 16-bit value of each image, see `png.decode_image`.
+      path: where the images are.
+    """
+    found = max(largest, default=0)
+    if 0 < found < 2**15:
+        bits = max(8, found.bit_length())
+        raise InputError(
+            f"{path}: the largest value of the 16-bit images is {found}, as if they held {bits} "
+            "bits; 16-bit values are taken as 0 to 65535, so these would be nearly black. Multiply "
+            f"the values of all files by 65535 / {2**bits - 1}; or, if they are meant to be so dark, "
+            "divide them by 257 and save them with 8 bits"
+        )
 
 
 def bad_files(

@@ -18,16 +18,27 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def read_image(path: pathlib.Path) -> np.ndarray:
-    """Returns uint8[H, W, 3] for a PNG of any mode; 16-bit values are scaled to 8 bits.
+    """Returns uint8[H, W, 3] for a PNG of any mode; see `decode_image`."""
+    return decode_image(path)[0]
+
+
+def decode_image(path: pathlib.Path) -> tuple[np.ndarray, int]:
+    """Returns uint8[H, W, 3] for a PNG of any mode, and how much of its range 16 bits use.
+
+    16-bit values are taken as 0 to 65535 and become 0 to 255. The second result is the largest of
+    them, for `folder.check_range`; for colours, of which only the upper bytes are decoded, the
+    largest that it can be; for other bit depths 0.
 
     Raises:
       ValueError: if the file is not a readable PNG of at most MAX_PIXELS.
     """
     with _open(path) as image:
         if image.mode.startswith("I"):
-            grey = np.asarray(image, np.float32) / 257
-            return np.repeat(np.rint(grey).astype(np.uint8)[:, :, None], 3, axis=2)
-        return np.asarray(image.convert("RGB"))
+            values = np.asarray(image)
+            grey = np.rint(np.float32(values) / 257).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2), int(values.max())
+        pixels = np.asarray(image.convert("RGB"))
+        return pixels, 256 * int(pixels.max()) + 255 if image.info["depth"] == 16 else 0
 
 
 def read_mask(path: pathlib.Path) -> np.ndarray:
@@ -72,7 +83,10 @@ def write(path: pathlib.Path, pixels: np.ndarray) -> None:
 
 
 def _open(path: pathlib.Path) -> Image.Image:
-    """Opens a PNG and decodes it, its size checked beforehand; raises only ValueError."""
+    """Opens a PNG and decodes it, its size checked beforehand; raises only ValueError.
+
+    Its info has `depth`, the file's bits per sample, which Pillow's modes do not tell.
+    """
     content = _read(path)
     if content[:8] != SIGNATURE or content[12:16] != b"IHDR" or len(content) < 33:
         raise ValueError("not a PNG file, or its header is damaged")
@@ -92,6 +106,7 @@ def _open(path: pathlib.Path) -> Image.Image:
         alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
         if alpha.min() < 255:
             raise ValueError("transparent pixels; expected none")
+    image.info["depth"] = content[24]
     return image
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from saltjax.inference import volumes
+from saltjax.inference import volumes, windows
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import Network, create_network
 from saltjax.runs import checkpoint, settings, workdir
@@ -79,21 +80,25 @@ class Predictor:
 
         Args:
           array: a section [samples, traces] or a volume [inline, crossline, sample] of amplitudes,
-            which are scaled to [0, 1] by the run's `predict.normalize`; an array of uint8 is an
-            image, from 0 to 255. Traces that are all zero are dead: their probability is 0.
+            which are scaled to [0, 1] by the run's `predict.normalize`; an array of uint8 has grey
+            values, from 0 to 255. Traces that are all zero, all NaN or, in a numpy masked array, all
+            masked are dead: their probability is 0. An array uint8[H, W, 3 or 4] is a colour image,
+            a fourth channel its opacity: it is segmented as a PNG is, to float32[H, W].
 
         Raises:
           InputError: a ValueError, if the array is not of real numbers in two or three dimensions,
-            is empty, or has values that are not finite or, with normalize="none", not in [0, 1].
+            is empty, is an image that is not opaque, or has traces that are masked or not finite in
+            some samples only or, with normalize="none", values that are not in [0, 1].
         """
-        array = np.asarray(array)
+        array = npy.without_mask(array, "the array")
+        source = npy.ArrayTraces(lambda: array, "the array")
+        models, image = [self.section_model()], source.image()
+        if image is not None:
+            return windows.predict_image(image, models)
         prob = np.zeros(array.shape, np.float32)
+        sink = npy.ArrayTraces(lambda: prob, "the probabilities")
         volumes.segment(
-            npy.ArrayTraces(lambda: array, "the array"),
-            npy.ArrayTraces(lambda: prob, "the probabilities"),
-            [self.section_model()],
-            self.normalize,
-            self.direction,
+            source, sink, models, self.normalize, self.direction, scan_bytes=math.inf
         )
         return prob
 

@@ -13,6 +13,7 @@ from saltjax.inference import axes
 from saltjax.inference.windows import SectionModel, predict_sections
 from saltjax.seismic import amplitudes, npy, segy
 from saltjax.system import console
+from saltjax.system.errors import InputError
 
 Traces = npy.ArrayTraces | segy.SegyTraces
 T = TypeVar("T")
@@ -20,6 +21,9 @@ T = TypeVar("T")
 # Traces; a longer line is processed in pieces, each with the context that its ends need.
 PIECE = 4096
 READ_AHEAD = 2
+# Amplitudes of at most so many bytes are looked through before anything is computed: seconds.
+SCAN_BYTES = 500_000_000
+SCAN_BLOCK = 2**22  # samples
 
 
 def segment(
@@ -28,10 +32,14 @@ def segment(
     models: Sequence[SectionModel],
     normalize: str,
     direction: str,
-) -> None:
+    scan_bytes: float = SCAN_BYTES,
+) -> dict[int, str]:
     """Writes the probabilities of salt, the mean over all models, of every trace.
 
-    Dead traces, which are all zero, have probability 0.
+    Dead traces, which are all zero or all NaN, have probability 0. A trace of which only some
+    samples are finite is an error: nothing is computed if the amplitudes were few enough to look
+    for them beforehand, or if the sample for the range holds one. Otherwise hours may have passed:
+    the trace is announced and treated as dead, and all others are completed.
 
     Args:
       source: the amplitudes.
@@ -39,10 +47,17 @@ def segment(
       models: the networks.
       normalize: see `amplitudes.estimate`; uint8 amplitudes are images, from 0 to 255.
       direction: "inline", "crossline" or "both", the mean of the two.
+      scan_bytes: amplitudes of at most so many bytes are looked through beforehand.
+
+    Returns:
+      Of traces that are not finite, found while others were computed: messages by trace number, for
+      `refuse`.
 
     Raises:
       InputError: if amplitudes are not finite or, with normalize="none", not in [0, 1].
     """
+    if source.count * source.samples * source.dtype.itemsize <= scan_bytes:
+        check_finite(source)
     limits = estimate(source, normalize)
     if source.dtype == np.uint8:
         normalize, limits = "clip", amplitudes.Range(0, 255)
@@ -50,6 +65,8 @@ def segment(
     if lines[0] is lines[-1] or len(lines[0]) == len(lines[-1]) == 1:
         lines = lines[:1]  # sections have one direction
     total = len(lines) * source.count * source.samples
+    damaged: dict[int, str] = {}
+    announced = False
     with console.Bar("Segmenting", total, "samples") as bar:
         for number, lines_of_pass in enumerate(lines):
 
@@ -58,9 +75,15 @@ def segment(
                     prob = (sink.read(numbers) + prob) / 2
                 sink.write(numbers, prob)
 
-            probs = predict_lines(source, lines_of_pass, models, limits, normalize)
+            probs = predict_lines(
+                source, lines_of_pass, models, limits, normalize, damaged
+            )
             for numbers in write_behind(write, probs):
                 bar.advance(int((numbers >= 0).sum()) * source.samples)
+                if damaged and not announced:
+                    announced = True
+                    console.say(f"{next(iter(damaged.values()))}: going on without it")
+    return damaged
 
 
 def passes(direction: str) -> tuple[str, ...]:
@@ -68,12 +91,54 @@ def passes(direction: str) -> tuple[str, ...]:
     return ("inline", "crossline") if direction == "both" else (direction,)
 
 
+def check_finite(source: Traces) -> None:
+    """Raises InputError if there are traces of which only some samples are finite."""
+    damaged: dict[int, str] = {}
+    step = max(1, SCAN_BLOCK // source.samples)
+    if source.dtype.kind == "f":
+        for start in range(0, source.count, step):
+            read(source, np.arange(start, min(start + step, source.count)), damaged)
+    refuse(damaged, "Nothing was computed")
+
+
+def read(source: Traces, numbers: np.ndarray, damaged: dict[int, str]) -> np.ndarray:
+    """Returns finite traces [n, samples], see `amplitudes.clean`.
+
+    To `damaged` a message is added for each trace of which only some samples are finite.
+    """
+    raw = source.read(numbers)
+    traces, bad = amplitudes.clean(raw)
+    for trace, number in zip(raw[bad], numbers[bad]):
+        value = trace[~np.isfinite(trace)][0]
+        place = source.place(int(number))
+        damaged[int(number)] = (
+            f"{source.name}: {place} has samples that are not finite, such as {value}"
+        )
+    return traces
+
+
+def refuse(damaged: dict[int, str], consequence: str) -> None:
+    """Raises InputError if there are damaged traces, see `segment`; `consequence` ends it."""
+    if damaged:
+        first = damaged[min(damaged)]
+        raise InputError(
+            f"{first}{npy.and_more(len(damaged))}; replace them, or set all samples of a missing "
+            "trace to NaN or 0; or is the sample format not the one in the file's header? "
+            f"{consequence}"
+        )
+
+
 def estimate(source: Traces, normalize: str) -> amplitudes.Range:
-    """Returns the range of amplitudes, estimated from traces evenly spaced over the file."""
+    """Returns the range of amplitudes, estimated from traces evenly spaced over the file.
+
+    Raises:
+      InputError: if only some samples of one of these traces are finite.
+    """
     wanted = max(1, amplitudes.MAX_SAMPLES // source.samples)
     numbers = np.unique(np.linspace(0, source.count - 1, wanted).astype(int))
-    traces = source.read(numbers)
-    amplitudes.check_finite(traces, numbers, source.name)
+    damaged: dict[int, str] = {}
+    traces = read(source, numbers, damaged)
+    refuse(damaged, "Nothing was computed")
     return amplitudes.estimate(traces, normalize)
 
 
@@ -83,17 +148,19 @@ def predict_lines(
     models: Sequence[SectionModel],
     limits: amplitudes.Range,
     normalize: str,
+    damaged: dict[int, str],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (trace numbers [n], probabilities float32[n, samples]) until all lines are done."""
+    """Yields (trace numbers [n], probabilities float32[n, samples]) until all lines are done.
+
+    For `damaged` see `read`.
+    """
     jobs = (job for line in lines for job in pieces(line, models))
     waiting: collections.deque[Any] = collections.deque()
 
     def load(job):
         numbers, keep = job
-        present = numbers >= 0
-        traces = source.read(numbers)
-        amplitudes.check_finite(traces, numbers, source.name)
-        live = amplitudes.live(traces) & present
+        traces = read(source, numbers, damaged)
+        live = amplitudes.live(traces) & (numbers >= 0)
         image = amplitudes.to_unit(traces, limits, normalize).T[:, :, None]
         return image, (numbers[keep], keep, live[keep])
 

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -142,6 +142,12 @@ def predict_sections(
     """
     for canvas in predict_canvases(sections, model):
         yield canvas.native(model)
+
+
+def predict_image(image: np.ndarray, models: Sequence[SectionModel]) -> np.ndarray:
+    """Returns the mean probabilities of salt float32[H, W] of models for an image uint8[H, W, 3]."""
+    probs = [next(predict_sections([to_section(image)], model)) for model in models]
+    return np.mean(probs, axis=0)
 
 
 def predict_canvases(

@@ -67,20 +67,20 @@ def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
 
 
 def live(traces: np.ndarray) -> np.ndarray:
-    """Returns bool[n], False for the dead ones of the traces [n, samples], which are all 0."""
+    """Returns bool[n], False for the dead ones of finite traces [n, samples], which are all 0."""
     return np.any(traces != 0, axis=1)
 
 
-def check_finite(traces: np.ndarray, numbers: np.ndarray, path) -> None:
-    """Raises InputError naming the first of the traces [n, samples] that is not finite.
+def clean(traces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns finite traces [n, samples], and which of them had samples that are not finite.
 
-    `numbers` int[n] are the numbers of the traces, from 0; the message counts from 1.
+    A trace of NaN alone is how xarray and others write a missing one: it becomes zeros, so that it
+    is dead, and is not counted. Other traces with samples that are not finite become zeros too, and
+    are True in the second result, bool[n].
     """
-    bad = ~np.isfinite(traces).all(axis=1)
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise InputError(
-            f"{path}: trace {numbers[first] + 1} has samples that are not finite, such as "
-            f"{traces[first][~np.isfinite(traces[first])][0]}; replace them, or is its sample "
-            "format not the one in its header?"
-        )
+    damaged = ~np.isfinite(traces).all(axis=1)
+    if not damaged.any():
+        return traces, damaged
+    missing = np.isnan(traces).all(axis=1)
+    zero = np.zeros((), traces.dtype)
+    return np.where(damaged[:, None], zero, traces), damaged & ~missing

@@ -41,6 +41,26 @@ class ArrayTraces:
         self.samples = self.shape[0] if first.ndim == 2 else self.shape[2]
         self.count = first.size // self.samples
 
+    def image(self) -> np.ndarray | None:
+        """Returns uint8[H, W, 3] if the array is a colour image, uint8[H, W, 3 or 4], else None.
+
+        Raises:
+          InputError: if a fourth channel, the opacity, is not 255 everywhere.
+        """
+        if (
+            self.dtype != np.uint8
+            or len(self.shape) != 3
+            or self.shape[2] not in (3, 4)
+        ):
+            return None
+        array = np.array(self._array())
+        if array[:, :, 3:].size and array[:, :, 3].min() < 255:
+            raise InputError(
+                f"{self.name}: an image with transparent pixels (its fourth channel is below 255); "
+                "expected none"
+            )
+        return array[:, :, :3]
+
     def lines(self, direction: str) -> list[np.ndarray]:
         """Returns the trace numbers of each "inline" or "crossline"; a section is one line."""
         if len(self.shape) == 2:
@@ -77,6 +97,37 @@ class ArrayTraces:
             array[:, numbers] = traces.T
         else:
             array[np.unravel_index(numbers, self.shape[:2])] = traces
+
+
+def without_mask(array: np.ndarray, name: str) -> np.ndarray:
+    """Returns an array whose masked traces are zeros, so that they are dead.
+
+    Args:
+      array: as in `ArrayTraces`; if it is a `numpy.ma.MaskedArray`, masked samples have no value.
+      name: in messages.
+
+    Raises:
+      InputError: if some samples of a trace are masked and others are not, or pixels of an image.
+    """
+    if not np.ma.is_masked(array):
+        return np.asarray(array)
+    plain = ArrayTraces(lambda: array, name)
+    mask = ArrayTraces(lambda: np.ma.getmaskarray(array).view(np.uint8), name)
+    if plain.image() is not None:
+        raise InputError(f"{name}: an image with masked pixels; expected none")
+    masked = mask.read(np.arange(mask.count))
+    partly = np.flatnonzero(masked.any(axis=1) & ~masked.all(axis=1))
+    if partly.size:
+        raise InputError(
+            f"{name}: {plain.place(int(partly[0]))} is masked in some of its samples and not in "
+            f"others{and_more(partly.size)}; mask whole traces, or fill the array"
+        )
+    return np.ma.filled(array, 0)
+
+
+def and_more(count: int) -> str:
+    """Returns how a message names one of `count` traces: what follows the first one's name."""
+    return f", and {count - 1} other trace(s)" if count > 1 else ""
 
 
 def read(path: pathlib.Path, mode: Literal["r", "r+"] = "r") -> ArrayTraces:

@@ -163,3 +163,33 @@ def test_most_common_size_is_the_expected_one(tile_folder):
         line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]
     )
     assert set(named) == {str(tile_folder / f"masks/t{i:02d}.png") for i in range(3)}
+
+
+def write_sixteen_bits(root, largest):
+    """Writes tiles with 16-bit images, the largest value in the first of them."""
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for i, value in enumerate((largest, largest // 3, 0)):
+        grey = np.full((12, 10), value, np.uint16)
+        Image.fromarray(grey).save(root / f"images/{i}.png")
+        Image.fromarray(np.zeros((12, 10), np.uint8)).save(root / f"masks/{i}.png")
+
+
+@pytest.mark.parametrize(
+    ("largest", "bits", "full"),
+    [(1020, 10, 1023), (4095, 12, 4095), (200, 8, 255), (32767, 15, 32767)],
+)
+def test_sixteen_bits_that_hold_fewer_are_refused(tmp_path, largest, bits, full):
+    write_sixteen_bits(tmp_path, largest)
+    message = f"{largest}, as if they held {bits} bits; .* 65535 / {full};"
+    with pytest.raises(InputError, match=message) as caught:
+        folder.read_folder(str(tmp_path))
+    assert str(tmp_path / "images") in str(caught.value)
+
+
+def test_one_bright_image_shows_the_range_of_all(tmp_path):
+    write_sixteen_bits(tmp_path, 32768)
+    images = folder.read_folder(str(tmp_path)).images
+    assert images[:, 0, 0, 0].tolist() == [128, 42, 0]
+    write_sixteen_bits(tmp_path / "black", 0)
+    assert not folder.read_folder(str(tmp_path / "black")).images.any()

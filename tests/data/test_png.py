@@ -45,6 +45,39 @@ def test_images_of_every_bit_depth_become_rgb_bytes(tmp_path):
         np.testing.assert_array_equal(found, np.repeat(grey[:, :, None], 3, axis=2))
 
 
+def write_sixteen_bit_colours(path, values):
+    """Writes values uint16[H, W, 3] as a PNG of 16 bits per sample, which Pillow cannot."""
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">2I5B", width, height, 16, 2, 0, 0, 0)
+    content = png.SIGNATURE
+    for name, data in (
+        (b"IHDR", header),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ):
+        checksum = struct.pack(">I", zlib.crc32(name + data))
+        content += struct.pack(">I", len(data)) + name + data + checksum
+    path.write_bytes(content)
+
+
+def test_how_much_of_their_range_sixteen_bits_use_is_told(tmp_path):
+    path = tmp_path / "i.png"
+    for values in ([0, 1020], [0, 65535], [40000, 0], [0, 0]):
+        Image.fromarray(np.array([values], np.uint16)).save(path)
+        pixels, largest = png.decode_image(path)
+        assert largest == max(values)
+        expected = np.rint(np.array(values) * 255 / 65535)
+        np.testing.assert_array_equal(pixels[0, :, 0], expected)
+    # Of colours only the upper bytes are known.
+    for value, largest in ((0x03FC, 0x03FF), (0x80FC, 0x80FF)):
+        write_sixteen_bit_colours(path, np.full((2, 3, 3), value, np.uint16))
+        pixels, found = png.decode_image(path)
+        assert (int(pixels[0, 0, 0]), found) == (value >> 8, largest)
+    Image.fromarray(MASK).save(path)
+    assert png.decode_image(path)[1] == 0
+
+
 @pytest.mark.parametrize("reader", [png.read_image, png.read_mask])
 @pytest.mark.parametrize("shape", [(2**14, 2**14), (4097, 4096), (2**31 - 1, 1)])
 def test_size_in_the_header_is_checked_before_pillow_sees_the_file(

@@ -14,7 +14,7 @@ import reference
 import written_run
 
 import saltjax
-from saltjax.inference import predictor
+from saltjax.inference import predictor, windows
 from saltjax.runs import checkpoint, settings
 from saltjax.scoring.postprocess import Postprocessing
 from saltjax.system import devices
@@ -107,6 +107,48 @@ def test_section_model_takes_the_settings_of_the_run(tmp_path, tta):
     assert model.batch_size == 8
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_image_as_an_array_is_segmented_as_its_pixels(workdir, channels):
+    """By the path of PNGs: colours are used, and a black column is no dead trace."""
+    rng, network = np.random.default_rng(0), saltjax.load(workdir)
+    array = rng.integers(0, 256, (14, 20, channels), np.uint8)
+    array[:, 7], array[:, :, 3:] = 0, 255
+    found = network.predict(array)
+    assert (found.shape, found.dtype) == ((14, 20), np.float32)
+    section = array[:, :, :3].astype(np.float32) / 255
+    (expected,) = windows.predict_sections([section], network.section_model())
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found[:, 7].all()
+    # An image of equal channels is that of its grey values.
+    grey = np.repeat(array[:, :, :1], 3, axis=2)
+    alone = network.predict(grey)
+    np.testing.assert_allclose(
+        np.delete(alone, 7, 1),
+        np.delete(network.predict(grey[:, :, 0]), 7, 1),
+        atol=1e-6,
+    )
+    assert np.abs(alone - found).max() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "uint8"])
+@pytest.mark.parametrize("shape", [(14, 20), (3, 9, 14)])
+def test_masked_traces_are_dead(workdir, dtype, shape):
+    rng, network = np.random.default_rng(0), saltjax.load(workdir)
+    array = rng.integers(1, 200, shape).astype(dtype)
+    mask = np.zeros(shape, bool)
+    dead = (slice(None), 3) if len(shape) == 2 else (1, 3)
+    mask[dead] = True
+    found = network.predict(np.ma.array(array, mask=mask))
+    assert type(found) is np.ndarray
+    assert not found[dead].any()
+    zeros = np.where(mask, np.zeros((), dtype), array)
+    np.testing.assert_array_equal(found, network.predict(zeros))
+    assert np.abs(found - network.predict(array)).max() > 1e-3
+    # A mask that masks nothing.
+    none = np.ma.array(array, mask=False)
+    np.testing.assert_array_equal(network.predict(none), network.predict(array))
+
+
 def test_weights_are_uploaded_once(workdir, monkeypatch):
     network, replicate, uploads = saltjax.load(workdir), devices.replicate, []
 
@@ -126,9 +168,20 @@ def test_weights_are_uploaded_once(workdir, monkeypatch):
     [
         (np.zeros(3), "expected"),
         (np.zeros((2, 2), complex), "expected"),
-        (np.full((4, 5), np.nan), "not finite"),
+        (np.array([[1, np.nan], [2, 3]]), "not finite"),
+        (
+            np.ma.array(np.ones((4, 2)), mask=[[0, 1]] + [[0, 0]] * 3),
+            "trace 2 is masked",
+        ),
+        (np.zeros((5, 6, 4), np.uint8), "transparent"),
+        (
+            np.ma.array(
+                np.ones((5, 6, 3), np.uint8), mask=np.eye(5, 6)[:, :, None] * np.ones(3)
+            ),
+            "masked pixels",
+        ),
     ],
-    ids=["shape", "dtype", "nan"],
+    ids=["shape", "dtype", "nan", "masked samples", "transparent", "masked pixels"],
 )
 def test_invalid_array_is_refused(workdir, array, message):
     with pytest.raises(ValueError, match=message):

@@ -1,3 +1,5 @@
+import logging
+
 import jax
 import numpy as np
 import pytest
@@ -155,11 +157,50 @@ def test_invalid_amplitudes_are_refused_naming_the_trace(value, normalize, messa
 
 
 def test_traces_that_are_not_part_of_the_sample_are_checked(monkeypatch):
+    """Before anything is computed."""
     monkeypatch.setattr(amplitudes, "MAX_SAMPLES", 40)
+    monkeypatch.setattr(volumes, "SCAN_BLOCK", 100)
+    monkeypatch.setattr(volumes, "predict_lines", None)
     section = noise(20, 30)
-    section[7, 2] = np.nan
-    with pytest.raises(InputError, match="trace 3 has"):
+    section[7, 2] = section[:, 11] = np.nan
+    section[3, 17] = np.inf
+    message = "trace 3 has samples that are not finite, such as nan, and 1 other trace"
+    with pytest.raises(InputError, match=f"{message}.*Nothing was computed"):
         segment(section)
+
+
+@pytest.mark.parametrize("direction", ["inline", "both"])
+def test_damaged_traces_of_a_large_file_cost_only_themselves(
+    monkeypatch, caplog, direction
+):
+    caplog.set_level(logging.INFO, "saltjax")
+    monkeypatch.setattr(amplitudes, "MAX_SAMPLES", 40)
+    volume = noise(3, 14, 20)
+    volume[1, 5] = volume[2, 9] = 0  # as if they were dead
+    expected = segment(volume, direction=direction)
+    volume[1, 5, 4], volume[2, 9, 0] = np.nan, -np.inf
+    volume[2, 9, 1:] = np.nan
+    prob = np.full(volume.shape, 9, np.float32)
+    options = [make_model()], "clip", direction, volume.nbytes - 1
+    damaged = volumes.segment(traces(volume), traces(prob), *options)
+    assert list(damaged) == [19, 37]
+    np.testing.assert_allclose(prob, expected, atol=1e-6)
+    assert "trace 20 (inline 1, crossline 5) has samples" in caplog.text
+    message = r"trace 20 .* and 1 other trace; .* Everything else"
+    with pytest.raises(InputError, match=message):
+        volumes.refuse(damaged, "Everything else")
+    volumes.refuse({}, "")
+
+
+def test_traces_of_nan_are_dead():
+    section = noise(20, 30)
+    section[:, 7:12] = 0
+    expected = segment(section)
+    section[:, 7:12] = np.nan
+    found = segment(section)
+    np.testing.assert_array_equal(found, expected)
+    assert not found[:, 7:12].any()
+    assert not segment(np.full((4, 5), np.nan)).any()
 
 
 @pytest.mark.parametrize("normalize", ["clip", "minmax"])
@@ -204,7 +245,7 @@ def test_few_lines_are_in_memory_at_a_time():
 
     source.read, sink.write = count_read, count_write
     volumes.segment(source, sink, [make_model()], "clip", "inline")
-    # Besides the sample for the range: lines read ahead, in two batches of one window a device, and
-    # waiting to be written.
-    assert held == 1
-    assert most <= 1 + 2 * (volumes.READ_AHEAD + 1) + 2 * jax.device_count() + 1
+    # Besides the sample for the range and the search for NaN: lines read ahead, in two batches of
+    # one window a device, and waiting to be written.
+    assert held == 2
+    assert most <= 1 + 2 * (volumes.READ_AHEAD + 1) + 2 * jax.device_count() + 2

@@ -55,11 +55,20 @@ def test_amplitudes_outside_0_to_1_are_refused_without_scaling():
         amplitudes.to_unit(np.array([[-0.5, 0.25]]), limits, "none")
 
 
-def test_first_trace_that_is_not_finite_is_named():
-    traces = np.ones((3, 4))
-    numbers = np.array([10, 20, 30])
-    amplitudes.check_finite(traces, numbers, "a.sgy")
-    traces[1, 2], traces[2, 0] = -np.inf, np.nan
-    message = "a.sgy: trace 21 has samples that are not finite, such as -inf"
-    with pytest.raises(InputError, match=message):
-        amplitudes.check_finite(traces, numbers, "a.sgy")
+@pytest.mark.parametrize("dtype", ["float16", "float32", ">f4", "float64"])
+def test_traces_of_nan_are_missing_and_others_damaged(dtype):
+    traces = np.ones((5, 4), dtype)
+    traces[1] = np.nan
+    traces[2, 3] = np.nan
+    traces[3] = -np.inf
+    traces[4] = [np.nan, np.inf, np.nan, np.nan]
+    found, damaged = amplitudes.clean(traces)
+    assert found.dtype == traces.dtype.newbyteorder("=")
+    assert damaged.tolist() == [False, False, True, True, True]
+    np.testing.assert_array_equal(found, [[1] * 4] + [[0] * 4] * 4)
+    assert amplitudes.live(found).tolist() == [True] + [False] * 4
+    assert np.isnan(traces[1]).all()  # the array itself is as before
+    whole = np.arange(6).reshape(2, 3)
+    same, damaged = amplitudes.clean(whole)
+    assert same is whole
+    assert not damaged.any()

@@ -104,6 +104,31 @@ def test_damaged_npy_file_is_read_as_by_numpy_or_refused(tmp_path_factory, seed)
                 npy.read(path)
 
 
+def test_array_of_bytes_with_three_or_four_channels_is_an_image():
+    rgba = np.random.default_rng(0).integers(0, 256, (5, 6, 4), np.uint8)
+    np.testing.assert_array_equal(traces(rgba[:, :, :3]).image(), rgba[:, :, :3])
+    with pytest.raises(InputError, match="the array: .* transparent pixels"):
+        traces(rgba).image()
+    rgba[:, :, 3] = 255
+    np.testing.assert_array_equal(traces(rgba).image(), rgba[:, :, :3])
+    for other in (rgba[:, :, :2], rgba[:, :, 0], rgba.astype(np.int16)):
+        assert traces(other).image() is None
+
+
+def test_masked_traces_become_zeros():
+    section = np.ma.array(np.arange(1, 7).reshape(3, 2))
+    assert npy.without_mask(section, "a") is not section
+    section[:, 1] = np.ma.masked
+    found = npy.without_mask(section, "a")
+    assert type(found) is np.ndarray
+    np.testing.assert_array_equal(found, [[1, 0], [3, 0], [5, 0]])
+    volume = np.ma.array(np.ones((2, 3, 4)), mask=False)
+    volume[1, 0, 2] = volume[1, 2, :3] = np.ma.masked
+    message = r"a: trace 4 \(inline 1, crossline 0\) is masked .*and 1 other trace"
+    with pytest.raises(InputError, match=message):
+        npy.without_mask(volume, "a")
+
+
 def test_trace_is_named_by_its_indices():
     def place(shape, number):
         return npy.ArrayTraces(lambda: np.zeros(shape), "a").place(number)
