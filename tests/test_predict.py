@@ -597,7 +597,7 @@ def test_a_damaged_trace_of_a_large_file_costs_only_itself(
     else:
         segy_writer.write(tmp_path / name, values)
     with monkeypatch.context() as large:
-        large.setattr(volumes.segment, "__defaults__", (0,))
+        large.setattr(volumes, "SCAN_BYTES", 0)
         message = "trace 34 .*All other traces are complete in the files"
         with pytest.raises(InputError, match=message):
             run_predict(plain, tmp_path / name, tmp_path / "out")

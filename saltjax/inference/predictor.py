@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -98,7 +97,7 @@ class Predictor:
         prob = np.zeros(array.shape, np.float32)
         sink = npy.ArrayTraces(lambda: prob, "the probabilities")
         volumes.segment(
-            source, sink, models, self.normalize, self.direction, scan_bytes=math.inf
+            source, sink, models, self.normalize, self.direction, scan_all=True
         )
         return prob
 

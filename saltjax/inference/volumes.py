@@ -32,7 +32,7 @@ def segment(
     models: Sequence[SectionModel],
     normalize: str,
     direction: str,
-    scan_bytes: float = SCAN_BYTES,
+    scan_all: bool = False,
 ) -> dict[int, str]:
     """Writes the probabilities of salt, the mean over all models, of every trace.
 
@@ -47,7 +47,7 @@ def segment(
       models: the networks.
       normalize: see `amplitudes.estimate`; uint8 amplitudes are images, from 0 to 255.
       direction: "inline", "crossline" or "both", the mean of the two.
-      scan_bytes: amplitudes of at most so many bytes are looked through beforehand.
+      scan_all: look through amplitudes beforehand even if they have more than SCAN_BYTES.
 
     Returns:
       Of traces that are not finite, found while others were computed: messages by trace number, for
@@ -56,7 +56,8 @@ def segment(
     Raises:
       InputError: if amplitudes are not finite or, with normalize="none", not in [0, 1].
     """
-    if source.count * source.samples * source.dtype.itemsize <= scan_bytes:
+    size = source.count * source.samples * source.dtype.itemsize
+    if scan_all or size <= SCAN_BYTES:
         check_finite(source)
     limits = estimate(source, normalize)
     if source.dtype == np.uint8:

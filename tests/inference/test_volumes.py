@@ -181,12 +181,13 @@ def test_damaged_traces_of_a_large_file_cost_only_themselves(
     volume[1, 5, 4], volume[2, 9, 0] = np.nan, -np.inf
     volume[2, 9, 1:] = np.nan
     prob = np.full(volume.shape, 9, np.float32)
-    options = [make_model()], "clip", direction, volume.nbytes - 1
+    monkeypatch.setattr(volumes, "SCAN_BYTES", volume.nbytes - 1)
+    options = [make_model()], "clip", direction
     damaged = volumes.segment(traces(volume), traces(prob), *options)
     assert list(damaged) == [19, 37]
     np.testing.assert_allclose(prob, expected, atol=1e-6)
     assert "trace 20 (inline 1, crossline 5) has samples" in caplog.text
-    message = r"trace 20 .* and 1 other trace; .* Everything else"
+    message = r"trace 20 .* and 1 other trace\(s\); .* Everything else"
     with pytest.raises(InputError, match=message):
         volumes.refuse(damaged, "Everything else")
     volumes.refuse({}, "")

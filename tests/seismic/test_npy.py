@@ -107,7 +107,7 @@ def test_damaged_npy_file_is_read_as_by_numpy_or_refused(tmp_path_factory, seed)
 def test_array_of_bytes_with_three_or_four_channels_is_an_image():
     rgba = np.random.default_rng(0).integers(0, 256, (5, 6, 4), np.uint8)
     np.testing.assert_array_equal(traces(rgba[:, :, :3]).image(), rgba[:, :, :3])
-    with pytest.raises(InputError, match="the array: .* transparent pixels"):
+    with pytest.raises(InputError, match="transparent pixels"):
         traces(rgba).image()
     rgba[:, :, 3] = 255
     np.testing.assert_array_equal(traces(rgba).image(), rgba[:, :, :3])
