@@ -68,6 +68,8 @@ def _evaluate(
     train = config.train
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
     predictor = predictors.restore(workdir, config)
+    if directory:
+        predictors.announce_synthetic([predictor])
     tta = predictor.tta if tta is None else tta
     tiles, units, indices, data = read_tiles(predictor, config, directory)
     description = tiles.description

@@ -20,7 +20,7 @@ from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import count_parameters, predict_step
 from saltjax.runs import settings
-from saltjax.system import console, devices, files, outputs
+from saltjax.system import console, devices, files, outputs, signals
 from saltjax.system.errors import InputError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -57,18 +57,24 @@ def export(workdir: pathlib.Path, output: str) -> None:
     if target.suffix != ".onnx":
         target /= "model.jaxexport"
     config = settings.read(workdir)
-    with outputs.claim(target.parent, "--output", workdir) as claimed:
-        claimed.check([target, target.with_suffix(".json")])
-        _export(workdir, config, target)
+    try:
+        with (
+            signals.Pause(0),
+            outputs.claim(target.parent, "--output", workdir) as claimed,
+            devices.on_the_cpu(),
+        ):
+            claimed.check([target, target.with_suffix(".json")])
+            _export(workdir, config, target)
+    except signals.Stopped as stopped:
+        stopped.advice = f"{target} was not written; the same command starts again"
+        raise
 
 
 def _export(workdir: pathlib.Path, config: ConfigDict, target: pathlib.Path) -> None:
-    train = config.train
-    devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
     predictor = predictors.restore(workdir, config)
     model = predictor.section_model()
     description = describe(predictor, config)
-    tolerance = TOLERANCE[train.dtype]
+    tolerance = TOLERANCE[config.train.dtype]
     if target.suffix == ".onnx":
         description |= describe_onnx(target, predictor.network.image_size)
         artifact, compare = to_onnx(model), check_onnx
@@ -110,7 +116,7 @@ def serialize(model: SectionModel) -> bytes:
 def check(artifact: pathlib.Path, model: SectionModel) -> float:
     """Returns the greatest difference of the artifact, called in a separate process, to the run.
 
-    It is called on two images of the network's training size, and on one whose height and width
+    Both compute on the CPU. It is called on two images of the network's training size, and on one whose height and width
     are no multiples of the stride.
     """
     size, odd = model.network.image_size, model.network.stride + 1
@@ -134,7 +140,13 @@ def check(artifact: pathlib.Path, model: SectionModel) -> float:
             outputs,
         ]
         done = subprocess.run(
-            command, check=False, cwd=scratch, capture_output=True, text=True
+            command,
+            check=False,
+            cwd=scratch,
+            # Another device may be in use by this process, or have no memory left.
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
         )
         if done.returncode or done.stdout.strip() != "False":
             raise RuntimeError(f"the artifact cannot be called: {done.stderr}")

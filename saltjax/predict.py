@@ -72,6 +72,7 @@ def predict(
             train = configs[0].train
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
             runs = [predictors.restore(*run) for run in zip(workdirs, configs)]
+            predictors.announce_synthetic(runs)
             chosen = predictors.common_postprocessing(runs, threshold)
             models = [run.section_model(tta) for run in runs]
             if suffix == ".npy":

@@ -323,6 +323,16 @@ def test_files_are_written_to_output(tmp_path):
         compare.compare(tmp_path / "runs", "", str(tmp_path / "mine"))
 
 
+@pytest.mark.parametrize("source", ["/data/tiles", ""])
+def test_the_number_of_synthetic_tiles_is_a_setting_of_synthetic_data(tmp_path, source):
+    for count in (40, 50):
+        changes = {"data.dir": source, "data.synthetic_count": count}
+        tested_run.write(tmp_path / f"{count}", None, changes)
+    compare.compare(tmp_path, "", "")
+    header = (tmp_path / "compare.csv").read_text().splitlines()[0].split(",")
+    assert ("data.synthetic_count" in header) == (source == "")
+
+
 def test_a_run_in_place_of_the_directory_of_runs_is_refused(tmp_path):
     tested_run.write(tmp_path / "plain", None)
     with pytest.raises(InputError, match=f"plain is a run; .*, such as {tmp_path}$"):

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -48,6 +49,29 @@ def test_the_artifact_gives_what_the_run_gives(plain, tmp_path, caplog, monkeypa
     expected = network.network.model.apply(network.variables, image)[..., 0]
     assert found.shape == (3, 21, 34)
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-expected)), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_check_opens_no_accelerator(plain, tmp_path, monkeypatch):
+    """Which this process, or another, can have all memory of."""
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    model = saltjax.load(plain).section_model()
+    (tmp_path / "a").write_bytes(export.serialize(model))
+    assert export.check(tmp_path / "a", model) <= 1e-5
+
+
+@pytest.mark.slow
+def test_the_check_compares_with_the_run_on_the_cpu(plain, tmp_path, monkeypatch):
+    seen = set()
+
+    def check(artifact, model):
+        seen.update(jax.numpy.zeros(1).devices())
+        return 0.0
+
+    monkeypatch.setattr(export, "check", check)
+    with jax.default_device(jax.devices()[2]):
+        export.export(plain, str(tmp_path / "out"))
+    assert seen == {jax.devices("cpu")[0]}
 
 
 def test_an_artifact_that_differs_is_not_written(plain, tmp_path, monkeypatch):

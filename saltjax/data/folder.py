@@ -30,8 +30,9 @@ def read_folder(directory: str, option: str = "config.data.dir") -> Tiles:
     image_paths = [root / "images" / f"{i}.png" for i in ids]
     mask_paths = [root / "masks" / f"{i}.png" for i in ids]
     decoded, bad_images = read_files(image_paths, png.decode_image, "Images")
-    labels, bad_masks = read_files(mask_paths, png.read_mask, "Masks")
-    problems += bad_images + bad_masks
+    masks, bad_masks = read_files(mask_paths, png.read_mask, "Masks")
+    problems += bad_images + bad_masks + salt_problems(mask_paths, masks)
+    labels = [mask and mask.label for mask in masks]
     pixels = [x if x is None else x[0] for x in decoded]
     shapes = [x if x is None else x.shape[:2] for x in (*pixels, *labels)]
     problems += size_problems([*image_paths, *mask_paths], shapes)
@@ -69,6 +70,29 @@ def read_files(
             values.append(value)
             bar.advance(1)
     return values, problems
+
+
+def salt_problems(
+    paths: Sequence[pathlib.Path], masks: Sequence[png.Mask | None]
+) -> list[tuple[pathlib.Path, str]]:
+    """Returns (path, reason) for each mask whose salt has another value than that of the others.
+
+    An unreadable mask is None.
+    """
+    values = png.salt_values(mask for mask in masks if mask)
+    problems = []
+    for path, mask in zip(paths, masks):
+        if mask and mask.salt:
+            common = values.get(mask.largest)
+            if common is None:
+                reason = (
+                    f"mask values {mask.salt}, no 0; expected 0 and one value for salt"
+                )
+                problems.append((path, reason))
+            elif mask.salt != common:
+                reason = f"salt has the value {mask.salt}; in most other masks {common}"
+                problems.append((path, reason))
+    return problems
 
 
 def check_range(largest: Sequence[int], path: pathlib.Path) -> None:

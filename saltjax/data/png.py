@@ -1,10 +1,13 @@
 """PNG files, read strictly: a file is decoded completely and correctly or refused with a reason."""
 
+import collections
+import dataclasses
 import io
 import pathlib
 import stat
 import struct
 import zlib
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
@@ -41,11 +44,25 @@ def decode_image(path: pathlib.Path) -> tuple[np.ndarray, int]:
         return pixels, 256 * int(pixels.max()) + 255 if image.info["depth"] == 16 else 0
 
 
-def read_mask(path: pathlib.Path) -> np.ndarray:
-    """Returns uint8[H, W, 1], 1 where salt, for a mask PNG of any bit depth.
+@dataclasses.dataclass(frozen=True)
+class Mask:
+    """A mask as it was read.
 
-    A mask holds 0 for no salt and one other value for salt. A mask without any 0 holds 1 or the
-    largest value of its bit depth.
+    Attributes:
+      label: uint8[H, W, 1], 1 where salt.
+      salt: the value of salt, 0 if there is none.
+      largest: the largest value of its bit depth, 255 or 65535.
+      full: whether all of it is salt.
+    """
+
+    label: np.ndarray
+    salt: int
+    largest: int
+    full: bool
+
+
+def read_mask(path: pathlib.Path) -> Mask:
+    """Returns a mask PNG of any bit depth, which holds 0 for no salt and one other value for salt.
 
     Raises:
       ValueError: if the file is not a readable PNG of such values.
@@ -61,15 +78,32 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
                     "a mask in colour; expected grey, 0 and one value for salt"
                 )
     levels = np.unique(values)
-    if not (len(levels) <= 2 and levels[0] == 0) and levels.tolist() not in (
-        [1],
-        [largest],
-    ):
+    salt = levels[levels > 0]
+    if len(salt) > 1:
         listed = ", ".join(map(str, levels[:5])) + (", …" if len(levels) > 5 else "")
         raise ValueError(
             f"mask values {listed}; expected only 0 and one value for salt"
         )
-    return (values > 0).astype(np.uint8)[:, :, None]
+    label = (values > 0).astype(np.uint8)[:, :, None]
+    return Mask(label, int(salt.sum()), largest, bool(label.all()))
+
+
+def salt_values(masks: Iterable[Mask]) -> dict[int, int]:
+    """Returns the value of salt in masks of one directory, for each largest value of a bit depth.
+
+    It is the most frequent one. A mask that is salt everywhere counts only if its value is 1 or the
+    largest: any other could be an image.
+    """
+    counts: dict[int, collections.Counter] = collections.defaultdict(
+        collections.Counter
+    )
+    for mask in masks:
+        if mask.salt and (not mask.full or mask.salt in (1, mask.largest)):
+            counts[mask.largest][mask.salt] += 1
+    return {
+        depth: max(count, key=lambda v: (count[v], v))
+        for depth, count in counts.items()
+    }
 
 
 def write(path: pathlib.Path, pixels: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import os
 import pathlib
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from saltjax.runs import checkpoint, settings, workdir
 from saltjax.runs import result as results
 from saltjax.scoring.postprocess import Postprocessing
 from saltjax.seismic import npy
-from saltjax.system import files
+from saltjax.system import console, files
 from saltjax.system.errors import InputError
 
 
@@ -100,6 +101,17 @@ class Predictor:
             source, sink, models, self.normalize, self.direction, scan_all=True
         )
         return prob
+
+
+def announce_synthetic(predictors: Sequence[Predictor]) -> None:
+    """Says which of the networks have seen no real data, before they are applied to some."""
+    for predictor in predictors:
+        if predictor.result.data.source == "synthetic":
+            console.say(
+                f"{predictor.workdir} was trained on built-in synthetic sections: on real data "
+                "its output is only a test of the program",
+                logging.WARNING,
+            )
 
 
 def common_postprocessing(

@@ -83,6 +83,8 @@ def _read_run(path: pathlib.Path, name: str) -> Run:
     for section in ("data", "model", "train", "optim"):
         if not isinstance(config.get(section), dict):
             raise files.damaged(path / "config.json", f"no settings {section}.*")
+    if config["data"].get("dir"):
+        config["data"].pop("synthetic_count", None)  # without effect
     found = result.read(path)
     try:
         content = str(files.read_json(path / "data.json").get("content_sha256", ""))

@@ -1,10 +1,11 @@
 """Devices: CPU cores, GPUs or TPUs as one mesh axis over which batches are sharded."""
 
+import contextlib
 import ctypes
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from saltjax.system import console
 from saltjax.system.errors import InputError
 
 # Batches of 8 tiles per device fit a core's caches; a batch of 32 on one device does not.
@@ -21,7 +23,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 
 
 def configure(cpu_devices: int, batch_size: int, compile_cache: str) -> None:
-    """Configures JAX; call before its first use.
+    """Configures JAX; call before its first use, after which it keeps the devices that it has.
 
     Args:
       cpu_devices: virtual devices that the CPU is split into; 0 chooses by cores and batch size.
@@ -32,7 +34,7 @@ def configure(cpu_devices: int, batch_size: int, compile_cache: str) -> None:
       InputError: if the cache cannot be written, or there is no device.
     """
     if compile_cache:
-        cache = pathlib.Path(compile_cache).expanduser().absolute()
+        cache = pathlib.Path(compile_cache).absolute()
         try:
             cache.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=cache).close()
@@ -61,7 +63,14 @@ def split_cpu(cpu_devices: int, batch_size: int) -> None:
         if hasattr(os, "sched_getaffinity"):
             cores = len(os.sched_getaffinity(0))
         cpu_devices = max(1, min(2 * cores, batch_size // TILES_PER_CPU_DEVICE))
-    jax.config.update("jax_num_cpu_devices", cpu_devices)
+    try:
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
+    except RuntimeError:
+        if jax.default_backend() == "cpu":
+            console.say(
+                f"JAX is in use already: its {jax.device_count()} CPU devices are taken, not "
+                f"{cpu_devices}"
+            )
 
 
 def keep_freed_memory() -> None:
@@ -93,6 +102,14 @@ def request_determinism() -> None:
     flags, name = os.environ.get("XLA_FLAGS", "").strip(), "--xla_gpu_deterministic_ops"
     if name not in flags and (not flags or flags.startswith("-")):
         os.environ["XLA_FLAGS"] = f"{flags} {name}=true".strip()
+
+
+@contextlib.contextmanager
+def on_the_cpu() -> Iterator[None]:
+    """Computes on a CPU device within a `with` statement; JAX opens no others then."""
+    jax.config.update("jax_platforms", "cpu")  # no effect where JAX is in use already
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        yield
 
 
 def data_mesh(count: int | None = None) -> Mesh:

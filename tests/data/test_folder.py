@@ -108,6 +108,59 @@ def test_error_names_all_bad_files(tile_folder):
         assert reason in line
 
 
+def write_masks(root, masks):
+    """Writes masks, arrays by id, and images to them."""
+    for name in ("images", "masks"):
+        (root / name).mkdir()
+    for name, mask in masks.items():
+        Image.new("L", mask.shape[::-1], 9).save(root / f"images/{name}.png")
+        Image.fromarray(mask).save(root / f"masks/{name}.png")
+
+
+HALF = np.repeat([[0], [1]], 4, axis=1).astype(np.uint8)
+FULL, EMPTY = np.ones_like(HALF), np.zeros_like(HALF)
+
+
+def test_a_mask_of_salt_only_has_the_value_of_the_others(tmp_path):
+    deep = HALF.astype(np.uint16)
+    masks = {
+        "a": FULL * np.uint8(128),
+        "b": HALF * np.uint8(128),
+        "c": EMPTY,
+        "d": deep * np.uint16(300),
+        "e": (deep * 0 + 1) * np.uint16(300),
+    }
+    write_masks(tmp_path, masks)
+    labels = folder.read_folder(str(tmp_path)).labels[..., 0]
+    np.testing.assert_array_equal(labels, [FULL, HALF, EMPTY, HALF, FULL])
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_masks_of_salt_only_hold_1_or_the_largest_value(tmp_path, value):
+    write_masks(tmp_path, {"a": FULL * np.uint8(value), "b": EMPTY})
+    labels = folder.read_folder(str(tmp_path)).labels[..., 0]
+    np.testing.assert_array_equal(labels, [FULL, EMPTY])
+
+
+def test_masks_with_other_values_of_salt_are_all_listed(tmp_path):
+    values = {"a": 255, "b": 255, "c": 1, "e": 128, "f": 255}
+    masks = {name: HALF * np.uint8(value) for name, value in values.items()}
+    masks["d"] = FULL * np.uint8(128)
+    masks["g"] = (HALF * np.uint16(0) + np.uint16(7)).astype(np.uint16)
+    write_masks(tmp_path, masks)
+    with pytest.raises(InputError) as caught:
+        folder.read_folder(str(tmp_path))
+    lines = str(caught.value).splitlines()
+    assert "4 bad file(s)" in lines[0]
+    reasons = {line.split("/")[-1].partition(".png: ")[::2] for line in lines[1:]}
+    assert reasons == {
+        ("c", "salt has the value 1; in most other masks 255"),
+        ("d", "salt has the value 128; in most other masks 255"),
+        ("e", "salt has the value 128; in most other masks 255"),
+        ("g", "mask values 7, no 0; expected 0 and one value for salt"),
+    }
+
+
 @pytest.mark.parametrize("missing", ["", "images", "masks"])
 def test_error_names_missing_or_empty_directories(tmp_path, missing):
     if missing == "":

@@ -27,7 +27,13 @@ MASK = np.array([[0, 1], [1, 0]], np.uint8)
 )
 def test_masks_of_every_mode_become_0_and_1(tmp_path, image):
     image.save(tmp_path / "m.png")
-    np.testing.assert_array_equal(png.read_mask(tmp_path / "m.png")[:, :, 0], MASK)
+    mask = png.read_mask(tmp_path / "m.png")
+    np.testing.assert_array_equal(mask.label[:, :, 0], MASK)
+    deep = image.mode.startswith("I")
+    assert (mask.largest, mask.full) == (65535 if deep else 255, False)
+    # Of bits, and of palettes, Pillow makes 255.
+    kept = np.asarray(image).max() if image.mode in ("L", "I;16") else 255
+    assert mask.salt == kept
 
 
 def test_images_of_every_bit_depth_become_rgb_bytes(tmp_path):

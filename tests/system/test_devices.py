@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from saltjax.system import devices
@@ -51,6 +52,49 @@ def test_cpu_is_split_into_that_many_devices():
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )
     assert done.stdout.split() == ["3", "True"]
+
+
+def run_with_two_devices(code):
+    """Returns what a process prints in which JAX is in use, with two CPU devices."""
+    start = "import jax; jax.config.update('jax_num_cpu_devices', 2); jax.devices()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", start + code],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("cpu_devices", [2, 3])
+def test_devices_in_use_are_kept(cpu_devices):
+    code = (
+        "from saltjax.system import console, devices\n"
+        "console.show()\n"
+        f"devices.configure({cpu_devices}, 32, '')\n"
+        "print(devices.data_mesh().size)"
+    )
+    said = "JAX is in use already: its 2 CPU devices are taken, not 3"
+    assert run_with_two_devices(code) == ([said] if cpu_devices == 3 else []) + ["2"]
+
+
+def test_computations_on_the_cpu_take_its_first_device():
+    with jax.default_device(jax.devices()[2]):
+        assert jnp.zeros(1).devices() == {jax.devices()[2]}
+        with devices.on_the_cpu():
+            assert jnp.zeros(1).devices() == {jax.devices("cpu")[0]}
+    code = (
+        "import os; os.environ['JAX_PLATFORMS'] = 'cuda'\n"
+        "import jax.numpy as jnp\n"
+        "from saltjax.system import devices\n"
+        "with devices.on_the_cpu(): print(jnp.zeros(1).devices())"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "{CpuDevice(id=0)}\n"
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 7), (2, 8), (3, 9), (4, 8)])
