@@ -230,7 +230,6 @@ def test_check_describes_a_directory_and_trains_nothing(tile_folder, tmp_path):
     assert "8 without salt (26.7%)" in done.stdout
     assert "21 train" in done.stdout
     assert {path.name for path in (tmp_path / "r").rglob("*")} == {
-        ".lock",
         "check",
         "examples.png",
         "coverage.png",
