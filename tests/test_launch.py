@@ -214,10 +214,34 @@ def test_compare_lists_the_runs_and_what_differs(plain, no_skip, tmp_path):
     assert "model.features" not in rows["plain"]
     result = json.loads((plain / "result.json").read_text())
     assert float(rows["plain"]["test loss"]) == result["test"]["loss"]
+    for name in rows:
+        with open(tmp_path / name / "metrics.csv", newline="") as file:
+            losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
+        assert float(rows[name]["val loss"]) == min(losses)
+    best = min(rows, key=lambda name: float(rows[name]["val loss"]))
+    assert next(iter(rows)) == best
     markdown = (tmp_path / "compare.md").read_text().splitlines()
-    assert len(markdown) == 4
-    assert len({line.count("|") for line in markdown}) == 1
+    assert len({line.count("|") for line in markdown[:4]}) == 1
+    # Both have the same test tiles; the difference is that of their scores.
+    (other,) = rows.keys() - {best}
+    with open(tmp_path / "differences.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["run"], row["reference"], row["tiles"]) == (other, best, "8")
+    native = [
+        json.loads((tmp_path / name / "result.json").read_text())["test_native"]
+        for name in (other, best)
+    ]
+    for title, key in (("IoU", "iou"), ("F1", "f1"), ("accuracy", "accuracy")):
+        expected = native[0][key]["value"] - native[1][key]["value"]
+        assert float(row[title]) == pytest.approx(expected, abs=1e-9)
     assert (tmp_path / "compare.png").stat().st_size > 5000
+    done = forked.launch(
+        "--mode=compare", f"--workdir={tmp_path}", f"--reference={other}"
+    )
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "differences.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["run"], row["reference"]) == (best, other)
 
 
 def test_check_describes_a_directory_and_trains_nothing(tile_folder, tmp_path):

@@ -101,6 +101,35 @@ def section_model(setup, variables):
 
 
 @pytest.mark.slow
+def test_outputs_of_the_test_give_its_scores(finished_run):
+    data, result = (
+        json.loads((finished_run / name).read_text())
+        for name in ("data.json", "result.json")
+    )
+    with np.load(finished_run / "test_outputs.npz") as file:
+        arrays = dict(file)
+    assert arrays["ids"].tolist() == data["splits"]["test"]
+    tiles = synthetic.make_tiles(50, seed=0)
+    rows = [tiles.ids.index(i) for i in arrays["ids"]]
+    np.testing.assert_array_equal(arrays["labels"], tiles.labels[rows, :, :, 0])
+    threshold = np.float32(result["threshold"]["value"])
+    prob = np.float32(arrays["probabilities"]) / np.float32(65535)
+    predicted, actual = prob >= threshold, arrays["labels"] > 0
+    native = result["test_native"]
+    for key, score in (
+        ("f1", sklearn.metrics.f1_score),
+        ("mean_class_accuracy", sklearn.metrics.balanced_accuracy_score),
+    ):
+        expected = score(actual.ravel(), predicted.ravel())
+        assert native[key]["value"] == pytest.approx(expected)
+    jaccard = sklearn.metrics.jaccard_score(
+        actual.ravel(), predicted.ravel(), average="macro"
+    )
+    assert native["mean_iou"]["value"] == pytest.approx(jaccard)
+    assert len(set(arrays["units"].tolist())) == len(rows) == result["test_units"]
+
+
+@pytest.mark.slow
 def test_result_agrees_with_scikit_learn(finished_run):
     config = tiny_config()
     result = json.loads((finished_run / "result.json").read_text())
