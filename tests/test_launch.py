@@ -55,10 +55,13 @@ RESULT_KEYS = {
             "precision",
             "recall",
             "f1",
+            "mean_iou",
+            "mean_class_accuracy",
         )
     },
     "by_coverage": list,
     "calibration": {"ece": float, "bins": list},
+    "test_units": int,
     "eval": {"threshold_metric": str, "min_area": int, "tta": bool},
 }
 
@@ -107,6 +110,9 @@ def test_a_run_writes_the_documented_files(runs, plain):
     assert "--config=configs/quickstart.py" in env["command"]
     with open(workdir / "metrics.csv", newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    with np.load(workdir / "test_outputs.npz") as file:
+        assert file["ids"].tolist() == splits["test"]
+        assert file["probabilities"].shape == file["labels"].shape == (8, 101, 101)
     for name in ("best", "last"):
         assert (workdir / "checkpoints" / name).is_dir()
     # That the data are not real is printed first.
