@@ -1,5 +1,7 @@
 """The networks in plain NumPy, float64, to compare the JAX networks with."""
 
+import math
+
 import numpy as np
 
 
@@ -11,11 +13,34 @@ def conv3x3(x, layer, stride=1):
     return np.einsum("bhwcij,ijcf->bhwf", windows, layer["kernel"]) + layer["bias"]
 
 
-def block(x, params):
-    """Two 3×3 convolutions with ReLU."""
-    for name in ("conv1", "conv2"):
-        x = np.maximum(conv3x3(x, params[name]), 0)
+def normalize(x, layer, groups, eps):
+    """Normalizes by the statistics of the batch, or with groups by those of image and group."""
+    axes, shape = (0, 1, 2), x.shape
+    if groups:
+        axes, shape = (1, 2, 4), (*x.shape[:3], groups, -1)
+    grouped = x.reshape(shape)
+    mean, variance = (f(axes, keepdims=True) for f in (grouped.mean, grouped.var))
+    x = ((grouped - mean) / np.sqrt(variance + eps)).reshape(x.shape)
+    return x * layer["scale"] + layer["bias"]
+
+
+def block(x, params, norm="none"):
+    """Two 3×3 convolutions with ReLU; batch norm as in training."""
+    for i in (1, 2):
+        conv = params[f"conv{i}"]
+        x = conv3x3(x, conv if "bias" in conv else conv | {"bias": 0})
+        if norm == "batch":
+            x = normalize(x, params[f"norm{i}"], groups=0, eps=1e-5)
+        elif norm == "group":
+            groups = math.gcd(8, x.shape[-1])
+            x = normalize(x, params[f"norm{i}"], groups, eps=1e-6)
+        x = np.maximum(x, 0)
     return x
+
+
+def conv1x1(x, layer):
+    """1×1 convolution."""
+    return x @ np.asarray(layer["kernel"][0, 0], np.float64) + layer["bias"]
 
 
 def max_pool(x):
@@ -35,7 +60,17 @@ def transposed_conv(x, layer):
     return out + layer["bias"]
 
 
-def unet(x, params, levels, strided, skip):
+def interpolate(x, axis):
+    """Twice as many pixels, at a quarter and three quarters of each; constant beyond the edges."""
+    n = x.shape[axis]
+    before, after = (
+        np.take(x, np.clip(np.arange(n) + step, 0, n - 1), axis) for step in (-1, 1)
+    )
+    pair = np.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
+    return pair.reshape(*x.shape[:axis], 2 * n, *x.shape[axis + 1 :])
+
+
+def unet(x, params, levels, strided, skip, norm="none"):
     """Logits of the study's U-Net for the parameters of `unet.UNet`."""
     skips = []
     for i in range(levels):
@@ -46,26 +81,24 @@ def unet(x, params, levels, strided, skip):
                 if strided
                 else max_pool(x)
             )
-        x = block(x, params[f"encoder{i}"])
+        x = block(x, params[f"encoder{i}"], norm)
     for i in reversed(range(levels - 1)):
-        x = transposed_conv(x, params[f"up{i}"]["conv"])
+        conv = params[f"up{i}"]["conv"]
+        if conv["kernel"].shape[0] == 2:
+            x = transposed_conv(x, conv)
+        else:
+            x = interpolate(interpolate(conv1x1(x, conv), 1), 2)
         if skip:
             x = np.concatenate([x, skips[i]], axis=-1)
-        x = block(x, params[f"decoder{i}"])
-    return (
-        x @ np.asarray(params["head"]["kernel"][0, 0], np.float64)
-        + params["head"]["bias"]
-    )
+        x = block(x, params[f"decoder{i}"], norm)
+    return conv1x1(x, params["head"])
 
 
-def fcn(x, params, levels):
+def fcn(x, params, levels, norm="none"):
     """Logits of the study's FCN for the parameters of `fcn.FCN`."""
     for i in range(levels):
-        x = block(x, params[f"block{i}"])
-    return (
-        x @ np.asarray(params["head"]["kernel"][0, 0], np.float64)
-        + params["head"]["bias"]
-    )
+        x = block(x, params[f"block{i}"], norm)
+    return conv1x1(x, params["head"])
 
 
 def decode(code, shape):

@@ -82,16 +82,12 @@ def normalized(x, mean, variance, eps, layer):
 def test_group_norm_equals_numpy(features, groups):
     x = np.random.default_rng(0).standard_normal((2, 5, 4, 3)).astype(np.float32)
     block, params = draw_block("group", features, x)
+    # The channels of a group are neighbours; statistics are over them and the image.
     y = np.float64(x)
     for i in (1, 2):
         y = reference.conv3x3(y, params[f"conv{i}"])
-        # The channels of a group are neighbours; statistics are over them and the image.
-        grouped = y.reshape(*y.shape[:3], groups, -1)
-        mean, variance = (
-            np.broadcast_to(f((1, 2, 4), keepdims=True), grouped.shape).reshape(y.shape)
-            for f in (grouped.mean, grouped.var)
-        )
-        y = np.maximum(normalized(y, mean, variance, 1e-6, params[f"norm{i}"]), 0)
+        y = reference.normalize(y, params[f"norm{i}"], groups, eps=1e-6)
+        y = np.maximum(y, 0)
     found = block.apply({"params": params}, x, False, None)
     np.testing.assert_allclose(found, y, atol=1e-5)
 

@@ -1,0 +1,104 @@
+"""A run that is resumed on another number of devices."""
+
+import csv
+import functools
+import itertools
+import json
+import os
+import signal
+
+import forked
+import jax
+import numpy as np
+import pytest
+from tile_files import write_tiles
+
+from saltjax.runs import checkpoint
+from saltjax.training import steps
+
+OPTIONS = (
+    "--config=configs/quickstart.py",
+    "--config.data.image_size=16",
+    "--config.model.features=(4,8)",
+    "--config.train.batch_size=8",
+    "--config.train.epochs=3",
+    "--config.train.matmul_precision=tensorfloat32",
+    "--config.model.init=torch_default",
+    "--config.optim.decoupled=False",
+)
+STEPS = 6  # of an epoch: 42 of 60 tiles are for training
+# Relative to the weights' norm and to each score. The order of sums differs between numbers of
+# devices, by 6e-8 in a step; Adam's normalization and further steps amplify that.
+TOLERANCE = 1e-3
+
+
+def kill_in_step(step):
+    """Replaces the process's training step by one that kills the process in that call."""
+    train_call, calls = steps.train_call, itertools.count(1)
+
+    def train_call_until(*args):
+        if next(calls) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train_call(*args)
+
+    steps.train_call = train_call_until
+
+
+def run(tiles, workdir, cpu_devices, prepare=None):
+    """Returns the exit status of a training that saves after every step."""
+    child = forked.start(
+        *OPTIONS,
+        f"--config.data.dir={tiles}",
+        f"--config.train.cpu_devices={cpu_devices}",
+        "--config.checkpoint.every_minutes=0.0",
+        f"--workdir={workdir}",
+        stdout=workdir.with_suffix(".log"),
+        prepare=prepare,
+    )
+    return forked.finish(child)
+
+
+def outcome(workdir):
+    """Returns the last weights, the rows of metrics.csv and the test scores."""
+    with checkpoint.ocp.Checkpointer(
+        checkpoint.ocp.CompositeCheckpointHandler()
+    ) as reader:
+        path = (workdir / "checkpoints/last").absolute()
+        params = reader.restore(path)["state"]["params"]
+    with open(workdir / "metrics.csv", newline="") as file:
+        rows = [
+            [float(r[key]) for key in r if key != "seconds"]
+            for r in csv.DictReader(file)
+        ]
+    test = json.loads((workdir / "result.json").read_text())["test"]
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)]), rows, test
+
+
+@pytest.mark.slow
+def test_a_run_killed_on_four_devices_and_resumed_on_two_is_about_the_same(tmp_path):
+    tiles = write_tiles(tmp_path / "tiles", 60)
+    assert run(tiles, tmp_path / "whole", 4) == 0
+    killed = functools.partial(kill_in_step, STEPS + 3)
+    assert run(tiles, tmp_path / "moved", 4, killed) == -signal.SIGKILL
+    assert run(tiles, tmp_path / "moved", 2) == 0
+    log = (tmp_path / "moved.log").read_text()
+    assert "Resuming after step 2 of epoch 2" in log
+    assert log.count("4 × cpu") == 1
+    assert log.count("2 × cpu") == 1
+    (weights, rows, test), (expected, expected_rows, expected_test) = (
+        outcome(tmp_path / name) for name in ("moved", "whole")
+    )
+    assert len(rows) == 3
+    # The first epoch was on the same devices.
+    assert rows[0] == expected_rows[0]
+    np.testing.assert_allclose(rows, expected_rows, rtol=TOLERANCE)
+    error = np.linalg.norm(weights - expected) / np.linalg.norm(expected)
+    assert 0 < error < TOLERANCE
+    for name, value in expected_test.items():
+        assert test[name] == pytest.approx(value, rel=TOLERANCE), name
+    print(
+        "error",
+        error,
+        np.abs(np.array(rows) / np.array(expected_rows) - 1).max(),
+        {n: test[n] / v - 1 for n, v in expected_test.items()},
+    )
