@@ -83,8 +83,8 @@ def test_a_run_killed_on_four_devices_and_resumed_on_two_is_about_the_same(tmp_p
     assert run(tiles, tmp_path / "moved", 2) == 0
     log = (tmp_path / "moved.log").read_text()
     assert "Resuming after step 2 of epoch 2" in log
-    assert log.count("4 × cpu") == 1
-    assert log.count("2 × cpu") == 1
+    assert log.count("Device     4 × cpu") == 1
+    assert log.count("Device     2 × cpu") == 1
     (weights, rows, test), (expected, expected_rows, expected_test) = (
         outcome(tmp_path / name) for name in ("moved", "whole")
     )

@@ -181,7 +181,7 @@ def test_steps_of_one_call_are_those_of_several(tiles):
 
 
 def test_weights_do_not_depend_on_the_number_of_steps_in_a_call(tiles):
-    mesh, recipe = devices.data_mesh(1), make_recipe(optimizer.adamw(0.0))
+    mesh, recipe = devices.data_mesh(1), make_recipe(optimizer.adam(0.0, True))
     feed, outcomes = feeds.create(tiles, mesh, 2, resident=True), []
     for count in (1, 2, 3, 4):
         part = dataclasses.replace(feed, steps_per_call=count)
