@@ -9,6 +9,7 @@ import signal
 import forked
 import pytest
 from program import TINY
+from run_outcome import outcome
 from tile_files import write_tiles
 
 from configs import quickstart
@@ -170,18 +171,6 @@ def test_the_default_directory_of_another_test_is_the_same(tmp_path):
     # To print a result is no start of the run.
     assert forked.launch(*options, *test, cwd=tmp_path).returncode == 0
     assert len(environment.read(workdir)) == 2
-
-
-def outcome(workdir):
-    """Returns what a run leaves, without durations."""
-    found = read(workdir / "result.json")
-    found.pop("train_seconds")
-    rows = (workdir / "metrics.csv").read_text().splitlines()
-    weights = [
-        read(workdir / f"checkpoints/{name}/meta/metadata")["checksums"]
-        for name in ("best", "last")
-    ]
-    return found, [row.rpartition(",")[0] for row in rows], weights
 
 
 def stop_at(epoch, monkeypatch):

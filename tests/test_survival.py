@@ -1,6 +1,5 @@
 """Real faults: killed processes, signals, flipped bits, full disks."""
 
-import csv
 import functools
 import itertools
 import json
@@ -14,6 +13,7 @@ import forked
 import jax
 import numpy as np
 import pytest
+from run_outcome import outcome, read_checkpoint
 from tile_files import flip_a_bit, write_tiles
 
 from saltjax import train
@@ -82,31 +82,6 @@ def untested(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
     (tmp_path / "run/result.json").unlink()
     return tmp_path / "run"
-
-
-def read(path):
-    """Returns what a checkpoint holds, as orbax reads it."""
-    with checkpoint.ocp.Checkpointer(
-        checkpoint.ocp.CompositeCheckpointHandler()
-    ) as reader:
-        return reader.restore(path.absolute())
-
-
-def outcome(workdir):
-    """Returns everything a run leaves that must not depend on faults."""
-    result = json.loads((workdir / "result.json").read_text())
-    result.pop("train_seconds")
-    with open(workdir / "metrics.csv", newline="") as file:
-        rows = [row | {"seconds": ""} for row in csv.DictReader(file)]
-    arrays = {
-        jax.tree_util.keystr(path): np.asarray(leaf).tobytes()
-        for name in ("best", "last")
-        for path, leaf in jax.tree_util.tree_leaves_with_path(
-            {name: read(workdir / "checkpoints" / name)["state"]}
-        )
-    }
-    assert len(arrays) > 20
-    return result, rows, arrays
 
 
 def unfinished_saves(workdir):
@@ -202,7 +177,7 @@ def test_a_signal_saves_the_state_within_the_epoch(
     # Without the signal nothing would be saved within an epoch.
     fault = functools.partial(send_signal, signum, STEPS + 3)
     assert run(tiles, workdir, fault, every_minutes=10.0) == status
-    progress = read(workdir / "checkpoints/last")["meta"]["meta"]
+    progress = read_checkpoint(workdir / "checkpoints/last")["meta"]["meta"]
     assert len(progress["history"]) == 1
     assert progress["step"] == 3
     assert not (workdir / "result.json").exists()
@@ -270,7 +245,7 @@ def test_a_damaged_best_checkpoint_is_replaced_by_the_previous_best(
 ):
     before = json.loads((whole / "result.json").read_text())
     best = untested / "checkpoints/best"
-    state = read(best)["state"]
+    state = read_checkpoint(best)["state"]
     earlier = before["best_epoch"] - 1
     worse = jax.tree.map(np.zeros_like, state)
     checkpoint.save(best, worse, {"epoch": earlier, "val_loss": 9.0})

@@ -304,9 +304,11 @@ def settle(workdir: pathlib.Path) -> None:
     with writing(plots):
         # Its result has taken its place already: the figures that lie here belong to it.
         if not (stage / "result.json").exists():
-            plots.mkdir(exist_ok=True)
+            files.make_directory(plots)
             for path in sorted(stage.glob("*.png")):
                 path.replace(plots / path.name)
             if (stage / test_outputs.NAME).exists():
                 (stage / test_outputs.NAME).replace(workdir / test_outputs.NAME)
+            files.sync(plots)
+            files.sync(workdir)
         shutil.rmtree(stage)

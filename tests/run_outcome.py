@@ -1,0 +1,34 @@
+"""What a run leaves that must not depend on faults, starts or places."""
+
+import csv
+import json
+
+import jax
+import numpy as np
+
+from saltjax.runs import checkpoint
+
+
+def read_checkpoint(path):
+    """Returns what a checkpoint holds, as orbax reads it."""
+    with checkpoint.ocp.Checkpointer(
+        checkpoint.ocp.CompositeCheckpointHandler()
+    ) as reader:
+        return reader.restore(path.absolute())
+
+
+def outcome(workdir):
+    """Returns result, rows of metrics.csv and weights of a run, without durations."""
+    result = json.loads((workdir / "result.json").read_text())
+    result.pop("train_seconds")
+    with open(workdir / "metrics.csv", newline="") as file:
+        rows = [row | {"seconds": ""} for row in csv.DictReader(file)]
+    arrays = {
+        jax.tree_util.keystr(path): np.asarray(leaf).tobytes()
+        for name in ("best", "last")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(
+            {name: read_checkpoint(workdir / "checkpoints" / name)["state"]}
+        )
+    }
+    assert len(arrays) > 20
+    return result, rows, arrays
