@@ -1,0 +1,90 @@
+"""Makes the golden run again: `python tests/golden_run/make.py` in a clone; then read README.md.
+
+`finished` is a complete run on built-in sections, `interrupted` the same, stopped within an epoch.
+expected.npz holds, by means of orbax and NumPy alone, the weights of the finished run's checkpoints,
+and what the program says of an image.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parents[1]
+OPTIONS = (
+    "--config=default",
+    "--config.data.synthetic_count=200",
+    "--config.data.image_size=16",
+    "--config.model.features=(3,6)",
+    "--config.model.norm=batch",
+    "--config.optim.learning_rate=0.02",
+    "--config.optim.weight_decay=0.01",
+    "--config.train.batch_size=8",
+    "--config.train.epochs=8",
+    "--config.train.cpu_devices=4",
+)
+# Ends in the third of the 18 steps of the seventh epoch; each step is saved. No machine is named.
+PROGRAM = """
+import platform, sys
+from saltjax import __main__
+from saltjax.training import steps
+
+platform.platform = platform.system
+train_call, calls = steps.train_call, []
+
+def stop(*args):
+    calls.append(args)
+    if len(calls) == 6 * 18 + 3 and "--workdir=interrupted" in sys.argv:
+        raise KeyboardInterrupt
+    return train_call(*args)
+
+steps.train_call = stop
+__main__.main()
+"""
+
+
+def main() -> None:
+    """Makes both runs and expected.npz."""
+    sys.path.insert(0, str(ROOT))
+    import saltjax
+
+    # In another directory, since orbax writes the path into the checkpoints.
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("finished", "interrupted"):
+            run = pathlib.Path(folder, name)
+            minutes = float(name == "finished")
+            every = f"--config.checkpoint.every_minutes={minutes}"
+            command = [sys.executable, "-c", PROGRAM, f"--workdir={name}", every]
+            env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+            subprocess.run([*command, *OPTIONS], check=False, cwd=folder, env=env)
+            for extra in (*run.glob("checkpoints/*.old"), run / "plots"):
+                shutil.rmtree(extra, ignore_errors=True)
+            (run / ".lock").unlink(missing_ok=True)
+            shutil.rmtree(HERE / name, ignore_errors=True)
+            shutil.copytree(run, HERE / name)
+    image = np.random.default_rng(0).integers(0, 256, (24, 30), np.uint8)
+    prob = saltjax.load(HERE / "finished").predict(image)
+    weights = {
+        name: flat(HERE / "finished/checkpoints" / name) for name in ("best", "last")
+    }
+    np.savez_compressed(HERE / "expected.npz", image=image, prob=prob, **weights)
+
+
+def flat(checkpoint: pathlib.Path) -> np.ndarray:
+    """Returns all arrays of a checkpoint as one, float32, by the order of their names."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    tree = ocp.StandardCheckpointer().restore((checkpoint / "state").absolute())
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    named = sorted((jax.tree_util.keystr(path), leaf) for path, leaf in leaves)
+    return np.concatenate([np.ravel(leaf).astype(np.float32) for _, leaf in named])
+
+
+if __name__ == "__main__":
+    main()
