@@ -79,7 +79,7 @@ def figures(workdir):
 
 OTHER = {"eval.threshold_metric": "iou", "eval.min_area": 5}
 FAULTS = [
-    (scores, "predict_tiles"),
+    (scores, "validate"),
     (run_figures, "draw_training"),
     (run_figures, "draw_scores"),
     (result, "settle"),

@@ -65,7 +65,8 @@ def test_starts_are_read(either):
 
 def test_synthetic_tiles_and_split_are_the_same(either):
     config = settings.read(either)
-    data = source.load(**config.data, batch_size=config.train.batch_size)
+    size = config.train.batch_size
+    data = source.load(**config.data, batch_size=size, earlier=None)
     written = json.loads((either / "data.json").read_text())
     assert written["content_sha256"] == data.tiles.content_hash()
     facts = json.loads(json.dumps(data.facts()))
@@ -76,12 +77,12 @@ def test_synthetic_tiles_and_split_are_the_same(either):
 def test_weights_are_those_that_were_saved(expected):
     for name in ("best", "last"):
         found = make.flat(GOLDEN / "finished/checkpoints" / name)
-        np.testing.assert_array_equal(found, expected[name])
+        assert make.checksum(found) == expected[name]
     network = saltjax.load(GOLDEN / "finished")
     leaves, _ = jax.tree_util.tree_flatten_with_path(network.variables)
     named = sorted((jax.tree_util.keystr(path), leaf) for path, leaf in leaves)
     flat = np.concatenate([leaf.ravel() for _, leaf in named])
-    np.testing.assert_array_equal(flat, expected["best"])
+    assert make.checksum(flat) == expected["best"]
     found = network.predict(expected["image"])
     np.testing.assert_allclose(found, expected["prob"], rtol=0, atol=TOLERANCE)
 
@@ -96,7 +97,7 @@ def test_history_and_state_are_restored(either, tmp_path):
     assert list(progress.history) == rows_of(either)
     stopped = either.name == "interrupted"
     assert (progress.epochs, progress.step) == ((6, 2) if stopped else (8, 0))
-    assert int(state.step) == 18 * progress.epochs + progress.step
+    assert int(state.step) == 20 * progress.epochs + progress.step
     # Adam's moments are restored too.
     assert not np.array_equal(
         *[
@@ -135,7 +136,7 @@ def test_it_is_tested_again(finished):
 
 
 @pytest.mark.slow
-def test_it_resumes_within_an_epoch(tmp_path, expected):
+def test_it_resumes_within_an_epoch(tmp_path):
     workdir = shutil.copytree(GOLDEN / "interrupted", tmp_path / "run")
     train.train(settings.read(workdir), workdir, overwrite=False)
     found, written = rows_of(workdir), rows_of(GOLDEN / "finished")
@@ -144,8 +145,10 @@ def test_it_resumes_within_an_epoch(tmp_path, expected):
     assert found[:6] == written[:6]
     for a, b in zip(found[6:], written[6:], strict=True):
         assert a == pytest.approx(b, abs=TOLERANCE)
-    weights = make.flat(workdir / "checkpoints/last")
-    np.testing.assert_allclose(weights, expected["last"], rtol=0, atol=TOLERANCE)
+    weights, whole = (
+        make.flat(run / "checkpoints/last") for run in (workdir, GOLDEN / "finished")
+    )
+    np.testing.assert_allclose(weights, whole, rtol=0, atol=TOLERANCE)
     assert_near(result.read(workdir), result.read(GOLDEN / "finished"))
 
 

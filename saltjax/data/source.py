@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -34,13 +35,15 @@ class Data:
     split_description: str
 
     def facts(self) -> dict[str, Any]:
-        """Returns what data.json holds: source, hash, statistics and the ids of each part."""
+        """Returns what data.json holds: source, statistics, ids of each part, hashes."""
+        units = self.units.astype("<i8").tobytes()
         return {
             "source": self.tiles.source,
             "dir": self.tiles.directory,
             "content_sha256": self.tiles.content_hash(),
             **dataclasses.asdict(self.statistics),
             "splits": ids_of(self.split, self.tiles),
+            "units_sha256": hashlib.sha256(units).hexdigest(),
         }
 
 

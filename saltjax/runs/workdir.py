@@ -164,7 +164,7 @@ def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:
     `facts` are `source.Data.facts`, which are compared with data.json.
 
     Raises:
-      InputError: if content or split differ, or data.json is damaged.
+      InputError: if content, split or groups differ, or data.json is damaged or of a newer version.
     """
     path = workdir / "data.json"
     if not path.exists():
@@ -180,6 +180,11 @@ def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:
         raise InputError(
             f"the split has changed since the run in {workdir} began: has the file of "
             "config.data.groups changed? Restore it, or choose another --workdir"
+        )
+    if before.get("units_sha256", facts["units_sha256"]) != facts["units_sha256"]:
+        raise InputError(
+            f"the groups have changed since the run in {workdir} began; restore the file of "
+            "config.data.groups, or choose another --workdir"
         )
     unknown = sorted(before.keys() - facts.keys())
     if unknown:

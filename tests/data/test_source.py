@@ -49,7 +49,9 @@ def test_facts_by_hand(tmp_path):
     folder = write_tiles(tmp_path / "tiles", 10)
     data = load(dir=str(folder), batch_size=2)
     facts = data.facts()
-    splits = facts.pop("splits")
+    splits, units = facts.pop("splits"), facts.pop("units_sha256")
+    # No two tiles are copies.
+    assert units == hashlib.sha256(np.arange(10, dtype="<i8").tobytes()).hexdigest()
     pixels = hashlib.sha256(
         repr((tuple(f"t0{i}" for i in range(10)), (10, 12, 10, 3))).encode()
     )

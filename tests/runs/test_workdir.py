@@ -240,6 +240,7 @@ def test_run_of_an_older_version_is_accepted(tmp_path, text, number):
 def test_changed_data_are_refused(tmp_path):
     splits = {"train": ["a"], "val": ["b"], "test": ["c"]}
     facts = {"tiles": 30, "content_sha256": "aaa", "splits": splits}
+    facts["units_sha256"] = "ccc"
     run_directory.check_data(tmp_path, facts)
     files.write_json(tmp_path / "data.json", facts)
     run_directory.check_data(tmp_path, facts)
@@ -250,6 +251,11 @@ def test_changed_data_are_refused(tmp_path):
     files.write_json(tmp_path / "data.json", facts | {"mood": 1, "sound": 2})
     with pytest.raises(InputError, match="does not know: mood, sound; use the newer"):
         run_directory.check_data(tmp_path, facts)
+    with pytest.raises(InputError, match="the groups have changed"):
+        run_directory.check_data(tmp_path, facts | {"units_sha256": "ddd"})
+    earlier = {key: value for key, value in facts.items() if key != "units_sha256"}
+    files.write_json(tmp_path / "data.json", earlier)
+    run_directory.check_data(tmp_path, facts)
     # What this version adds is not compared.
     files.write_json(tmp_path / "data.json", facts)
     run_directory.check_data(tmp_path, facts | {"added": 3})
