@@ -92,7 +92,8 @@ def short_labels(
         parts = ["default settings"] if keys and not shown else []
         for key in [*shown, *repeats]:
             name = last[key] if uses[last[key]] == 1 else key
-            parts.append(f"{name}={pathlib.PurePath(texts[key]).name or 'none'}")
+            absent = "synthetic" if key == "data.dir" else "none"
+            parts.append(f"{name}={pathlib.PurePath(texts[key]).name or absent}")
         labels.append(", ".join(parts))
     counts = collections.Counter(labels)
     return [

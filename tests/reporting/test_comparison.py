@@ -93,3 +93,8 @@ def test_value_beside_its_interval_by_rounding_is_drawn():
     comparison.comparison(
         [Row("a", {"IoU": iou}, None, False, False)], "x"
     ).canvas.draw()
+
+
+def test_paths_are_short_and_built_in_sections_are_named():
+    configs = [config(), config(data_dir="/data/tgs/train")]
+    assert comparison.short_labels(configs, "ab") == ["dir=synthetic", "dir=train"]
