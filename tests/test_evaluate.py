@@ -67,6 +67,24 @@ def train_command(workdir):
     return "--config=configs/quickstart.py", f"--workdir={workdir}", *TINY
 
 
+@pytest.mark.parametrize("source", ["synthetic", "folder"])
+def test_a_network_of_synthetic_sections_is_announced(run, tmp_path, caplog, source):
+    result = read(run / "result.json")
+    result["data"]["source"] = source
+    (run / "result.json").write_text(json.dumps(result))
+    write_sections(tmp_path / "tiles", 2, seed=3)
+    said = f"{run} was trained on built-in synthetic sections"
+    predict.predict([run], f"{tmp_path}/tiles/images", f"{tmp_path}/out", None, None)
+    assert (said in caplog.text) == (source == "synthetic")
+    caplog.clear()
+    evaluate.evaluate(run, str(tmp_path / "tiles"), str(tmp_path / "scores"), None)
+    assert (said in caplog.text) == (source == "synthetic")
+    caplog.clear()
+    if source == "synthetic":  # its own test tiles are no real data
+        evaluate.evaluate(run, "", "", None)
+        assert said not in caplog.text
+
+
 @pytest.mark.slow
 def test_evaluation_on_the_runs_own_test_tiles_gives_its_scores(run, caplog):
     caplog.set_level(logging.INFO, "saltjax")

@@ -168,7 +168,8 @@ def send_signal(signum, call):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    ("signum", "status"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
 )
 def test_a_signal_saves_the_state_within_the_epoch(
     tiles, whole, tmp_path, signum, status

@@ -16,7 +16,7 @@ from typing import Any
 from saltjax.system import console, files
 
 # The name under which the package is installed.
-DISTRIBUTION = "saltjax"
+DISTRIBUTION = "saltjax-seismic"
 PACKAGES = (
     "jax",
     "jaxlib",

@@ -26,6 +26,32 @@ def test_max_pool_equals_linens():
     assert_same(values_and_gradients(layers.max_pool_2x2, x), plain)
 
 
+def test_max_pool_of_equal_values():
+    x = np.random.default_rng(0).integers(0, 3, (2, 6, 8, 3)).astype(np.float32)
+    windows = x.reshape(2, 3, 2, 4, 2, 3)
+    assert (windows == windows.max(axis=(2, 4), keepdims=True)).sum() > 1.5 * x.size / 4
+    np.testing.assert_array_equal(layers.max_pool_2x2(x), windows.max(axis=(2, 4)))
+    # Equal values share the gradient, first within a row, then between the rows; PyTorch gives it
+    # to the first of them. After ReLU these are zeros, whose gradient is 0 either way.
+    tied = (
+        jnp.array([[1, 1], [1, 1]]),
+        jnp.array([[0, 2], [2, 1]]),
+        jnp.ones((2, 2)).at[0, 0].set(0),
+    )
+    shares = (
+        [[0.25, 0.25], [0.25, 0.25]],
+        [[0, 0.5], [0.5, 0]],
+        [[0, 0.5], [0.25, 0.25]],
+    )
+    for window, expected in zip(tied, shares):
+        pooled = jax.grad(lambda x: layers.max_pool_2x2(x[None, :, :, None]).sum())
+        np.testing.assert_array_equal(pooled(window.astype(jnp.float32)), expected)
+        rectified = jax.grad(
+            lambda x: layers.max_pool_2x2(nn.relu(x)[None, :, :, None]).sum()
+        )
+        np.testing.assert_array_equal(rectified(-window.astype(jnp.float32)), 0)
+
+
 def test_transposed_conv_equals_linens():
     x = np.random.default_rng(0).standard_normal((2, 5, 7, 6)).astype(np.float32)
     fast = layers.TransposedConv2x2(4)
