@@ -201,14 +201,14 @@ def refused_settings(content):
     return changed - {*config_settings.FREE, "train.epochs"}
 
 
-@EXAMPLES
+@pytest.mark.parametrize("key", SETTINGS)
+@settings(max_examples=40, deadline=2000, derandomize=True)
 @given(
-    st.sampled_from(SETTINGS),
-    st.integers(-(2**40), 2**40)
+    value=st.integers(-(2**40), 2**40)
     | st.integers(-2, 20)
     | st.floats()
     | st.text(max_size=8)
-    | st.lists(st.integers(-5, 5000) | st.floats(), max_size=9).map(tuple),
+    | st.lists(st.integers(-5, 5000) | st.floats(), max_size=9).map(tuple)
 )
 def test_settings_are_accepted_or_refused_by_name(key, value):
     config = default.get_config()
