@@ -28,8 +28,9 @@ OPTIONS = (
 )
 STEPS = 6  # of an epoch: 42 of 60 tiles are for training
 # Relative to the weights' norm and to each score. The order of sums differs between numbers of
-# devices, by 6e-8 in a step; Adam's normalization and further steps amplify that.
-TOLERANCE = 1e-3
+# devices, by 6e-8 in a step; Adam's normalization and further steps amplify that, to 4e-4 in the
+# weights and 3e-4 in the losses. A step too many or too few would change the weights by 1e-2.
+TOLERANCE = 2e-3
 
 
 def kill_in_step(step):
@@ -96,9 +97,3 @@ def test_a_run_killed_on_four_devices_and_resumed_on_two_is_about_the_same(tmp_p
     assert 0 < error < TOLERANCE
     for name, value in expected_test.items():
         assert test[name] == pytest.approx(value, rel=TOLERANCE), name
-    print(
-        "error",
-        error,
-        np.abs(np.array(rows) / np.array(expected_rows) - 1).max(),
-        {n: test[n] / v - 1 for n, v in expected_test.items()},
-    )
