@@ -169,8 +169,8 @@ def to_onnx(model: SectionModel) -> bytes:
         import jax2onnx
     except ImportError:
         raise InputError(
-            "ONNX needs jax2onnx and onnxruntime, which are not installed: pip install jax2onnx "
-            "onnxruntime"
+            "ONNX needs jax2onnx and onnxruntime, which are not installed: "
+            "pip install jax2onnx==0.13.0 onnxruntime"
         ) from None
     size = model.network.image_size
     shape = ("B", size, size, 3)

@@ -112,12 +112,14 @@ def _refuse_other(
             f"{', '.join(unknown)}; use the newer version that wrote it, or choose another "
             "--workdir"
         )
-    allowed = {*settings.FREE, "train.epochs"}
+    flat = [settings.flatten(config) for config in (before, now)]
+    allowed = set(settings.FREE)
+    if type(flat[0].get("train.epochs")) is int:  # see `progress.check_epochs`
+        allowed.add("train.epochs")
     # Paths may differ if what they lead to is known; built-in sections have none.
     if (workdir / "data.json").exists():
         allowed |= {key for key, old, new in moved(before, now) if old and new}
     # Groups that do not divide the tiles are only resampled by the intervals of the test.
-    flat = [settings.flatten(config) for config in (before, now)]
     if "group" not in [config.get("data.split_by") for config in flat]:
         allowed.add("data.groups")
     lines = [
