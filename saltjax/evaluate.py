@@ -13,7 +13,7 @@ from saltjax.inference import evaluation
 from saltjax.inference import predictor as predictors
 from saltjax.inference.predictor import Predictor
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import result, settings
+from saltjax.runs import result, saved_config
 from saltjax.runs import workdir as run_directory
 from saltjax.scoring import scores
 from saltjax.system import console, devices, files, locks, outputs, signals
@@ -34,7 +34,7 @@ def evaluate(
     Raises:
       InputError: for a mistake in run, data or directory.
     """
-    config = settings.read(workdir)
+    config = saved_config.read(workdir)
     target = pathlib.Path(output or workdir)
     try:
         with signals.Pause(0), _locked(target, workdir, directory):

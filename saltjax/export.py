@@ -19,7 +19,7 @@ from saltjax.inference import predictor as predictors
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import count_parameters, predict_step
-from saltjax.runs import settings
+from saltjax.runs import saved_config
 from saltjax.system import console, devices, files, outputs, signals
 from saltjax.system.errors import InputError
 
@@ -56,7 +56,7 @@ def export(workdir: pathlib.Path, output: str) -> None:
     target = pathlib.Path(output)
     if target.suffix != ".onnx":
         target /= "model.jaxexport"
-    config = settings.read(workdir)
+    config = saved_config.read(workdir)
     try:
         with (
             signals.Pause(0),

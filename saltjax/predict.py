@@ -12,7 +12,7 @@ from saltjax.inference import masks, volumes, windows
 from saltjax.inference import predictor as predictors
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
-from saltjax.runs import settings
+from saltjax.runs import saved_config, settings
 from saltjax.scoring.postprocess import (
     Postprocessing,
     from_sixteen_bits,
@@ -66,7 +66,7 @@ def predict(
     suffix = path.suffix.lower()
     if not (path.is_dir() or suffix in (".npy", ".png", *SEGY_SUFFIXES)):
         raise InputError(f"--input={path}: {EXPECTED}")
-    configs = [settings.read(workdir) for workdir in workdirs]
+    configs = [saved_config.read(workdir) for workdir in workdirs]
     try:
         with signals.Pause(0), outputs.claim(target, "--output", path) as claimed:
             train = configs[0].train

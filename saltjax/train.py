@@ -15,7 +15,14 @@ from saltjax.inference import evaluation
 from saltjax.inference.windows import SectionModel
 from saltjax.networks import network as networks
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import checkpoint, environment, result, settings, test_outputs
+from saltjax.runs import (
+    checkpoint,
+    environment,
+    replacement,
+    result,
+    saved_config,
+    test_outputs,
+)
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.test_outputs import TestOutputs
 from saltjax.runs.workdir import Status
@@ -58,7 +65,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
     ):
         status = Status.NEW
         if not overwrite:
-            config = settings.adopt_added(workdir, config)
+            config = saved_config.adopt_added(workdir, config)
             status = run_directory.status(workdir, config.to_dict())
         if status is Status.FINISHED:
             keep_finished(config, workdir)
@@ -73,7 +80,7 @@ def keep_finished(config: ConfigDict, workdir: pathlib.Path) -> None:
     Raises:
       InputError: if they lie elsewhere and are not the same.
     """
-    before, now = settings.read_json(workdir), config.to_dict()
+    before, now = saved_config.read_json(workdir), config.to_dict()
     if run_directory.elsewhere(before, now):
         data = source.load(
             **config.data,
@@ -83,9 +90,9 @@ def keep_finished(config: ConfigDict, workdir: pathlib.Path) -> None:
         facts = data.facts()
         run_directory.check_data(workdir, facts)
         files.write_json(workdir / "data.json", facts)
-    result.settle(workdir)
+    replacement.settle(workdir)
     announce_moved(before, now)
-    settings.write(workdir, config)
+    saved_config.write(workdir, config)
     console.say(f"{workdir} is complete.")
 
 
@@ -198,11 +205,11 @@ def claim(setup: Setup, status: Status, progress: Progress) -> None:
     """
     config, workdir, data = setup.config, setup.workdir, setup.data
     environment.read(workdir)  # refuses a damaged file before anything is written
-    result.settle(workdir)
+    replacement.settle(workdir)
     if status is not Status.NEW:
-        announce_moved(settings.read_json(workdir), config.to_dict())
+        announce_moved(saved_config.read_json(workdir), config.to_dict())
     if status is not Status.OUTDATED:
-        settings.write(workdir, config)
+        saved_config.write(workdir, config)
     files.write_json(workdir / "data.json", data.facts())
     start = environment.describe(list(setup.feed.mesh.devices.flat))
     environment.record(workdir, start)
@@ -321,7 +328,7 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
     outcome = result.join(result.Result, training, validation, tested.scores)
     outcome = dataclasses.replace(outcome, eval=config.eval.to_dict())
     description = data.tiles.description
-    with result.replace(workdir, outcome) as plots, writing(plots):
+    with replacement.replace(workdir, outcome) as plots, writing(plots):
         run_figures.draw_training(progress.history, best["epoch"], description, plots)
         run_figures.draw_thresholds(validation, val_curve, description, plots)
         run_figures.draw_scores(
@@ -336,7 +343,7 @@ def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
         ids = [data.tiles.ids[i] for i in rows]
         kept = TestOutputs(ids, test.prob_native, labels, units)
         test_outputs.write(plots, kept)
-    settings.write(workdir, config)
+    saved_config.write(workdir, config)
     tables.show_result(outcome)
     console.say(f"Figures    {workdir / 'plots'}")
 

@@ -16,7 +16,7 @@ from configs import quickstart
 from saltjax import check, train
 from saltjax.inference import predictor
 from saltjax.reporting import run_figures
-from saltjax.runs import environment, result, settings
+from saltjax.runs import environment, replacement, saved_config, settings
 from saltjax.scoring import scores
 from saltjax.system.errors import InputError
 
@@ -82,8 +82,8 @@ FAULTS = [
     (scores, "validate"),
     (run_figures, "draw_training"),
     (run_figures, "draw_scores"),
-    (result, "settle"),
-    (settings, "write"),
+    (replacement, "settle"),
+    (saved_config, "write"),
 ]
 
 
@@ -100,7 +100,7 @@ def test_an_interrupted_test_leaves_one_result_with_its_settings_and_figures(
             with pytest.raises(ZeroDivisionError):
                 train.train(other, run, overwrite=False)
         assert ((run / "result.json").read_bytes(), figures(run)) == old, name
-        assert settings.read(run).eval.min_area == 0
+        assert saved_config.read(run).eval.min_area == 0
         train.train(make_config(tiles), run, overwrite=False)
         assert caplog.messages.count(f"{run} is complete.") == 1
         caplog.clear()
@@ -113,7 +113,7 @@ def test_an_interrupted_test_leaves_one_result_with_its_settings_and_figures(
     new = read(run / "result.json")
     assert new["threshold"]["metric"] == "iou"
     assert new["eval"] == {"threshold_metric": "iou", "min_area": 5, "tta": False}
-    assert settings.read(run).eval.min_area == 5
+    assert saved_config.read(run).eval.min_area == 5
     caplog.clear()
     train.train(other, run, overwrite=False)
     assert f"{run} is complete." in caplog.text
@@ -142,12 +142,12 @@ def test_a_killed_test_leaves_the_old_result(tiles, run, tmp_path):
     killed = start(test, prepare=kill_when_scores_are_drawn)
     assert forked.finish(killed) == -signal.SIGKILL
     # It was killed with new figures drawn.
-    assert (run / result.STAGE / "curves.png").exists()
+    assert (run / replacement.STAGE / "curves.png").exists()
     assert ((run / "result.json").read_bytes(), figures(run)) == old
     assert forked.finish(start()) == 0
     assert f"{run} is complete." in (tmp_path / "log").read_text()
     assert ((run / "result.json").read_bytes(), figures(run)) == old
-    assert not (run / result.STAGE).exists()
+    assert not (run / replacement.STAGE).exists()
     assert forked.finish(start(test)) == 0
     assert read(run / "result.json")["min_area"] == 5
 

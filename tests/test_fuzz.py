@@ -16,6 +16,7 @@ from PIL import Image
 
 from configs import default
 from saltjax.data import png as png_files
+from saltjax.runs import saved_config
 from saltjax.runs import settings as config_settings
 from saltjax.runs import workdir as run_directory
 from saltjax.system.errors import InputError
@@ -195,7 +196,7 @@ def refused_settings(content):
     """Returns the dotted keys in which a config differs, and may not."""
     differing = config_settings.differences(json.loads(content), json.loads(CONFIG))
     # The config states no version: it may lack what version 1 added.
-    added = config_settings.ADDED[1]
+    added = saved_config.ADDED[1]
     changed = {key for key, old, _ in differing if old is not None or key not in added}
     if any(key == "train.epochs" and type(old) is int for key, old, _ in differing):
         changed.discard("train.epochs")  # epochs can be added

@@ -17,7 +17,7 @@ from golden_run import make
 import saltjax
 from saltjax import export, train
 from saltjax.data import source
-from saltjax.runs import environment, result, settings
+from saltjax.runs import environment, result, saved_config, settings
 from saltjax.training import progress as progresses
 from saltjax.training import steps
 
@@ -52,7 +52,7 @@ def rows_of(workdir):
 def test_settings_are_read_as_they_were_written(either):
     written = json.loads((either / "config.json").read_text())
     assert written.pop("schema") == 1
-    found = json.loads(json.dumps(settings.read(either).to_dict()))
+    found = json.loads(json.dumps(saved_config.read(either).to_dict()))
     read = settings.flatten(found)
     assert settings.flatten(written).items() <= read.items()
     assert read["model.features"] == [3, 6]
@@ -64,7 +64,7 @@ def test_starts_are_read(either):
 
 
 def test_synthetic_tiles_and_split_are_the_same(either):
-    config = settings.read(either)
+    config = saved_config.read(either)
     size = config.train.batch_size
     data = source.load(**config.data, batch_size=size, earlier=None)
     written = json.loads((either / "data.json").read_text())
@@ -90,7 +90,7 @@ def test_weights_are_those_that_were_saved(expected):
 @pytest.mark.slow
 def test_history_and_state_are_restored(either, tmp_path):
     workdir = shutil.copytree(either, tmp_path / "run")
-    config = settings.read(workdir)
+    config = saved_config.read(workdir)
     setup = train.prepare(config, workdir, pause=None)
     state = steps.create_state(setup.recipe, config.seed)
     state, progress = progresses.restore(workdir, state, learning_rate=9.0)
@@ -122,7 +122,7 @@ def assert_near(found, written):
 @pytest.mark.slow
 def test_it_is_tested_again(finished):
     before, written = result.read(finished), rows_of(finished)
-    config = settings.read(finished)
+    config = saved_config.read(finished)
     train.train(config, finished, overwrite=False)
     assert result.read(finished) == before
     other = config.copy_and_resolve_references()
@@ -138,7 +138,7 @@ def test_it_is_tested_again(finished):
 @pytest.mark.slow
 def test_it_resumes_within_an_epoch(tmp_path):
     workdir = shutil.copytree(GOLDEN / "interrupted", tmp_path / "run")
-    train.train(settings.read(workdir), workdir, overwrite=False)
+    train.train(saved_config.read(workdir), workdir, overwrite=False)
     found, written = rows_of(workdir), rows_of(GOLDEN / "finished")
     for row in (*found, *written):
         del row["seconds"]
@@ -154,7 +154,7 @@ def test_it_resumes_within_an_epoch(tmp_path):
 
 @pytest.mark.slow
 def test_it_is_trained_on(finished):
-    written, more = rows_of(finished), settings.read(finished)
+    written, more = rows_of(finished), saved_config.read(finished)
     more.train.epochs = 9
     train.train(more, finished, overwrite=False)
     assert rows_of(finished)[:8] == written

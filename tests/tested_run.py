@@ -10,7 +10,7 @@ import numpy as np
 import written_run
 
 from configs import default
-from saltjax.runs import settings, test_outputs, workdir
+from saltjax.runs import saved_config, test_outputs, workdir
 from saltjax.runs.test_outputs import TestOutputs
 from saltjax.scoring import metrics
 from saltjax.system import files
@@ -57,7 +57,7 @@ def write(
     folder.mkdir(parents=True)
     config = default.get_config()
     config.update_from_flattened_dict(overrides or {})
-    settings.write(folder, config)
+    saved_config.write(folder, config)
     tree = copy.deepcopy(written_run.RESULT)
     for name in ("mean_iou", "mean_class_accuracy"):
         del tree["test_native"][name]

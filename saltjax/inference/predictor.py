@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from saltjax.inference import volumes, windows
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import Network, create_network
-from saltjax.runs import checkpoint, settings, workdir
+from saltjax.runs import checkpoint, saved_config, workdir
 from saltjax.runs import result as results
 from saltjax.scoring.postprocess import Postprocessing
 from saltjax.seismic import npy
@@ -131,7 +131,7 @@ def load(workdir: str | os.PathLike) -> Predictor:
       InputError: if the directory holds no finished run, or a damaged one.
     """
     path = pathlib.Path(workdir)
-    return restore(path, settings.read(path))
+    return restore(path, saved_config.read(path))
 
 
 def restore(path: pathlib.Path, config: ConfigDict) -> Predictor:

@@ -6,7 +6,7 @@ import math
 import pathlib
 from typing import Any
 
-from saltjax.runs import result, settings
+from saltjax.runs import result, saved_config, settings
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.result import Result
 from saltjax.runs.workdir import Status
@@ -79,7 +79,7 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
 
 def _read_run(path: pathlib.Path, name: str) -> Run:
     """Returns a run; raises InputError if its config or result is damaged."""
-    config = settings.read_json(path)
+    config = saved_config.read_json(path)
     for section in ("data", "model", "train", "optim"):
         if not isinstance(config.get(section), dict):
             raise files.damaged(path / "config.json", f"no settings {section}.*")

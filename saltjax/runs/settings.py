@@ -1,6 +1,5 @@
-"""Settings: their defaults, the checks of their values, and config.json of a run."""
+"""The settings of a config: their defaults, choices and ranges, and which of them change no weights."""
 
-import copy
 import functools
 import importlib.util
 import pathlib
@@ -9,7 +8,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from saltjax.system import console, files
 from saltjax.system.errors import InputError
 
 CHOICES = {
@@ -45,20 +43,6 @@ RANGES = {
     "eval.min_area": (-1, 1_000_000_000, False),
 }
 POSITIVE = {"optim.learning_rate": 1000.0, "plateau.factor": 1.0}
-# The version of config.json. A new setting raises it, and ADDED says what the setting means for the
-# runs that were written before it: they load, resume and are tested under that value. A function
-# takes the run's other settings by their dotted keys. Files without a version are of version 0.
-SCHEMA = 1
-ADDED: dict[int, dict[str, Any]] = {
-    1: {
-        "model.init": "he_normal",
-        "train.matmul_precision": "float32",
-        "optim.decoupled": True,
-        # One seed was of everything.
-        "data.seed": lambda flat: flat.get("seed", 0),
-        "data.header_bytes": (189, 193),
-    },
-}
 # What a run reads from: it may resume under another path that leads to the same tiles and splits.
 PATHS = ("data.dir", "data.groups")
 # The last integer of four bytes in the 240 of a trace header begins at 237.
@@ -216,116 +200,6 @@ def _check_model(model: ConfigDict) -> list[str]:
                     f"expected {default}"
                 )
     return problems
-
-
-def read(workdir: pathlib.Path) -> ConfigDict:
-    """Returns the checked config of a run.
-
-    Raises:
-      InputError: if config.json is missing, damaged or of another version.
-    """
-    path = workdir / "config.json"
-    try:
-        config = ConfigDict(_with_tuples(read_json(workdir)))
-        check(config)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if str(error).startswith(str(path)):
-            raise
-        raise InputError(f"{path}: damaged, or of another version: {error}") from None
-    return config
-
-
-def write(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Writes config.json of a run: its version and every setting.
-
-    Raises:
-      InputError: if it cannot be written.
-    """
-    tree = {"schema": SCHEMA} | config.to_dict()
-    files.write_json(workdir / "config.json", tree)
-
-
-def read_json(workdir: pathlib.Path) -> dict[str, Any]:
-    """Returns config.json of a run, unchecked, with today's settings; see `upgrade`.
-
-    The settings "eval." are those that its result was tested under, if result.json says so: it is
-    replaced before config.json is, and the program may be killed in between.
-
-    Raises:
-      InputError: if it is missing or damaged, or a newer version wrote it.
-    """
-    path = workdir / "config.json"
-    tree = files.read_json(path)
-    version = tree.pop("schema", 0)
-    if type(version) is not int or not 0 <= version <= SCHEMA:
-        raise InputError(
-            f"{path} has version {version!r}; expected at most {SCHEMA}: use the newer version of "
-            "saltjax that wrote it"
-        )
-    tested = _tested_settings(workdir)
-    if tested and isinstance(tree.get("eval"), dict):
-        tree["eval"] |= tested
-    return upgrade(tree, version)
-
-
-def _tested_settings(workdir: pathlib.Path) -> dict[str, Any]:
-    """Returns the settings "eval." of a run's result.json; none if it holds none."""
-    try:
-        found = files.read_json(workdir / "result.json").get("eval")
-    except InputError:  # reported by whoever reads the result itself
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def upgrade(tree: dict[str, Any], version: int) -> dict[str, Any]:
-    """Returns the settings of an earlier version of config.json with those of ADDED.
-
-    Before version 1 `eval.min_area` was a string.
-    """
-    tree = copy.deepcopy(tree)
-    evaluation = tree.get("eval")
-    if isinstance(evaluation, dict) and isinstance(evaluation.get("min_area"), str):
-        area = evaluation["min_area"]
-        if area == "auto" or (area.isascii() and area.isdecimal() and len(area) < 10):
-            evaluation["min_area"] = -1 if area == "auto" else int(area)
-    before = flatten(tree)
-    for added in range(version + 1, SCHEMA + 1):
-        for key, value in ADDED[added].items():
-            section, _, name = key.rpartition(".")
-            settings = tree.get(section) if section else tree
-            if isinstance(settings, dict) and name not in settings:
-                settings[name] = value(before) if callable(value) else value
-    return tree
-
-
-def adopt_added(workdir: pathlib.Path, config: ConfigDict) -> ConfigDict:
-    """Returns the config with which the same command continues a run that older settings began.
-
-    Where the config has the default of a setting of ADDED, and the run what the setting means for
-    older runs, the run's value is taken, with a message; without a run, the config is returned.
-
-    Raises:
-      InputError: if config.json is damaged, or a newer version wrote it.
-    """
-    if not (workdir / "config.json").exists():
-        return config
-    run, now = flatten(read_json(workdir)), flatten(config.to_dict())
-    adopted = {}
-    for key, value in ((k, v) for added in ADDED.values() for k, v in added.items()):
-        meaning = value(run) if callable(value) else value
-        if run.get(key) == meaning != now[key] == defaults()[key]:
-            adopted[key] = meaning
-            console.say(f"{key}={value_text(meaning)}, as in the run that began here")
-    config = config.copy_and_resolve_references()
-    config.update_from_flattened_dict(adopted)
-    return config
-
-
-def _with_tuples(tree: Any) -> Any:
-    """Returns a tree read from JSON with its lists as tuples, as in a config."""
-    if isinstance(tree, dict):
-        return {key: _with_tuples(value) for key, value in tree.items()}
-    return tuple(tree) if isinstance(tree, list) else tree
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

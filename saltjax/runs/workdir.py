@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from saltjax.runs import result, settings
+from saltjax.runs import replacement, result, saved_config, settings
 from saltjax.system import console, files
 from saltjax.system.errors import InputError
 
@@ -30,7 +30,7 @@ RUN_FILES = (
     "evaluation.json",
     "config.json",
 )
-RUN_FOLDERS = ("checkpoints", "plots", result.STAGE, "evaluation")
+RUN_FOLDERS = ("checkpoints", "plots", replacement.STAGE, "evaluation")
 
 
 class Status(enum.Enum):
@@ -65,7 +65,7 @@ def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Statu
                 "are unknown; choose another --workdir"
             )
         return Status.NEW
-    before = settings.read_json(workdir)
+    before = saved_config.read_json(workdir)
     if config is not None:
         # As it is read from config.json: tuples are lists.
         now = json.loads(json.dumps(config))

@@ -15,7 +15,7 @@ import written_run
 
 import saltjax
 from saltjax.inference import predictor, windows
-from saltjax.runs import checkpoint, settings
+from saltjax.runs import checkpoint, saved_config
 from saltjax.scoring.postprocess import Postprocessing
 from saltjax.system import devices
 from saltjax.system.errors import InputError
@@ -283,7 +283,7 @@ def test_run_of_an_older_version_is_loaded(run):
     tree["eval"]["min_area"] = "auto"
     (run / "config.json").write_text(json.dumps(tree))
     assert saltjax.load(run).postprocessing.min_area == 16
-    assert predictor.restore(run, settings.read(run)).tile == (12, 10)
+    assert predictor.restore(run, saved_config.read(run)).tile == (12, 10)
 
 
 def run_script(script, *args):

@@ -1,6 +1,5 @@
 import ast
 import io
-import json
 import re
 import tokenize
 
@@ -9,8 +8,7 @@ from ml_collections import ConfigDict
 
 from configs import default, final, quickstart, unet, unet_strided
 from configs import fcn as fcn_config
-from saltjax.runs import settings, workdir
-from saltjax.system import files
+from saltjax.runs import settings
 from saltjax.system.errors import InputError
 
 
@@ -248,131 +246,6 @@ def test_configs_are_in_the_package_or_beside_it(tmp_path, monkeypatch, installe
     expected = package / "configs" if installed else tmp_path / "configs"
     expected.mkdir(parents=True)
     assert settings.configs_folder() == expected
-
-
-def older_config(min_area):
-    """Returns what versions wrote as config.json when eval.min_area was a string."""
-    tree = default.get_config().to_dict()
-    tree["eval"]["min_area"] = min_area
-    return json.loads(json.dumps(tree))
-
-
-@pytest.mark.parametrize(("text", "number"), [("0", 0), ("16", 16), ("auto", -1)])
-def test_run_of_an_older_version_is_read(tmp_path, text, number):
-    tree = older_config(text)
-    assert settings.upgrade(tree, 0)["eval"]["min_area"] == number
-    assert tree["eval"]["min_area"] == text
-    (tmp_path / "config.json").write_text(json.dumps(tree))
-    config = settings.read(tmp_path)
-    assert config.eval.min_area == number
-    assert type(config.eval.min_area) is int
-    assert config.model.features == (16, 32, 64, 128, 256)
-    expected = settings.defaults() | {"eval.min_area": number}
-    assert settings.flatten(config.to_dict()) == expected
-    assert settings.read_json(tmp_path)["eval"]["min_area"] == number
-
-
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "many", "²", "٣", "9" * 30])
-def test_component_size_that_is_no_number_is_refused(tmp_path, text):
-    tree = older_config(text)
-    assert settings.upgrade(tree, 0) == tree
-    (tmp_path / "config.json").write_text(json.dumps(tree))
-    with pytest.raises(InputError) as caught:
-        settings.read(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path}/config.json: damaged")
-    assert f"config.eval.min_area={text!r}; expected a whole" in str(caught.value)
-
-
-def test_configs_of_this_version_are_not_changed_by_upgrade():
-    for tree in ({}, {"eval": 3}, {"eval": {}}, {"eval": {"min_area": 7}}):
-        assert settings.upgrade(tree, 0) == tree
-
-
-def test_settings_added_later_get_the_value_they_had_before(tmp_path, monkeypatch):
-    added = {1: {"data.seed": lambda flat: flat["seed"] + 1}, 2: {"model.new": "a"}}
-    monkeypatch.setattr(settings, "ADDED", added)
-    monkeypatch.setattr(settings, "SCHEMA", 2)
-    tree = {"seed": 4, "data": {}, "model": {"new": "kept"}}
-    assert settings.upgrade(tree, 0)["data"] == {"seed": 5}
-    assert settings.upgrade(tree, 0)["model"] == {"new": "kept"}
-    # A setting that version 1 lacks is not invented for it: it is damaged.
-    assert settings.upgrade(tree, 1)["data"] == {}
-    assert tree == {"seed": 4, "data": {}, "model": {"new": "kept"}}
-    files.write_json(tmp_path / "config.json", {"schema": 1, "model": {}})
-    assert settings.read_json(tmp_path) == {"model": {"new": "a"}}
-
-
-def test_seed_of_an_older_run_is_also_its_data_seed(tmp_path):
-    tree = older_config("0") | {"seed": 3}
-    del tree["data"]["seed"]
-    (tmp_path / "config.json").write_text(json.dumps(tree))
-    found = settings.read(tmp_path)
-    assert (found.seed, found.data.seed) == (3, 3)
-
-
-def test_command_of_an_older_run_continues_it(tmp_path, caplog):
-    caplog.set_level("INFO", "saltjax")
-    tree = older_config("0") | {"seed": 3}
-    del tree["data"]["seed"]
-    (tmp_path / "config.json").write_text(json.dumps(tree))
-    config = default.get_config()
-    config.seed = 3
-    for _ in range(2):  # also once config.json is of this version
-        adopted = settings.adopt_added(tmp_path, config)
-        assert (adopted.seed, adopted.data.seed, config.data.seed) == (3, 3, 0)
-        assert caplog.messages.pop() == "data.seed=3, as in the run that began here"
-        assert workdir.status(tmp_path, adopted.to_dict()) is workdir.Status.RESUME
-        settings.write(tmp_path, adopted)
-    # A value that is given is not replaced.
-    config.data.seed = 5
-    assert settings.adopt_added(tmp_path, config).data.seed == 5
-    assert settings.adopt_added(tmp_path / "new", config) == config
-
-
-def test_header_bytes_of_an_older_run_are_the_standard_ones(tmp_path):
-    tree = older_config("0")
-    del tree["data"]["header_bytes"]
-    (tmp_path / "config.json").write_text(json.dumps(tree))
-    assert settings.read(tmp_path).data.header_bytes == (189, 193)
-    config = default.get_config()
-    for header_bytes in ((189, 193), (9, 21)):  # they change no weights
-        config.data.header_bytes = header_bytes
-        found = settings.adopt_added(tmp_path, config)
-        assert found.data.header_bytes == header_bytes
-        assert workdir.status(tmp_path, found.to_dict()) is workdir.Status.RESUME
-
-
-def test_written_config_is_read_again(tmp_path):
-    settings.write(tmp_path, default.get_config())
-    written = json.loads((tmp_path / "config.json").read_text())
-    assert written["schema"] == settings.SCHEMA
-    found = settings.read(tmp_path).to_dict()
-    assert settings.flatten(found) == settings.defaults()
-
-
-@pytest.mark.parametrize("version", [settings.SCHEMA + 1, "1", None, -1, True])
-def test_config_of_a_newer_version_is_refused(tmp_path, version):
-    tree = {"schema": version} | default.get_config().to_dict()
-    files.write_json(tmp_path / "config.json", tree)
-    with pytest.raises(InputError) as caught:
-        settings.read(tmp_path)
-    assert f"{tmp_path}/config.json has version {version!r}; expected" in str(
-        caught.value
-    )
-
-
-@pytest.mark.parametrize(
-    "content", ["", "{", "[1]", "{}", '{"seed": 0}', '{"eval": 3}']
-)
-def test_damaged_config_is_refused(tmp_path, content):
-    (tmp_path / "config.json").write_text(content)
-    with pytest.raises(InputError, match=r"config\.json: damaged"):
-        settings.read(tmp_path)
-
-
-def test_missing_config_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"config\.json: cannot read"):
-        settings.read(tmp_path)
 
 
 def test_flatten_and_differences():

@@ -5,7 +5,7 @@ import pytest
 import written_run
 
 from configs import default
-from saltjax.runs import settings
+from saltjax.runs import saved_config
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.workdir import Status
 from saltjax.system import files
@@ -139,7 +139,7 @@ def test_result_says_under_which_settings_it_was_tested(tmp_path):
     """As after a kill between the replacements of result.json and of config.json."""
     write_config(tmp_path, complete())
     finish(tmp_path, 20, False, {"min_area": 9})
-    assert settings.read(tmp_path).eval.min_area == 9
+    assert saved_config.read(tmp_path).eval.min_area == 9
     same, other = complete({"eval.min_area": 9}), complete()
     assert run_directory.status(tmp_path, same) is Status.FINISHED
     assert run_directory.status(tmp_path, other) is Status.OUTDATED
@@ -169,7 +169,7 @@ def test_paths_may_differ_where_their_content_is_known(tmp_path):
         run_directory.status(tmp_path, now)
     (tmp_path / "data.json").write_text("{}")
     assert run_directory.status(tmp_path, now) is Status.RESUME
-    before = settings.read_json(tmp_path)
+    before = saved_config.read_json(tmp_path)
     assert run_directory.moved(before, now) == [
         ("data.dir", "/data/tiles", "/mnt/tiles"),
         ("data.groups", "g.csv", "/mnt/g.csv"),
