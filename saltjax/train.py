@@ -9,26 +9,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from saltjax import final_test
 from saltjax.data import feed as feeds
 from saltjax.data import source
-from saltjax.inference import evaluation
-from saltjax.inference.windows import SectionModel
 from saltjax.networks import network as networks
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import (
-    checkpoint,
-    environment,
-    replacement,
-    result,
-    saved_config,
-    test_outputs,
-)
+from saltjax.runs import environment, replacement, result, saved_config
 from saltjax.runs import workdir as run_directory
-from saltjax.runs.test_outputs import TestOutputs
 from saltjax.runs.workdir import Status
 from saltjax.scoring import scores
 from saltjax.system import console, devices, files, locks, signals
-from saltjax.system.errors import InputError, writing
+from saltjax.system.errors import InputError
 from saltjax.training import optimizer, steps
 from saltjax.training import progress as progresses
 from saltjax.training.progress import Progress
@@ -155,7 +146,7 @@ def run_to_end(
                 progress.history[-1], progress.best_epoch, config.train.epochs
             )
             pause.saved()
-    test_best(setup, state, progress)
+    final_test.run(config, workdir, setup.data, setup.recipe.network, state, progress)
 
 
 def prepare(
@@ -295,71 +286,3 @@ def train_epoch(
                 progresses.save(setup.workdir, state, so_far())
                 setup.pause.saved()
         return state, so_far()
-
-
-def test_best(setup: Setup, state: TrainState, progress: Progress) -> None:
-    """Tests the best checkpoint, draws the figures and writes result.json and config.json."""
-    config, data, workdir = setup.config, setup.data, setup.workdir
-    variables, best = checkpoint.restore_best(
-        workdir, jax.device_get(state.variables), repair=True
-    )
-    model = SectionModel(
-        setup.recipe.network,
-        variables,
-        data.tiles.images.shape[1:3],
-        config.train.batch_size,
-        config.eval.tta,
-    )
-    val, test = (
-        evaluation.predict_tiles(data.tiles, data.split[name], model)
-        for name in ("val", "test")
-    )
-    labels, rows = data.tiles.labels[:, :, :, 0], data.split["test"]
-    chosen, val_curve, validation = scores.validate(
-        val,
-        test,
-        labels[data.split["val"]],
-        config.eval.threshold_metric,
-        config.eval.min_area,
-    )
-    labels, units = labels[rows], data.units[rows]
-    tested = scores.score(test, labels, chosen, config.data.seed, units)
-    training = training_result(setup, progress, best["epoch"], state.params)
-    outcome = result.join(result.Result, training, validation, tested.scores)
-    outcome = dataclasses.replace(outcome, eval=config.eval.to_dict())
-    description = data.tiles.description
-    with replacement.replace(workdir, outcome) as plots, writing(plots):
-        run_figures.draw_training(progress.history, best["epoch"], description, plots)
-        run_figures.draw_thresholds(validation, val_curve, description, plots)
-        run_figures.draw_scores(
-            {"validation": val_curve, "test": tested.curve},
-            tested,
-            chosen,
-            data.tiles,
-            description,
-            config.data.seed,
-            plots,
-        )
-        ids = [data.tiles.ids[i] for i in rows]
-        kept = TestOutputs(ids, test.prob_native, labels, units)
-        test_outputs.write(plots, kept)
-    saved_config.write(workdir, config)
-    tables.show_result(outcome)
-    console.say(f"Figures    {workdir / 'plots'}")
-
-
-def training_result(
-    setup: Setup, progress: Progress, best_epoch: int, params: Any
-) -> result.Training:
-    """Returns the part of result.json about the training."""
-    tiles = setup.data.tiles
-    counts = {name: len(part) for name, part in setup.data.split.items()}
-    return result.Training(
-        status="completed",
-        parameters=networks.count_parameters(params),
-        epochs=progress.epochs,
-        best_epoch=best_epoch,
-        stopped_early=progress.stopped_early(setup.config.early_stopping.patience),
-        train_seconds=round(sum(row["seconds"] for row in progress.history), 3),
-        data=result.TrainingData(tiles.source, tiles.directory, **counts),
-    )

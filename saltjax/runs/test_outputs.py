@@ -58,9 +58,10 @@ def read(workdir: pathlib.Path) -> TestOutputs | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: np.load leaves a damaged archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             ids, prob, labels, units = (
-                file[name] for name in ("ids", "probabilities", "labels", "units")
+                arrays[name] for name in ("ids", "probabilities", "labels", "units")
             )
         kinds = (ids.dtype.kind, prob.dtype.name, labels.dtype.name, units.dtype.kind)
         shape = (len(ids), *labels.shape[1:])
