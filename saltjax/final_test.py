@@ -15,7 +15,7 @@ from saltjax.reporting import run_figures, tables
 from saltjax.runs import checkpoint, replacement, result, saved_config, test_outputs
 from saltjax.runs.test_outputs import TestOutputs
 from saltjax.scoring import scores
-from saltjax.system import console
+from saltjax.system import console, files
 from saltjax.system.errors import writing
 from saltjax.training.progress import Progress
 from saltjax.training.steps import TrainState
@@ -83,6 +83,7 @@ def run(
         ids = [data.tiles.ids[i] for i in rows]
         test_outputs.write(plots, TestOutputs(ids, test.prob_native, labels, units))
     saved_config.write(workdir, config)
+    files.write_json(workdir / "data.json", data.facts())
     tables.show_result(outcome)
     console.say(f"Figures    {workdir / 'plots'}")
 

@@ -90,7 +90,8 @@ def keep_finished(config: ConfigDict, workdir: pathlib.Path) -> None:
 def announce_moved(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Prints the paths of a run that have changed; what they lead to is known to be the same."""
     for key, old, new in run_directory.moved(before, now):
-        console.say(f"Moved      config.{key} is now {new}, before {old}")
+        if old and new:
+            console.say(f"Moved      config.{key} is now {new}, before {old}")
 
 
 def show_finished(workdir: pathlib.Path) -> None:
@@ -116,7 +117,7 @@ def run_to_end(
     shapes = jax.eval_shape(lambda: steps.create_state(setup.recipe, config.seed))
     show_banner(setup, networks.count_parameters(shapes.params))
     tables.show_statistics(setup.data.statistics)
-    run_directory.check_data(workdir, setup.data.facts())
+    run_directory.check_data(workdir, setup.data.facts(), tested=False)
     console.say("Compiling; this takes some seconds …")
     state, progress = progresses.restore(
         workdir,
@@ -201,7 +202,7 @@ def claim(setup: Setup, status: Status, progress: Progress) -> None:
         announce_moved(saved_config.read_json(workdir), config.to_dict())
     if status is not Status.OUTDATED:
         saved_config.write(workdir, config)
-    files.write_json(workdir / "data.json", data.facts())
+        files.write_json(workdir / "data.json", data.facts())
     start = environment.describe(list(setup.feed.mesh.devices.flat))
     environment.record(workdir, start)
     run_directory.write_metrics(workdir, progress.history)

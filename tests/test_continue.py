@@ -13,7 +13,7 @@ from run_outcome import outcome
 from tile_files import write_tiles
 
 from configs import quickstart
-from saltjax import check, train
+from saltjax import check, evaluate, train
 from saltjax.inference import predictor
 from saltjax.reporting import run_figures
 from saltjax.runs import environment, replacement, saved_config, settings
@@ -291,6 +291,46 @@ def test_groups_are_compared_by_the_split_that_they_give(tiles, tmp_path):
     with pytest.raises(InputError, match="the split has changed"):
         start("other")
     assert contents(workdir) == before
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_tested_again_by_groups_and_without(
+    tiles, run, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO", "saltjax")
+    test, weights = read(run / "data.json")["splits"]["test"], contents(run)
+    for name, size in (("pairs", 2), ("all", 30)):
+        rows = [f"{tile},{i // size}" for i, tile in enumerate(test)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["id,group", *rows]))
+    pairs, one = (
+        make_config(tiles, **{"data.groups": str(tmp_path / f"{name}.csv")})
+        for name in ("pairs", "all")
+    )
+    old = read(run / "result.json")
+    assert old["test_units"] == len(test)
+    with monkeypatch.context() as patch:
+        patch.setattr(scores, "validate", fail)
+        with pytest.raises(ZeroDivisionError):
+            train.train(pairs, run, overwrite=False)
+    # It is still the run without groups.
+    evaluate.evaluate(run, "", str(tmp_path / "evaluation"), None)
+    train.train(pairs, run, overwrite=False)
+    assert read(run / "result.json")["test_units"] == -(-len(test) // 2)
+    evaluate.evaluate(run, "", str(tmp_path / "evaluation"), None)
+    # The result of a finished run is not that of other groups.
+    with pytest.raises(InputError, match="the groups have changed"):
+        train.train(one, run, overwrite=False)
+    train.train(make_config(tiles), run, overwrite=False)
+    assert "Moved" not in caplog.text
+    assert read(run / "result.json") == old
+    (run / "result.json").unlink()
+    train.train(one, run, overwrite=False)
+    assert read(run / "result.json")["test_units"] == 1
+    trained = {"metrics.csv"} | {name for name in weights if "checkpoints" in name}
+    after = contents(run)
+    assert {name: after[name][0] for name in trained} == {
+        name: weights[name][0] for name in trained
+    }
 
 
 @pytest.mark.slow

@@ -160,10 +160,16 @@ def earlier_splits(workdir: pathlib.Path) -> dict[str, list[str]] | None:
     return files.read_json(path).get("splits") if path.exists() else None
 
 
-def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:
+def check_data(
+    workdir: pathlib.Path, facts: dict[str, Any], tested: bool = True
+) -> None:
     """Checks that the run in the directory, if any, has the tiles of `facts`.
 
-    `facts` are `source.Data.facts`, which are compared with data.json.
+    Args:
+      workdir: the run's directory.
+      facts: `source.Data.facts`, which are compared with data.json.
+      tested: whether the run's result is kept. If it is to be tested, it may be by other groups,
+        which only its intervals resample, unless the split depends on them.
 
     Raises:
       InputError: if content, split or groups differ, or data.json is damaged or of a newer version.
@@ -183,7 +189,8 @@ def check_data(workdir: pathlib.Path, facts: dict[str, Any]) -> None:
             f"the split has changed since the run in {workdir} began: has the file of "
             "config.data.groups changed? Restore it, or choose another --workdir"
         )
-    if before.get("units_sha256", facts["units_sha256"]) != facts["units_sha256"]:
+    units = before.get("units_sha256", facts["units_sha256"])
+    if tested and units != facts["units_sha256"]:
         raise InputError(
             f"the groups have changed since the run in {workdir} began; restore the file of "
             "config.data.groups, or choose another --workdir"

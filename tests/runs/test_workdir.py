@@ -253,6 +253,9 @@ def test_changed_data_are_refused(tmp_path):
         run_directory.check_data(tmp_path, facts)
     with pytest.raises(InputError, match="the groups have changed"):
         run_directory.check_data(tmp_path, facts | {"units_sha256": "ddd"})
+    other_groups = facts | {"units_sha256": "ddd"}
+    files.write_json(tmp_path / "data.json", facts)
+    run_directory.check_data(tmp_path, other_groups, tested=False)
     earlier = {key: value for key, value in facts.items() if key != "units_sha256"}
     files.write_json(tmp_path / "data.json", earlier)
     run_directory.check_data(tmp_path, facts)
