@@ -39,6 +39,7 @@ from saltjax.training.steps import Recipe, TrainState
 TILE_SIZE = 101  # pixels, the challenge's
 WARM_UP_CALLS = 2
 RESIDENT_CALLS = 5
+PRODUCT_SIZE = 2048  # rows and columns of the matrices whose product shows the peak
 
 
 def benchmark(config: ConfigDict, timed_steps: int) -> dict:
@@ -143,17 +144,17 @@ def train_flops(feed: Feed, state: TrainState, recipe: Recipe) -> float:
     return costs["flops"]
 
 
-def peak_gflops(mesh: Mesh, dtype: str, size: int = 2048) -> float:
+def peak_gflops(mesh: Mesh, dtype: str) -> float:
     """Returns the GFLOP/s of a large matrix product, its rows sharded over the devices."""
-    a = devices.shard(jnp.ones((size, size), dtype), mesh)
-    b = devices.replicate(jnp.ones((size, size), dtype), mesh)
+    ones = jnp.ones((PRODUCT_SIZE, PRODUCT_SIZE), dtype)
+    a, b = devices.shard(ones, mesh), devices.replicate(ones, mesh)
     product = jax.jit(jnp.matmul)
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
         jax.block_until_ready(product(a, b))
         seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds) / 1e9
+    return 2 * PRODUCT_SIZE**3 / min(seconds) / 1e9
 
 
 def peak_memory_mb(mesh: Mesh) -> float:

@@ -24,8 +24,8 @@ DEFAULT = "configs/default.py"
 def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> None:
     """Parses the command line with the flags that `define` defines, and runs `main`.
 
-    A user's mistake ends the process with status 2, SIGTERM with 143, Ctrl-C with 130, without a
-    traceback. `usage` is the first part of the output of --help.
+    Without a traceback a user's mistake ends the process with status 2, and a signal with 128 and its
+    number. `usage` is the first part of the output of --help.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the parent process

@@ -81,7 +81,7 @@ def keep_finished(config: ConfigDict, workdir: pathlib.Path) -> None:
         facts = data.facts()
         run_directory.check_data(workdir, facts)
         files.write_json(workdir / "data.json", facts)
-    replacement.settle(workdir)
+    replacement.recover(workdir)
     announce_moved(before, now)
     saved_config.write(workdir, config)
     console.say(f"{workdir} is complete.")
@@ -131,7 +131,7 @@ def run_to_end(
             f"{workdir} has a result but no checkpoints to go on with; restore them, or start "
             "again with --overwrite"
         )
-    claim(setup, status, progress)
+    record_start(setup, status, progress)
     with pause.deferred():
         if new:
             # A disk that is full or read-only is noticed now and not after an epoch.
@@ -189,7 +189,7 @@ def show_banner(setup: Setup, parameters: int) -> None:
     )
 
 
-def claim(setup: Setup, status: Status, progress: Progress) -> None:
+def record_start(setup: Setup, status: Status, progress: Progress) -> None:
     """Writes what a start changes in the run directory, apart from checkpoints.
 
     To be called when nothing can refuse the start any more. A run with a result keeps it, with the
@@ -197,7 +197,7 @@ def claim(setup: Setup, status: Status, progress: Progress) -> None:
     """
     config, workdir, data = setup.config, setup.workdir, setup.data
     environment.read(workdir)  # refuses a damaged file before anything is written
-    replacement.settle(workdir)
+    replacement.recover(workdir)
     if status is not Status.NEW:
         announce_moved(saved_config.read_json(workdir), config.to_dict())
     if status is not Status.OUTDATED:

@@ -82,7 +82,7 @@ FAULTS = [
     (scores, "validate"),
     (run_figures, "draw_training"),
     (run_figures, "draw_scores"),
-    (replacement, "settle"),
+    (replacement, "recover"),
     (saved_config, "write"),
 ]
 

@@ -78,7 +78,7 @@ def joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     >>> joined(np.array([0, 0, 1, 2, 3]), np.array([0, 1, 1, 2, 3])).tolist()
     [0, 0, 0, 1, 2]
     """
-    from scipy import sparse  # imported here since most runs do without it
+    from scipy import sparse  # imported here: the command line starts faster without it
 
     # Each tile is an edge between its unit of `a` and its unit of `b`.
     edges = a, b + a.max() + 1
@@ -112,17 +112,25 @@ def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
       InputError: if it cannot be read, lacks a column or a value, puts a tile into two groups, or
         lists none of the tiles.
     """
-    try:
-        if not path.is_file():  # opening a pipe would block
-            raise FileNotFoundError(0, "there is no such file")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    listed = _read_listed(path)
+    if listed.keys().isdisjoint(ids):
         raise InputError(
-            f"config.data.groups={path}: cannot read it: {reason}"
-        ) from None
-    rows = [[cell.strip() for cell in row] for row in rows]
+            f"config.data.groups={path} lists none of the {len(ids)} tiles; it lists, "
+            f"for example {next(iter(listed), '')!r}; a tile has the id {ids[0]!r}"
+        )
+    known = [listed[i] for i in ids if i in listed]
+    console.say(
+        f"Groups     {len(known)} of {len(ids)} tiles in {len(set(known))} groups of {path.name}, "
+        f"{len(ids) - len(known)} in none"
+    )
+    names = [("group", listed[i]) if i in listed else ("alone", i) for i in ids]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
+
+
+def _read_listed(path: pathlib.Path) -> dict[str, str]:
+    """Returns the group of each tile that a CSV file lists, by id; see `read_groups`."""
+    rows = _read_rows(path)
     header = rows[0] if rows else []
     column = "group" if "group" in header else "mosaic_id"
     if header.count("id") != 1 or header.count(column) != 1:
@@ -146,16 +154,19 @@ def read_groups(path: pathlib.Path, ids: Sequence[str]) -> np.ndarray:
                 f"config.data.groups={path}, line {line}: {tile} is in {column} {listed[tile]} and "
                 f"in {group}"
             )
-    if listed.keys().isdisjoint(ids):
+    return listed
+
+
+def _read_rows(path: pathlib.Path) -> list[list[str]]:
+    """Returns the cells of a CSV file, without spaces around them."""
+    try:
+        if not path.is_file():  # opening a pipe would block
+            raise FileNotFoundError(0, "there is no such file")
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"config.data.groups={path} lists none of the {len(ids)} tiles; it lists, "
-            f"for example {next(iter(listed), '')!r}; a tile has the id {ids[0]!r}"
-        )
-    known = [listed[i] for i in ids if i in listed]
-    console.say(
-        f"Groups     {len(known)} of {len(ids)} tiles in {len(set(known))} groups of {path.name}, "
-        f"{len(ids) - len(known)} in none"
-    )
-    names = [("group", listed[i]) if i in listed else ("alone", i) for i in ids]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([numbers[name] for name in names])
+            f"config.data.groups={path}: cannot read it: {reason}"
+        ) from None
+    return [[cell.strip() for cell in row] for row in rows]

@@ -20,12 +20,12 @@ def replace(workdir: pathlib.Path, new: Result) -> Iterator[pathlib.Path]:
 
     It is for the figures of plots and for test_outputs.npz. However this is interrupted, result.json
     is the old one or the new one. Without an interruption the others belong to the same; after one,
-    `settle` sees to it.
+    `recover` sees to it.
 
     Raises:
       InputError: if it cannot be written.
     """
-    settle(workdir)
+    recover(workdir)
     stage = workdir / STAGE
     try:
         files.write_json(stage / "result.json", new)
@@ -37,10 +37,10 @@ def replace(workdir: pathlib.Path, new: Result) -> Iterator[pathlib.Path]:
         if (stage / "result.json").exists():
             shutil.rmtree(stage, ignore_errors=True)
         raise
-    settle(workdir)
+    recover(workdir)
 
 
-def settle(workdir: pathlib.Path) -> None:
+def recover(workdir: pathlib.Path) -> None:
     """Completes the replacement of a result that was interrupted, or discards what it left.
 
     Raises:

@@ -10,9 +10,9 @@ from saltjax.runs import settings
 from saltjax.system import console, files
 from saltjax.system.errors import InputError
 
-# The version of config.json. A new setting raises it, and ADDED says what the setting means for the
-# runs that were written before it: they load, resume and are tested under that value. A function
-# takes the run's other settings by their dotted keys. Files without a version are of version 0.
+# The version of config.json; files without one are of version 0. A release with new settings raises it,
+# and ADDED says what each of them means for the runs that were written before: they load, resume and
+# are tested under that value. A function takes the run's other settings by their dotted keys.
 SCHEMA = 1
 ADDED: dict[int, dict[str, Any]] = {
     1: {

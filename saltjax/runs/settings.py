@@ -42,7 +42,15 @@ RANGES = {
     "early_stopping.patience": (1, 1_000_000, True),
     "eval.min_area": (-1, 1_000_000_000, False),
 }
+# Those that must be greater than 0, and their maximum.
 POSITIVE = {"optim.learning_rate": 1000.0, "plateau.factor": 1.0}
+_TYPES = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    tuple: "a tuple",
+}
 # What a run reads from: it may resume under another path that leads to the same tiles and splits.
 PATHS = ("data.dir", "data.groups")
 # The last integer of four bytes in the 240 of a trace header begins at 237.
@@ -99,28 +107,7 @@ def check(config: ConfigDict) -> None:
             f"missing settings: {lacking}; unknown settings: {unknown}; build the config on "
             "configs/default.py"
         )
-    problems = {
-        key: f"config.{key}={flat[key]!r}; expected {_TYPES[type(default)]}, such as {default!r}"
-        for key, default in expected.items()
-        if not _same_type(flat[key], default)
-    }
-    valid = {key: value for key, value in flat.items() if key not in problems}
-    for key, choices in CHOICES.items():
-        if key in valid and valid[key] not in choices:
-            problems[key] = (
-                f"config.{key}={flat[key]!r}; expected one of {', '.join(choices)}"
-            )
-    for key, (low, high, closed) in RANGES.items():
-        if key in valid and not (low <= valid[key] < high + closed):
-            bound = f"at most {high}" if closed else f"less than {high}"
-            problems[key] = (
-                f"config.{key}={flat[key]}; expected at least {low} and {bound}"
-            )
-    for key, greatest in POSITIVE.items():
-        if key in valid and not 0 < valid[key] <= greatest:
-            problems[key] = (
-                f"config.{key}={flat[key]}; expected more than 0 and at most {greatest}"
-            )
+    problems = _check_values(flat)
     lines = list(problems.values())
     if not any(key.startswith("data.") for key in problems):
         lines += _check_split(config.data)
@@ -134,13 +121,35 @@ def check(config: ConfigDict) -> None:
         raise InputError("\n".join(lines))
 
 
-_TYPES = {
-    bool: "True or False",
-    int: "a whole number",
-    float: "a number",
-    str: "a string",
-    tuple: "a tuple",
-}
+def _check_values(flat: dict[str, Any]) -> dict[str, str]:
+    """Returns a line for each setting of another type, out of its range or not among its choices.
+
+    `flat` holds every setting by its dotted key.
+    """
+    problems = {
+        key: f"config.{key}={flat[key]!r}; expected {_TYPES[type(default)]}, such as {default!r}"
+        for key, default in defaults().items()
+        if not _same_type(flat[key], default)
+    }
+    valid = {key: value for key, value in flat.items() if key not in problems}
+    for key, choices in CHOICES.items():
+        if key in valid and valid[key] not in choices:
+            problems[key] = (
+                f"config.{key}={flat[key]!r}; expected one of {', '.join(choices)}"
+            )
+    for key, (low, high, closed) in RANGES.items():
+        if key not in valid:
+            continue
+        value = valid[key]
+        if not (low <= value < high or (closed and value == high)):
+            bound = f"at most {high}" if closed else f"less than {high}"
+            problems[key] = f"config.{key}={value}; expected at least {low} and {bound}"
+    for key, greatest in POSITIVE.items():
+        if key in valid and not 0 < valid[key] <= greatest:
+            problems[key] = (
+                f"config.{key}={flat[key]}; expected more than 0 and at most {greatest}"
+            )
+    return problems
 
 
 def _same_type(value: Any, default: Any) -> bool:

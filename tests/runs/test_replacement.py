@@ -100,7 +100,7 @@ def test_a_kill_at_any_moment_leaves_a_result_with_its_figures(tmp_path):
         assert done.returncode == -signal.SIGKILL, done.stderr
         # What readers see before the next start.
         epoch, _ = found(workdir)
-        replacement.settle(workdir)
+        replacement.recover(workdir)
         assert found(workdir) == (NEW if epoch == 5 else OLD)
         assert not (workdir / replacement.STAGE).exists()
         seen.append(epoch)

@@ -79,6 +79,8 @@ def problems(config):
         ("optim.learning_rate", float("nan"), "more than 0"),
         ("optim.learning_rate", float("inf"), "at most 1000"),
         ("optim.weight_decay", -0.1, "at least 0"),
+        ("optim.weight_decay", 1.5, "at most 1"),
+        ("checkpoint.every_minutes", 1_000_000.5, "at most 1000000"),
         ("plateau.factor", 1.5, "at most 1"),
         ("early_stopping.patience", 0, "at least 1"),
         ("checkpoint.every_minutes", -1.0, "at least 0"),
