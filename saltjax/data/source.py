@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,27 +95,51 @@ def load(
     cut = functools.partial(
         splits.split, tiles, split_by, shares=split, folds=folds, fold=fold, seed=seed
     )
-    parts = cut(units=splits.joined(kept, tiles.contents))
-    if earlier not in (None, ids_of(parts, tiles)):
-        before = cut(units=kept)
-        if earlier == ids_of(before, tiles):
-            parts = before
-            console.say(
-                "Split      as the run began: copies of an image lie in several parts"
-            )
+    parts = _continued(cut, kept, tiles, earlier)
+    check_sizes(parts, len(tiles), batch_size)
     train, val, test = (len(parts[name]) for name in ("train", "val", "test"))
-    if train < batch_size or not val or not test:
-        raise InputError(
-            f"{len(tiles)} tiles split into {train} for training, {val} for validation and {test} "
-            f"for the test; expected at least one batch ({batch_size}) and one tile each: give "
-            "more tiles, other shares (data.split), folds or groups, or a smaller train.batch_size"
-        )
     description = f"{train} train, {val} val, {test} test"
     if split_by != "random":
         description += f", by {split_by}"
     if folds:
         description += f", fold {fold} (0 to {folds - 1})"
     return Data(tiles, statistics.compute(tiles), units, parts, description)
+
+
+def _continued(
+    cut: Callable[..., dict[str, np.ndarray]],
+    kept: np.ndarray,
+    tiles: Tiles,
+    earlier: dict[str, list[str]] | None,
+) -> dict[str, np.ndarray]:
+    """Returns the split: copies of an image stay together, unless they did not in the run before.
+
+    Args:
+      cut: `splits.split` of units.
+      kept: int[N], one number for the tiles that the setting `split_by` keeps together.
+      tiles: N tiles.
+      earlier: see `load`.
+    """
+    parts = cut(units=splits.joined(kept, tiles.contents))
+    if earlier not in (None, ids_of(parts, tiles)):
+        before = cut(units=kept)
+        if earlier == ids_of(before, tiles):
+            console.say(
+                "Split      as the run began: copies of an image lie in several parts"
+            )
+            return before
+    return parts
+
+
+def check_sizes(split: dict[str, np.ndarray], tiles: int, batch_size: int) -> None:
+    """Raises InputError if training tiles fill no batch, or another part of the split is empty."""
+    train, val, test = (len(split[name]) for name in ("train", "val", "test"))
+    if train < batch_size or not val or not test:
+        raise InputError(
+            f"{tiles} tiles split into {train} for training, {val} for validation and {test} "
+            f"for the test; expected at least one batch ({batch_size}) and one tile each: give "
+            "more tiles, other shares (data.split), folds or groups, or a smaller train.batch_size"
+        )
 
 
 def ids_of(split: dict[str, np.ndarray], tiles: Tiles) -> dict[str, list[str]]:
