@@ -1,9 +1,9 @@
-"""A small final model with group norm on synthetic sections: two minutes on two CPU cores.
+"""A small final model with group norm on synthetic sections.
 
 python launch.py --config=configs/quickstart.py
 
-Two CPU cores (AMD EPYC): 15 epochs in 86 seconds, the whole command in 116, test F1
-0.90 at threshold 0.50. Synthetic data say nothing about real data.
+Measured before version 0.2.0 on two CPU cores (AMD EPYC): 15 epochs in 86 seconds, the whole command in
+116, test F1 0.90 at threshold 0.50. Synthetic data say nothing about real data.
 """
 
 from ml_collections import ConfigDict

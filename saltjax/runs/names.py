@@ -10,7 +10,7 @@ from saltjax.runs import settings
 from saltjax.system import console
 
 MAX_NAME_BYTES = 200
-# All that neither a shell nor the list in --workdir=a,b takes for anything else.
+# All but those that have no other meaning to a shell or in the list --workdir=a,b.
 OTHER_CHARACTERS = re.compile(r"[^\w.=+-]")
 
 
