@@ -67,38 +67,44 @@ def show_scores(chosen: Choice, scores: Scores) -> None:
         f"validation: accuracy {test.accuracy_at_threshold:.4f}  "
         f"precision {test.precision:.4f}  recall {test.recall:.4f}  F1 {test.f1:.4f}"
     )
+    show_native(chosen.min_area, scores)
+    console.say(f"           expected calibration error {scores.calibration.ece:.4f}")
+
+
+def show_native(min_area: int, scores: Scores) -> None:
+    """Prints the scores at the tiles' own resolution, of all tiles and by salt coverage."""
     smaller = ""
-    if chosen.min_area > 1:
-        smaller = f", without components under {chosen.min_area} pixels"
+    if min_area > 1:
+        smaller = f", without components under {min_area} pixels"
     tiles = sum(row.tiles for row in scores.by_coverage)
     over = "tiles" if scores.test_units in (None, tiles) else "groups of tiles"
     console.say(
         f"At the tiles' own resolution{smaller}, with 95 % intervals over "
         f"{scores.test_units or tiles} {over}"
     )
-    rows: list[tuple[str, NativeScores]] = [("all", scores.test_native)]
+    native = scores.test_native
+    rows: list[tuple[str, NativeScores]] = [("all", native)]
     rows += [
         (f"coverage {row.coverage}, {row.tiles} tiles", row)
         for row in scores.by_coverage
     ]
     width = max(len(name) for name, _ in rows)
     for name, row in rows:
-        cells = (
-            f"{SCORE_NAMES[key]} {score.value:.4f} ({score.low:.4f}–{score.high:.4f})"
-            for key, score in (("iou", row.iou), ("kaggle_map", row.kaggle_map))
+        console.say(
+            f"           {name:{width}}  {_with_intervals(row, 'iou', 'kaggle_map')}"
         )
-        console.say(f"           {name:{width}}  {'  '.join(cells)}")
-    native = scores.test_native
-    if native.mean_iou and native.mean_class_accuracy:
-        cells = (
-            f"{SCORE_NAMES[key]} {score.value:.4f} ({score.low:.4f}–{score.high:.4f})"
-            for key, score in (
-                ("mean_iou", native.mean_iou),
-                ("mean_class_accuracy", native.mean_class_accuracy),
-            )
-        )
-        console.say(f"           over all pixels: {'  '.join(cells)}")
-    console.say(f"           expected calibration error {scores.calibration.ece:.4f}")
+    if pooled := _with_intervals(native, "mean_iou", "mean_class_accuracy"):
+        console.say(f"           over all pixels: {pooled}")
+
+
+def _with_intervals(scores: NativeScores, *keys: str) -> str:
+    """Returns the scores of these names with their intervals; older results may lack some."""
+    found = {key: getattr(scores, key) for key in keys}
+    return "  ".join(
+        f"{SCORE_NAMES[key]} {score.value:.4f} ({score.low:.4f}–{score.high:.4f})"
+        for key, score in found.items()
+        if score is not None
+    )
 
 
 def show_rows(
