@@ -123,8 +123,8 @@ def run_to_end(
         workdir,
         steps.create_state(setup.recipe, config.seed),
         config.optim.learning_rate,
+        config.train.epochs,
     )
-    progresses.check_epochs(progress, config.train.epochs)
     new = progress.epochs == progress.step == 0
     if new and status is Status.OUTDATED:
         raise InputError(

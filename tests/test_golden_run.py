@@ -93,7 +93,7 @@ def test_history_and_state_are_restored(either, tmp_path):
     config = saved_config.read(workdir)
     setup = train.prepare(config, workdir, pause=None)
     state = steps.create_state(setup.recipe, config.seed)
-    state, progress = progresses.restore(workdir, state, learning_rate=9.0)
+    state, progress = progresses.restore(workdir, state, 9.0, epochs=9)
     assert list(progress.history) == rows_of(either)
     stopped = either.name == "interrupted"
     assert (progress.epochs, progress.step) == ((6, 2) if stopped else (8, 0))

@@ -186,7 +186,7 @@ def reopen(finished, workdir):
     shutil.copytree(finished, workdir)
     (workdir / "result.json").unlink()
     state = steps.create_state(make_setup(tiny_config()).recipe, seed=0)
-    return workdir, *progresses.restore(workdir, state, learning_rate=1e-3)
+    return workdir, *progresses.restore(workdir, state, 1e-3, epochs=9)
 
 
 @pytest.mark.slow

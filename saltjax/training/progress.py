@@ -109,7 +109,7 @@ def _saved(state: TrainState) -> dict[str, Any]:
 
 
 def restore(
-    workdir: pathlib.Path, state: TrainState, learning_rate: float
+    workdir: pathlib.Path, state: TrainState, learning_rate: float, epochs: int
 ) -> tuple[TrainState, Progress]:
     """Returns the (state, progress) to resume from, those of a new run if none was saved.
 
@@ -120,9 +120,11 @@ def restore(
       workdir: the run directory.
       state: the initial state of the run.
       learning_rate: of a new run.
+      epochs: after which the run is to end, see `check_epochs`.
 
     Raises:
-      InputError: if no checkpoint is intact, the best one is missing, or another version saved it.
+      InputError: if no checkpoint is intact, the best one is missing, another version saved it, or
+        more epochs are done.
     """
     state = jax.device_get(state)
     last = checkpoint.restore(workdir / "checkpoints/last", _saved(state), repair=True)
@@ -130,6 +132,7 @@ def restore(
         return state, begin(learning_rate)
     arrays, meta = last
     progress = _from_json(workdir / "checkpoints/last", meta)
+    begun = progress.epochs + (progress.step > 0)
     if progress.best_epoch > 0:
         _, best = checkpoint.restore_best(workdir, state.variables, repair=True)
         if best["epoch"] < progress.best_epoch:
@@ -140,6 +143,8 @@ def restore(
             progress = dataclasses.replace(
                 progress, best_epoch=best["epoch"], best_loss=best["val_loss"]
             )
+        begun = max(begun, best["epoch"])  # which is saved before the last
+    check_epochs(begun, epochs)
     if progress.epochs or progress.step:
         place = f"epoch {progress.epochs}"
         if progress.step:
@@ -169,16 +174,15 @@ def _from_json(path: pathlib.Path, meta: Any) -> Progress:
     return progress
 
 
-def check_epochs(progress: Progress, epochs: int) -> None:
-    """Checks that a run may end after so many epochs.
+def check_epochs(begun: int, epochs: int) -> None:
+    """Checks that a run of which so many epochs have begun may end after `epochs`.
 
     Nothing in an epoch depends on how many follow, so that a run may end after any number of epochs
     that it has not exceeded, and equals a run of that number from the start.
 
     Raises:
-      InputError: if more are done, or a later one has begun.
+      InputError: if more have begun.
     """
-    begun = progress.epochs + (progress.step > 0)
     if epochs < begun:
         raise InputError(
             f"epoch {begun} of the run has begun; expected at least as many, not "

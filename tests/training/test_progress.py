@@ -73,14 +73,18 @@ def assert_same(found, expected):
 
 def test_new_run_begins_with_its_own_state(tmp_path, caplog):
     caplog.set_level("INFO", "saltjax")
-    state, found = progress.restore(tmp_path, make_state(), learning_rate=0.25)
+    state, found = progress.restore(
+        tmp_path, make_state(), learning_rate=0.25, epochs=9
+    )
     assert_same(state, make_state())
     assert found == Progress(schedules.Plateau(0.25), schedules.EarlyStopping())
     assert (found.epochs, found.best_epoch, found.best_loss) == (0, 0, math.inf)
     assert not caplog.records
     assert list(tmp_path.iterdir()) == []
     progress.save(tmp_path, state, found)
-    state, again = progress.restore(tmp_path, make_state(3), learning_rate=9.0)
+    state, again = progress.restore(
+        tmp_path, make_state(3), learning_rate=9.0, epochs=9
+    )
     assert again == found
     assert_same(state.variables, make_state().variables)
     assert not caplog.records
@@ -99,7 +103,7 @@ def test_state_and_progress_are_restored(tmp_path, caplog):
     with open(tmp_path / "metrics.csv", newline="") as file:
         assert [r["val_loss"] for r in csv.DictReader(file)] == ["0.5", "0.4"]
     (tmp_path / "metrics.csv").unlink()
-    state, found = progress.restore(tmp_path, make_state(), learning_rate=9.0)
+    state, found = progress.restore(tmp_path, make_state(), learning_rate=9.0, epochs=9)
     assert found == saved
     # Whether this start is refused is not known yet.
     assert not (tmp_path / "metrics.csv").exists()
@@ -153,7 +157,7 @@ def test_checkpoint_of_an_older_version_resumes(tmp_path):
     checkpoint.save(tmp_path / "checkpoints/last", jax.device_get(arrays), OLDER_META)
     best = {"params": other, "batch_stats": {}}
     checkpoint.save(tmp_path / "checkpoints/best", best, {"epoch": 1, "val_loss": 0.5})
-    state, found = progress.restore(tmp_path, make_state(), learning_rate=9.0)
+    state, found = progress.restore(tmp_path, make_state(), learning_rate=9.0, epochs=9)
     assert found == Progress(
         schedules.Plateau(0.0001, 0.5, 1),
         schedules.EarlyStopping(0.5, 1),
@@ -225,7 +229,7 @@ def test_progress_of_another_version_is_refused(tmp_path, change):
     best = {"epoch": 1, "val_loss": 0.5}
     checkpoint.save(tmp_path / "checkpoints/best", state.variables, best)
     with pytest.raises(InputError, match="last was saved by another version"):
-        progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+        progress.restore(tmp_path, make_state(), learning_rate=1e-3, epochs=9)
 
 
 def test_a_value_added_later_is_that_of_its_default(tmp_path, monkeypatch):
@@ -237,21 +241,43 @@ def test_a_value_added_later_is_that_of_its_default(tmp_path, monkeypatch):
     best = {"epoch": 1, "val_loss": 0.5}
     checkpoint.save(tmp_path / "checkpoints/best", state.variables, best)
     with pytest.raises(InputError, match=r"it lacks plateau\.bad_epochs, seconds"):
-        progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+        progress.restore(tmp_path, make_state(), learning_rate=1e-3, epochs=9)
     added = frozenset({"plateau.bad_epochs", "seconds"})
     monkeypatch.setattr(progress, "ADDED", added)
-    _, found = progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+    _, found = progress.restore(tmp_path, make_state(), learning_rate=1e-3, epochs=9)
     assert (found.seconds, found.plateau.bad_epochs) == (0.0, 0)
     assert found.step == 4
 
 
 @pytest.mark.parametrize(("step", "least"), [(0, 2), (3, 3)])
-def test_a_run_ends_after_no_fewer_epochs_than_have_begun(step, least):
+def test_a_run_ends_after_no_fewer_epochs_than_have_begun(tmp_path, step, least):
     found = dataclasses.replace(after(0.5, 0.4), step=step)
+    progress.save(tmp_path, make_state(1), after(0.5, 0.4))
+    progress.save(tmp_path, make_state(1), found)
     for epochs in (least, least + 1, 1000):
-        progress.check_epochs(found, epochs)
+        assert progress.restore(tmp_path, make_state(), 1e-3, epochs)[1] == found
     with pytest.raises(InputError, match=f"epoch {least} of the run has begun"):
-        progress.check_epochs(found, least - 1)
+        progress.restore(tmp_path, make_state(), 1e-3, least - 1)
+
+
+def test_an_epoch_of_which_only_the_best_was_saved_has_begun(tmp_path, monkeypatch):
+    """Otherwise a run that ends before it is tested with the weights of after its end."""
+    progress.save(tmp_path, make_state(1), after(0.5))
+    save = checkpoint.save
+
+    def save_best_only(path, *args):
+        if path.name == "last":
+            raise InputError("the disk is full")
+        save(path, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", save_best_only)
+        with pytest.raises(InputError, match="the disk is full"):
+            progress.save(tmp_path, make_state(2), after(0.5, 0.4))
+    with pytest.raises(InputError, match="epoch 2 of the run has begun"):
+        progress.restore(tmp_path, make_state(), 1e-3, epochs=1)
+    _, found = progress.restore(tmp_path, make_state(), 1e-3, epochs=2)
+    assert found == after(0.5)
 
 
 def test_previous_best_replaces_a_damaged_one(tmp_path, caplog):
@@ -259,7 +285,7 @@ def test_previous_best_replaces_a_damaged_one(tmp_path, caplog):
     progress.save(tmp_path, make_state(1), after(0.5))
     progress.save(tmp_path, make_state(2), after(0.5, 0.4))
     (tmp_path / "checkpoints/best/sha256.json").write_text("{}")
-    _, found = progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+    _, found = progress.restore(tmp_path, make_state(), learning_rate=1e-3, epochs=9)
     assert (found.best_epoch, found.best_loss) == (1, 0.5)
     assert found.history == after(0.5, 0.4).history
     assert "the best epoch was 2; of the remaining checkpoints it is 1" in caplog.text
@@ -269,7 +295,7 @@ def test_missing_best_is_refused(tmp_path):
     progress.save(tmp_path, make_state(1), after(0.5))
     shutil.rmtree(tmp_path / "checkpoints/best")
     with pytest.raises(InputError, match="best is missing; start again"):
-        progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+        progress.restore(tmp_path, make_state(), learning_rate=1e-3, epochs=9)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -280,7 +306,9 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
     within = dataclasses.replace(after(0.5), step=3)
     with pytest.raises(InputError, match="epoch 2, step 3: weights are not finite"):
         progress.save(tmp_path, state, within)
-    found, saved = progress.restore(tmp_path, make_state(), learning_rate=1e-3)
+    found, saved = progress.restore(
+        tmp_path, make_state(), learning_rate=1e-3, epochs=9
+    )
     assert_same(found.params, make_state(1).params)
     assert saved == after(0.5)
 
