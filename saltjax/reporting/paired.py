@@ -74,6 +74,28 @@ def find_differences(
     Raises:
       InputError: if the reference has no usable test_outputs.npz.
     """
+    tested = _read_all(runs)
+    of_means, within = {}, {}
+    for mean in means:
+        names = [run.name for run in mean.runs]
+        if all(name in tested for name in names):
+            whole = differences.mean_over_runs([tested[name] for name in names])
+            if whole is not None:
+                of_means[mean.name] = whole
+                if reference in names:
+                    within[mean.name] = whole
+    if not reference:
+        return _paired(tested, tested) + _paired(of_means, of_means)
+    if reference not in tested:
+        raise InputError(
+            f"--reference={reference} has no usable test_outputs.npz, see above; choose another"
+        )
+    alone = {reference: tested[reference]}
+    return _paired(tested, alone) + _paired(of_means, within or alone)
+
+
+def _read_all(runs: Sequence[Run]) -> dict[str, TestedTiles]:
+    """Returns the scores of the runs with a usable test_outputs.npz by name; reports the others."""
     tested: dict[str, TestedTiles] = {}
     lacking = []
     for run in runs:
@@ -92,25 +114,7 @@ def find_differences(
             "versions did not write. To have it written, delete result.json, and repeat the "
             "command that trained the run: it tests the run again"
         )
-    if reference and reference not in tested:
-        raise InputError(
-            f"--reference={reference} has no usable test_outputs.npz, see above; choose another"
-        )
-    of_means, candidates = {}, dict(tested)
-    for mean in means:
-        names = [run.name for run in mean.runs]
-        if all(name in tested for name in names):
-            whole = differences.mean_over_runs([tested[name] for name in names])
-            if whole is not None:
-                of_means[mean.name] = whole
-                if reference in names:
-                    candidates = {mean.name: whole}
-    if reference:
-        singles = _paired(tested, {reference: tested[reference]})
-        if reference in candidates:
-            candidates = {reference: tested[reference]}
-        return singles + _paired(of_means, candidates)
-    return _paired(tested, tested) + _paired(of_means, of_means)
+    return tested
 
 
 def read_tested(run: Run) -> TestedTiles | None:
