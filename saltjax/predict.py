@@ -63,7 +63,7 @@ def predict(
         raise InputError(f"--input={path}: no such file or directory; {EXPECTED}")
     if not (path.is_dir() or path.is_file()):  # opening a pipe would block
         raise InputError(f"--input={path}: neither a file nor a directory; {EXPECTED}")
-    suffix = path.suffix.lower()
+    suffix = "" if path.is_dir() else path.suffix.lower()
     if not (path.is_dir() or suffix in (".npy", ".png", *SEGY_SUFFIXES)):
         raise InputError(f"--input={path}: {EXPECTED}")
     configs = [saved_config.read(workdir) for workdir in workdirs]

@@ -182,7 +182,8 @@ def test_gathers_are_refused_before_anything_is_written(plain, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "value", ["9", "9,9", "0,21", "9,238", "9,21,37", "a,b", "9,-1", "", "9.5,21"]
+    "value",
+    ["9", "9,9", "189,191", "0,21", "9,238", "9,21,37", "a,b", "9,-1", "", "9.5,21"],
 )
 def test_header_bytes_that_are_none_are_refused(plain, tmp_path, value):
     path = segy_writer.write(tmp_path / "a.sgy", random_traces(6, 30))
@@ -351,13 +352,15 @@ def test_an_interrupted_prediction_leaves_no_incomplete_file(plain, tmp_path):
         (lambda p: p / "nowhere", "nowhere: no such file or directory"),
         (lambda p: p / "empty", r"no \*\.png in"),
         (lambda p: p / "a.txt", "expected a .png, a directory of them, a .npy"),
+        (lambda p: p / "volume.npy", r"no \*\.png in"),
         (lambda p: p / "a.png", "1 bad file"),
         (lambda p: p / "a.npy", "cannot read it as .npy"),
         (lambda p: p / "a.sgy", "7 bytes; a SEG-Y file starts with 3600"),
     ],
 )
 def test_an_input_of_another_kind_is_refused(plain, tmp_path, make, message):
-    (tmp_path / "empty").mkdir()
+    for name in ("empty", "volume.npy"):
+        (tmp_path / name).mkdir()
     for name in ("a.txt", "a.npy", "a.sgy"):
         (tmp_path / name).write_bytes(b"garbage")
     source = make(tmp_path)

@@ -55,7 +55,8 @@ _TYPES = {
 PATHS = ("data.dir", "data.groups")
 # The last integer of four bytes in the 240 of a trace header begins at 237.
 HEADER_BYTES = (
-    "expected two different bytes of the trace header, 1 to 237, such as 189,193"
+    "expected the first bytes of two numbers of four bytes in the trace header, 1 to 237, such as "
+    "189,193"
 )
 UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
 # A run may resume with other values of these. They change no weights but by rounding: "eval." only
@@ -164,7 +165,7 @@ def _same_type(value: Any, default: Any) -> bool:
 def are_header_bytes(found: Sequence[Any]) -> bool:
     """Returns whether they are HEADER_BYTES."""
     known = all(type(byte) is int and 1 <= byte <= 237 for byte in found)
-    return known and len(found) == 2 and found[0] != found[1]
+    return known and len(found) == 2 and abs(found[0] - found[1]) >= 4
 
 
 def _check_split(settings: ConfigDict) -> list[str]:

@@ -18,6 +18,8 @@ FEW_TIMES, SPARSE = 4, 3
 # Consecutive traces are of two lines if numbers or coordinates differ by this many times the usual
 # amount.
 JUMP = 10
+# Missing traces are filled in where this makes lines at most so many times longer.
+MOST_FILLED = 2
 # Of so many traces the steps between positions may have a common divisor by chance.
 FEW = 8
 # Traces that are looked at together, so that little memory is used.
@@ -143,17 +145,23 @@ def _sections(
         part = positions[order[start : start + BLOCK + 1]].view(np.uint32)
         gap[start : start + BLOCK] = np.diff(part) != common
     gap[stops - 1] = False  # from a line to the next
+    ends = positions[order[np.concatenate([[0], stops, stops - 1, [-1]])]]
+    first, last = np.split(ends.astype(np.int64), 2)
+    full = int(((last - first) // max(common, 1) + 1).sum())
+    fill = full <= MOST_FILLED * len(order)
     for i in np.unique(np.searchsorted(stops, np.flatnonzero(gap), side="right")):
-        lines[i] = _in_place(lines[i], positions[lines[i]], common)
+        lines[i] = _in_place(lines[i], positions[lines[i]], common, fill)
     return lines
 
 
-def _in_place(members: np.ndarray, positions: np.ndarray, step: int) -> np.ndarray:
+def _in_place(
+    members: np.ndarray, positions: np.ndarray, step: int, fill: bool = False
+) -> np.ndarray:
     """Returns a line's trace numbers by position, evenly spaced, with -1 for a missing trace.
 
     Args:
       members: sorted by position. They are returned as they are if their positions are not distinct,
-        or if most of the line would be gaps.
+        or, unless `fill`, if most of the line would be gaps.
       positions: of the members.
       step: from one position to the next in the whole file; a line of more than a few traces shows
         its own, which is larger if the lines of a file have different positions.
@@ -162,8 +170,8 @@ def _in_place(members: np.ndarray, positions: np.ndarray, step: int) -> np.ndarr
     few = len(members) <= FEW
     step = step if few else int(np.gcd.reduce(steps))
     length = int(steps.sum()) // max(step, 1) + 1
-    gaps = length > 2 * len(members) or not (few or np.median(steps) == step)
-    if gaps or not steps.all():
+    gaps = length > MOST_FILLED * len(members) or not (few or np.median(steps) == step)
+    if (gaps and not fill) or not steps.all():
         return members
     line = np.full(length, -1, members.dtype)
     line[np.concatenate([[0], np.cumsum(steps)]) // step] = members

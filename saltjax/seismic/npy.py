@@ -45,14 +45,17 @@ class ArrayTraces:
         """Returns uint8[H, W, 3] if the array is a colour image, uint8[H, W, 3 or 4], else None.
 
         Raises:
-          InputError: if a fourth channel, the opacity, is not 255 everywhere.
+          InputError: if a fourth channel, the opacity, is not 255 everywhere, or if the array has the
+            shape of a colour image and another type.
         """
-        if (
-            self.dtype != np.uint8
-            or len(self.shape) != 3
-            or self.shape[2] not in (3, 4)
-        ):
+        if len(self.shape) != 3 or self.shape[2] not in (3, 4):
             return None
+        if self.dtype != np.uint8:
+            raise InputError(
+                f"{self.name}: {self.dtype} of shape {self.shape}, a volume with traces of "
+                f"{self.samples} samples, or a colour image? Expected images as uint8, from 0 to 255, "
+                "and volumes [inline, crossline, sample]"
+            )
         array = np.array(self._array())
         if array[:, :, 3:].size and array[:, :, 3].min() < 255:
             raise InputError(
@@ -62,8 +65,11 @@ class ArrayTraces:
         return array[:, :, :3]
 
     def lines(self, direction: str) -> list[np.ndarray]:
-        """Returns the trace numbers of each "inline" or "crossline"; a section is one line."""
-        if len(self.shape) == 2:
+        """Returns the trace numbers of each "inline" or "crossline".
+
+        A section, and a volume of one inline or crossline, is one line.
+        """
+        if len(self.shape) == 2 or 1 in self.shape[:2]:
             return [np.arange(self.count)]
         numbers = np.arange(self.count).reshape(self.shape[:2])
         return list(numbers if direction == "inline" else numbers.T)

@@ -58,11 +58,15 @@ def problems(config):
         ("data.split_by", "mosaic", "expected one of random, coverage, group"),
         ("data.split_by", "group", "split_by=group without config.data.groups"),
         ("data.folds", 1, "at least 2 folds"),
-        ("data.header_bytes", (9,), "expected two different bytes of the trace header"),
+        (
+            "data.header_bytes",
+            (9,),
+            "expected the first bytes of two numbers of four bytes",
+        ),
         (
             "data.header_bytes",
             (9, 9),
-            "(9, 9); expected two",
+            "(9, 9); expected the first",
         ),
         ("data.header_bytes", (0, 21), "1 to 237, such as 189,193"),
         ("data.header_bytes", (9, 238), "1 to 237, such as 189,193"),

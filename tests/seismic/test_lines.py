@@ -67,6 +67,8 @@ def test_volume_is_cut_into_inlines_or_crosslines(inlines, crosslines, every, or
     ("name", "present"),
     [
         ("holes", lambda i, x: np.random.default_rng(1).random(len(i)) < 0.8),
+        ("many holes", lambda i, x: np.random.default_rng(1).random(len(i)) < 0.6),
+        ("bay", lambda i, x: (i < 15) | (x < 8) | (x > 34)),
         ("triangle", lambda i, x: i + x < 36),
         ("corridor", lambda i, x: abs(i - x) < 6),
         ("disc", lambda i, x: (i - 20) ** 2 + (x - 20) ** 2 < 300),

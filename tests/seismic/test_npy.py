@@ -37,6 +37,13 @@ def test_traces_of_a_volume_are_numbered_along_the_inlines():
     assert volume[1, 2].tolist() == [-1, -2]
 
 
+@pytest.mark.parametrize("shape", [(1, 4, 2), (4, 1, 2)])
+@pytest.mark.parametrize("direction", ["inline", "crossline"])
+def test_volume_of_one_inline_or_crossline_is_one_line(shape, direction):
+    (line,) = traces(np.zeros(shape)).lines(direction)
+    assert line.tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "array",
     [np.zeros(3), np.zeros((2, 0)), np.zeros((2, 2), complex), np.zeros((1, 2, 3, 4))],
@@ -111,8 +118,11 @@ def test_array_of_bytes_with_three_or_four_channels_is_an_image():
         traces(rgba).image()
     rgba[:, :, 3] = 255
     np.testing.assert_array_equal(traces(rgba).image(), rgba[:, :, :3])
-    for other in (rgba[:, :, :2], rgba[:, :, 0], rgba.astype(np.int16)):
+    for other in (rgba[:, :, :2], rgba[:, :, 0]):
         assert traces(other).image() is None
+    # As matplotlib and others read a colour PNG.
+    with pytest.raises(InputError, match=r"traces of 4 samples.* uint8"):
+        traces(rgba / np.float32(255)).image()
 
 
 def test_masked_traces_become_zeros():
@@ -122,7 +132,7 @@ def test_masked_traces_become_zeros():
     found = npy.without_mask(section, "a")
     assert type(found) is np.ndarray
     np.testing.assert_array_equal(found, [[1, 0], [3, 0], [5, 0]])
-    volume = np.ma.array(np.ones((2, 3, 4)), mask=False)
+    volume = np.ma.array(np.ones((2, 3, 5)), mask=False)
     volume[1, 0, 2] = volume[1, 2, :3] = np.ma.masked
     message = r"a: trace 4 \(inline 1, crossline 0\) is masked .*and 1 other trace"
     with pytest.raises(InputError, match=message):
