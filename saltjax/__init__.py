@@ -22,7 +22,7 @@ def load(workdir: str | os.PathLike) -> Predictor:
     """Returns the best network of a finished run, see `saltjax.inference.predictor.Predictor`.
 
     Args:
-      workdir: the run directory, for example "runs/final".
+      workdir: the run directory, for example "runs/final" or "~/runs/final".
 
     Raises:
       InputError: a ValueError, if the directory holds no finished run, or a damaged one.

@@ -112,33 +112,36 @@ def compare(folder: pathlib.Path, reference: str, output: str) -> None:
             markdown += f"\n{heading}\n\n{tables.markdown(texts, numeric)}"
             csv_files[name] = numbers
     target = pathlib.Path(output or folder)
-    with _locked(target, folder), writing(target):
+    with _locked(target, folder) as write, writing(target):
         for name in CSV_FILES:
             if name in csv_files:
                 rows = csv_files[name]
-                files.write_csv(target / name, list(rows[0]), rows)
+                files.write_csv(target / name, list(rows[0]), rows, write)
             else:  # of an earlier comparison
                 (target / name).unlink(missing_ok=True)
-        files.write_text(target / "compare.md", markdown)
+        files.write_text(target / "compare.md", markdown, write)
         places = dict.fromkeys(run.result.data.place for run in runs)
         figure = comparison.comparison(
             figure_rows(runs, means, found), ", ".join(places)
         )
-        figures.save(figure, target / "compare.png")
+        figures.save(figure, target / "compare.png", write)
     console.say(f"Written    {target}: {', '.join(csv_files)}, compare.md, compare.png")
 
 
 @contextlib.contextmanager
-def _locked(target: pathlib.Path, folder: pathlib.Path) -> Iterator[None]:
-    """Locks the directory for the files; in that of the runs the last comparison is replaced."""
+def _locked(target: pathlib.Path, folder: pathlib.Path) -> Iterator[files.Writer]:
+    """Locks the directory for the files, and yields what they are written by.
+
+    In the directory of the runs the last comparison is replaced.
+    """
     if target.resolve() == folder.resolve():
         with locks.lock(target, "--workdir"):
-            yield
+            yield files.atomic_write
     else:
         with outputs.claim(target, "--output", folder) as claimed:
             names = (*CSV_FILES, "compare.md", "compare.png")
             claimed.check([target / name for name in names])
-            yield
+            yield claimed.write
 
 
 def reference_name(runs: Sequence[Run], reference: str) -> str:

@@ -37,8 +37,8 @@ def evaluate(
     config = saved_config.read(workdir)
     target = pathlib.Path(output or workdir)
     try:
-        with signals.Pause(0), _locked(target, workdir, directory):
-            _evaluate(workdir, config, directory, target, tta)
+        with signals.Pause(0), _locked(target, workdir, directory) as write:
+            _evaluate(workdir, config, directory, target, tta, write)
     except signals.Stopped as stopped:
         stopped.advice = "no evaluation.json was written; run the same command again"
         raise
@@ -47,15 +47,18 @@ def evaluate(
 @contextlib.contextmanager
 def _locked(
     target: pathlib.Path, workdir: pathlib.Path, directory: str
-) -> Iterator[None]:
-    """Locks the directory for the evaluation; in a run's own the last evaluation is replaced."""
+) -> Iterator[files.Writer]:
+    """Locks the directory for the evaluation, and yields what files there are written by.
+
+    In a run's own the last evaluation is replaced.
+    """
     if target.resolve() == workdir.resolve():
         with locks.lock(target, "--workdir"):
-            yield
+            yield files.atomic_write
     else:
         with outputs.claim(target, "--output", directory or workdir) as claimed:
             claimed.check([target / "evaluation.json"], [target / "evaluation"])
-            yield
+            yield claimed.write
 
 
 def _evaluate(
@@ -64,6 +67,7 @@ def _evaluate(
     directory: str,
     target: pathlib.Path,
     tta: bool | None,
+    write: files.Writer,
 ) -> None:
     train = config.train
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
@@ -108,8 +112,9 @@ def _evaluate(
             description,
             config.data.seed,
             figures,
+            write,
         )
-    files.write_json(target / "evaluation.json", scored)
+    files.write_json(target / "evaluation.json", scored, write)
     tables.show_scores(scored, scored)
     console.say(f"Written    {target / 'evaluation.json'}")
     console.say(f"Figures    {figures}")

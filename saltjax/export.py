@@ -64,13 +64,18 @@ def export(workdir: pathlib.Path, output: str) -> None:
             devices.on_the_cpu(),
         ):
             claimed.check([target, target.with_suffix(".json")])
-            _export(workdir, config, target)
+            _export(workdir, config, target, claimed)
     except signals.Stopped as stopped:
         stopped.advice = f"{target} was not written; the same command starts again"
         raise
 
 
-def _export(workdir: pathlib.Path, config: ConfigDict, target: pathlib.Path) -> None:
+def _export(
+    workdir: pathlib.Path,
+    config: ConfigDict,
+    target: pathlib.Path,
+    claimed: outputs.Outputs,
+) -> None:
     predictor = predictors.restore(workdir, config)
     model = predictor.section_model()
     description = describe(predictor, config)
@@ -81,14 +86,14 @@ def _export(workdir: pathlib.Path, config: ConfigDict, target: pathlib.Path) -> 
         tolerance *= 10
     else:
         artifact, compare = serialize(model), check
-    with files.atomic_write(target) as part:
+    with claimed.write(target) as part:
         part.write_bytes(artifact)
         difference = compare(part, model)
         if difference > tolerance:
             raise RuntimeError(
                 f"the artifact's probabilities differ from the run's by {difference:.1e}"
             )
-        files.write_json(target.with_suffix(".json"), description)
+        files.write_json(target.with_suffix(".json"), description, claimed.write)
     console.say(
         f"Checked    without the model's code: differs by {difference:.1e} from the run"
     )

@@ -128,8 +128,8 @@ def predict_array(
     )
     claimed.check([prob_path, mask_path], inputs=[path])
     with (
-        files.atomic_write(prob_path) as prob_part,
-        files.atomic_write(mask_path) as mask_part,
+        claimed.write(prob_path) as prob_part,
+        claimed.write(mask_path) as mask_part,
     ):
         probs = npy.create(prob_part, shape, "float32")
         if image is None:
@@ -168,8 +168,8 @@ def predict_segy(
     with contextlib.closing(source):
         say_lines(source, first.direction)
         with (
-            files.atomic_write(prob_path) as prob_part,
-            files.atomic_write(mask_path) as mask_part,
+            claimed.write(prob_path) as prob_part,
+            claimed.write(mask_path) as mask_part,
             contextlib.closing(segy.create(prob_part, source, prob_code)) as probs,
             contextlib.closing(segy.create(mask_part, source, code)) as sink,
         ):
@@ -232,12 +232,11 @@ def predict_images(
         for place in places:
             files.make_directory(place)
         files.sync(target)
-    codes = write_images(paths, target, models, chosen)
+    codes = write_images(paths, claimed, models, chosen)
     with writing(target):
-        for place in places:
-            files.sync(place)
+        claimed.sync(places)
     rows = ({"id": name, "rle_mask": code} for name, code in codes.items())
-    files.write_csv(submission, ("id", "rle_mask"), rows)
+    files.write_csv(submission, ("id", "rle_mask"), rows, claimed.write)
     salt = sum(code != "" for code in codes.values())
     console.say(
         f"Salt       in {salt} of {len(codes)} images, at threshold {chosen.threshold:.3f}"
@@ -247,7 +246,7 @@ def predict_images(
 
 def write_images(
     paths: Sequence[pathlib.Path],
-    target: pathlib.Path,
+    claimed: outputs.Outputs,
     models: Sequence[SectionModel],
     chosen: Postprocessing,
 ) -> dict[str, str]:
@@ -260,11 +259,17 @@ def write_images(
         sixteen = to_sixteen_bits(np.mean(probs, axis=0))
         # The mask is that of the probabilities as written, rounded to 16 bits.
         mask = salt_mask(from_sixteen_bits(sixteen)[None], chosen)[0]
-        png.write(target / f"probs/{image.stem}.png", sixteen)
-        png.write(target / f"masks/{image.stem}.png", mask.astype(np.uint8) * 255)
+        eight = mask.astype(np.uint8) * 255
+        for kind, pixels in (("probs", sixteen), ("masks", eight)):
+            path = claimed.folder / f"{kind}/{image.stem}.png"
+            with claimed.write(path, sync_names=False) as part:
+                png.write(part, pixels)
         codes[image.stem] = rle.encode(mask)
 
-    with console.Bar("Segmenting", len(paths), "images") as bar, writing(target):
+    with (
+        console.Bar("Segmenting", len(paths), "images") as bar,
+        writing(claimed.folder),
+    ):
         # While the disk syncs files, the network computes the next ones.
         for _ in volumes.write_behind(write, zip(paths, zip(*streams))):
             bar.advance(1)

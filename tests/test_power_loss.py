@@ -1,6 +1,7 @@
 """A loss of power, in a model of a disk, at any moment of a write."""
 
 import io
+import json
 
 import jax
 import numpy as np
@@ -82,6 +83,14 @@ def test_checkpoint_is_the_old_one_or_the_new_one(tmp_path, monkeypatch, caplog)
     assert {(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3)} == set(found)
 
 
+def recorded(folder):
+    """Returns the files in the record of a directory."""
+    if not (folder / outputs.RECORD).exists():
+        return set()
+    lines = (folder / outputs.RECORD).read_text().splitlines()
+    return {json.loads(line)["file"] for line in lines}
+
+
 @pytest.mark.slow
 def test_predictions_with_their_names_are_complete(tmp_path, monkeypatch):
     written_run.write(tmp_path / "run", {"train.cpu_devices": 4})
@@ -114,4 +123,7 @@ def test_predictions_with_their_names_are_complete(tmp_path, monkeypatch):
             assert {"s_prob.npy", "s_mask.npy"} <= there
         if "submission.csv" in there:
             assert images <= there
+        # The record of images is synced when all of them are written.
+        incomplete = set() if "submission.csv" in there else images
+        assert there - incomplete <= recorded(folder)
     assert "submission.csv" in there

@@ -12,8 +12,6 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
-from saltjax.system import files
-
 # More pixels than this are not a tile: the header is wrong, or it is a whole section.
 MAX_PIXELS = 2**24
 MAX_BYTES = 8 * MAX_PIXELS
@@ -107,13 +105,8 @@ def salt_values(masks: Iterable[Mask]) -> dict[int, int]:
 
 
 def write(path: pathlib.Path, pixels: np.ndarray) -> None:
-    """Writes grey pixels uint8[H, W] or uint16[H, W] atomically; the new name is not yet synced.
-
-    Raises:
-      InputError: if it cannot be written.
-    """
-    with files.atomic_write(path, sync_folder=False) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")
+    """Writes grey pixels uint8[H, W] or uint16[H, W]; raises OSError if it cannot."""
+    Image.fromarray(pixels).save(path, format="PNG")
 
 
 def _open(path: pathlib.Path) -> Image.Image:

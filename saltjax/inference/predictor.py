@@ -130,7 +130,7 @@ def load(workdir: str | os.PathLike) -> Predictor:
     Raises:
       InputError: if the directory holds no finished run, or a damaged one.
     """
-    path = pathlib.Path(workdir)
+    path = pathlib.Path(os.path.expanduser(workdir))
     return restore(path, saved_config.read(path))
 
 

@@ -49,9 +49,11 @@ def figure_of(width: float, height: float, source: str) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: pathlib.Path) -> None:
+def save(
+    figure: Figure, path: pathlib.Path, write: files.Writer = files.atomic_write
+) -> None:
     """Writes a figure as PNG, atomically."""
-    with files.atomic_write(path) as temporary:
+    with write(path) as temporary:
         figure.savefig(temporary, format="png")
 
 

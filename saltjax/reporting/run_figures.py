@@ -14,7 +14,7 @@ from saltjax.reporting.tile_figures import EXAMPLES, shortened
 from saltjax.runs.result import Validation
 from saltjax.scoring import metrics
 from saltjax.scoring.postprocess import Postprocessing
-from saltjax.system import seeds
+from saltjax.system import files, seeds
 from saltjax.system.errors import writing
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def draw_scores(
     source: str,
     seed: int,
     folder: pathlib.Path,
+    write: files.Writer = files.atomic_write,
 ) -> None:
     """Draws precision_recall, by_coverage, reliability, predictions and worst, all .png.
 
@@ -77,6 +78,7 @@ def draw_scores(
       source: what the data are.
       seed: of the choice of tiles.
       folder: the directory to write to.
+      write: see `files.Writer`.
     """
     drawn = {
         "precision_recall": figures.precision_recall(curves, chosen.threshold, source),
@@ -112,7 +114,7 @@ def draw_scores(
             source,
         )
     for name, figure in drawn.items():
-        figures.save(figure, folder / f"{name}.png")
+        figures.save(figure, folder / f"{name}.png", write)
 
 
 def pick_examples(counts: np.ndarray, seed: int) -> np.ndarray:

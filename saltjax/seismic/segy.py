@@ -23,8 +23,8 @@ FLOAT_FORMATS = (1, 5, 6)
 IEEE_FLOAT = 5
 FORMAT_OFFSET = 3224
 TRACES_AT_ONCE = 1024
-# Bytes of a file that are mapped at once while headers are read.
-MAPPED_BYTES = 2**24
+# Bytes of a file that are read at once for its headers.
+BLOCK_BYTES = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,15 +196,15 @@ class SegyTraces:
             }
         )
         found = [np.empty(stop - start, np.int32) for _ in names]
-        step = max(1, MAPPED_BYTES // layout.trace_bytes)
-        for first in range(start, stop, step):
-            n = min(step, stop - first)
-            place = layout.first + first * layout.trace_bytes
-            # Mapped anew, so that the pages of earlier traces are released.
-            with reading(self.name):
-                block = np.memmap(self.name, trace, "r", place, n)
-            for name, numbers in zip(names, found):
-                numbers[first - start : first - start + n] = block[name]
+        step = max(1, BLOCK_BYTES // layout.trace_bytes)
+        with reading(self.name), open(self.name, "rb") as file:
+            file.seek(layout.first + start * layout.trace_bytes)
+            for first in range(start, stop, step):
+                n = min(step, stop - first)
+                # Not mapped: of a mapped file, a damaged disk would kill the process.
+                block = np.frombuffer(_read(file, n * layout.trace_bytes), trace)
+                for name, numbers in zip(names, found):
+                    numbers[first - start : first - start + n] = block[name]
         return found
 
     def place(self, number: int) -> str:

@@ -9,6 +9,7 @@ import os
 import pathlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -25,42 +26,43 @@ RESTORE = "restore the file, or start again with --overwrite"
 SUBFOLDERS = ("", "probs", "masks", "plots", "check", "evaluation")
 # What some file systems answer that cannot sync a directory.
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
-# Each is called with a file's path and its complete temporary file, before that takes its place;
-# see `outputs`.
-guards: list[Callable[[pathlib.Path, pathlib.Path], None]] = []
+# Yields a temporary path, which takes the place of a path at the end: `atomic_write`, or the
+# `write` of `outputs.Outputs`, which replaces only what saltjax wrote.
+Writer = Callable[[pathlib.Path], AbstractContextManager[pathlib.Path]]
 
 
 @contextlib.contextmanager
-def atomic_write(
-    path: pathlib.Path, sync_folder: bool = True
-) -> Iterator[pathlib.Path]:
-    """Yields a temporary path in the directory of `path` and renames it to `path` at the end.
-
-    After an error the temporary file is deleted and `path` is as before. At the end the file is on
-    the disk: after a loss of power, too, it is complete.
-
-    Args:
-      path: the file to write.
-      sync_folder: wait until the disk holds the new name too. Of many files, False spares a wait
-        for each, and `sync` of their directory follows; till then the old file may reappear.
+def temporary_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a temporary path in the directory of `path`; what is left there is deleted at the end.
 
     Raises:
-      InputError: if the file cannot be written.
+      InputError: if it cannot be written.
     """
     temporary = path.with_name(f".saltjax-{secrets.token_hex(6)}.part")
     try:
         with writing(path):
             make_directory(path.parent)
             yield temporary
-            sync(temporary)
-            for guard in guards:
-                guard(path, temporary)
-            temporary.replace(path)
-            if sync_folder:
-                sync(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def atomic_write(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a temporary path in the directory of `path` and renames it to `path` at the end.
+
+    After an error the temporary file is deleted and `path` is as before. At the end the file is on
+    the disk: after a loss of power, too, it is complete.
+
+    Raises:
+      InputError: if the file cannot be written.
+    """
+    with temporary_file(path) as temporary:
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
 
 
 def delete_parts(folder: pathlib.Path) -> None:
@@ -108,26 +110,30 @@ def _flush(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
+def write_text(path: pathlib.Path, text: str, write: Writer = atomic_write) -> None:
     """Writes a UTF-8 text file atomically."""
-    with atomic_write(path) as temporary:
+    with write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
+def write_json(path: pathlib.Path, value: Any, write: Writer = atomic_write) -> None:
     """Writes a dict or a dataclass atomically as indented JSON."""
-    write_text(path, json.dumps(msgspec.to_builtins(value), indent=2) + "\n")
+    text = json.dumps(msgspec.to_builtins(value), indent=2) + "\n"
+    write_text(path, text, write)
 
 
 def write_csv(
-    path: pathlib.Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+    path: pathlib.Path,
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    write: Writer = atomic_write,
 ) -> None:
     """Writes a CSV file atomically: a header line, then a line for each row."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, text.getvalue(), write)
 
 
 def read_json(path: pathlib.Path, advice: str = RESTORE) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from saltjax.system import console, files, locks
-from saltjax.system.errors import InputError, reading, writing
+from saltjax.system.errors import InputError, reading
 
 RECORD = ".saltjax-files.jsonl"
 
@@ -88,19 +88,47 @@ class Outputs:
             raise self._refusal(foreign)
         self._announce({self._name(path) for path in paths})
 
-    def before_rename(self, path: pathlib.Path, temporary: pathlib.Path) -> None:
-        """Records a file that is about to take its path; see `files.guards`.
+    @contextlib.contextmanager
+    def write(
+        self, path: pathlib.Path, sync_names: bool = True
+    ) -> Iterator[pathlib.Path]:
+        """Writes a result below the directory as `files.atomic_write`, and records it.
+
+        Args:
+          path: the file to write.
+          sync_names: wait until the disk holds its entry in the record, and its name. Of many files,
+            False spares two waits for each, and `sync` follows; after a loss of power before that
+            the old file may reappear, or the new one be taken for somebody else's.
 
         Raises:
-          InputError: if it would replace a file that saltjax did not write.
+          InputError: if it cannot be written, or would replace a file that saltjax did not write.
         """
-        if not path.is_relative_to(self.folder) or path.name == RECORD:
-            return
-        if self._foreign(path):
-            raise self._refusal([path])
+        with files.temporary_file(path) as temporary:
+            yield temporary
+            files.sync(temporary)
+            if self._foreign(path):
+                raise self._refusal([path])
+            # Before the rename: a kill in between leaves the old file and its entry.
+            self._record(path, temporary)
+            if sync_names:
+                files.sync(self.folder / RECORD)
+            temporary.replace(path)
+            if sync_names:
+                files.sync(path.parent)
+
+    def sync(self, folders: Iterable[pathlib.Path]) -> None:
+        """Waits until the disk holds the record, and the names in these directories.
+
+        Raises:
+          OSError: if they cannot be written.
+        """
+        for path in (self.folder / RECORD, *folders):
+            files.sync(path)
+
+    def _record(self, path: pathlib.Path, temporary: pathlib.Path) -> None:
+        """Adds to the record the file that is about to take a path."""
         size, time = temporary.stat().st_size, temporary.stat().st_mtime_ns
         entry = Entry(self._name(path), size, time, self.source)
-        # Before the rename: a kill in between leaves the file and its entry, or neither.
         with (self.folder / RECORD).open("a", encoding="utf-8") as file:
             file.write(_line(entry))
         self._entries[entry.file] = entry
@@ -142,8 +170,7 @@ class Outputs:
 def claim(folder: pathlib.Path, option: str, source: object) -> Iterator[Outputs]:
     """Creates a directory for results and locks it within a `with` statement.
 
-    Every file that is then written there by `files.atomic_write` is recorded, and replaces only a
-    file that is recorded.
+    Every file there is to be written by the `write` of what this yields.
 
     Args:
       folder: the directory.
@@ -156,14 +183,7 @@ def claim(folder: pathlib.Path, option: str, source: object) -> Iterator[Outputs
     with locks.lock(folder, option):
         with reading(folder):
             outputs = Outputs(folder, option, str(pathlib.Path(str(source)).resolve()))
-        files.guards.append(outputs.before_rename)
-        try:
-            yield outputs
-        finally:
-            files.guards.remove(outputs.before_rename)
-            if (folder / RECORD).exists():
-                with writing(folder / RECORD):
-                    files.sync(folder / RECORD)
+        yield outputs
 
 
 def _read(path: pathlib.Path) -> str:

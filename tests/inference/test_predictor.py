@@ -149,6 +149,11 @@ def test_masked_traces_are_dead(workdir, dtype, shape):
     np.testing.assert_array_equal(network.predict(none), network.predict(array))
 
 
+def test_home_directory_is_expanded(workdir, monkeypatch):
+    monkeypatch.setenv("HOME", str(workdir.parent))
+    assert saltjax.load(f"~/{workdir.name}").workdir == workdir
+
+
 def test_weights_are_uploaded_once(workdir, monkeypatch):
     network, replicate, uploads = saltjax.load(workdir), devices.replicate, []
 

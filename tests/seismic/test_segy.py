@@ -1,3 +1,4 @@
+import os
 import random
 import struct
 import sys
@@ -109,7 +110,7 @@ def test_large_gaps_between_traces_are_not_filled(tmp_path):
 def test_header_integers_are_read_at_any_byte(tmp_path, endian, monkeypatch):
     path = segy_writer.write(tmp_path / "a.sgy", np.ones((7, 3)), 3, endian, extended=1)
     _, headers, _ = segy_writer.read_parts(path, 3, 3, endian, 1)
-    monkeypatch.setattr(segy, "MAPPED_BYTES", 3 * 246)  # blocks of three traces
+    monkeypatch.setattr(segy, "BLOCK_BYTES", 3 * 246)  # blocks of three traces
     traces = segy.SegyTraces(path, header_bytes=(221, 6))
     found = traces.headers((1, 6, 221, 237))
     for byte, numbers in zip((1, 6, 221, 237), found):
@@ -121,6 +122,22 @@ def test_header_integers_are_read_at_any_byte(tmp_path, endian, monkeypatch):
     assert traces.headers((221,), 4, 6)[0].tolist() == found[2][4:6].tolist()
     named = f"trace 5 (inline {found[2][4]}, crossline {found[1][4]})"
     assert traces.place(4) == named
+
+
+def test_file_that_is_cut_after_it_was_opened_is_an_error_of_reading(tmp_path):
+    path = segy_writer.write(tmp_path / "a.sgy", np.ones((7, 3)))
+    traces = segy.SegyTraces(path)
+    os.truncate(path, 4000)
+    with pytest.raises(InputError, match=r"a\.sgy: it was truncated while it was read"):
+        traces.headers((189,))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file that cannot be read")
+def test_headers_that_cannot_be_read_are_an_error_of_reading(tmp_path):
+    traces = segy.SegyTraces(segy_writer.write(tmp_path / "a.sgy", np.ones((7, 3))))
+    traces.name = "/proc/self/mem"  # an I/O error at the addresses that are not mapped
+    with pytest.raises(InputError, match="cannot read /proc/self/mem: Input/output er"):
+        traces.headers((189,))
 
 
 def put(offset, form, value):

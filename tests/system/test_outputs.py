@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ def write(folder, source, *names, content="result"):
     with outputs.claim(folder, "--output", source) as claimed:
         claimed.check([folder / name for name in names])
         for name in names:
-            files.write_text(folder / name, content)
+            files.write_text(folder / name, content, claimed.write)
 
 
 def test_results_are_replaced_by_those_of_the_same_command(tmp_path):
@@ -56,17 +57,35 @@ def test_result_that_was_changed_since_is_not_replaced(tmp_path, change):
     assert (tmp_path / "b").read_text() == "result"
 
 
-def test_file_that_nobody_asked_about_is_not_replaced_either(tmp_path):
-    (tmp_path / "mine").write_text("by hand")
-    with (
-        outputs.claim(tmp_path, "--output", "in.npy"),
-        pytest.raises(InputError, match="mine: not written by this program"),
-    ):
-        files.write_text(tmp_path / "mine", "result")
-    assert (tmp_path / "mine").read_text() == "by hand"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]
-    # Elsewhere, and once the directory is no longer claimed, nothing is guarded.
-    files.write_text(tmp_path / "mine", "result")
+def write_during(folder, event):
+    """Writes the file a as a result, and lets something happen before it is complete."""
+    with outputs.claim(folder, "--output", "in.npy") as claimed:
+        claimed.check([folder / "a"])
+        with claimed.write(folder / "a") as part:
+            part.write_text("new")
+            event()
+
+
+def test_file_that_appears_while_a_result_is_computed_is_not_replaced(tmp_path):
+    with pytest.raises(InputError, match="a: not written by this program"):
+        write_during(tmp_path, lambda: (tmp_path / "a").write_text("by hand"))
+    assert (tmp_path / "a").read_text() == "by hand"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_failed_write_leaves_the_old_result_and_its_entry(tmp_path):
+    write(tmp_path, "in.npy", "a")
+    record = (tmp_path / outputs.RECORD).read_text()
+
+    def fill_the_disk():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(InputError, match=f"cannot write {tmp_path}/a: No space left"):
+        write_during(tmp_path, fill_the_disk)
+    assert (tmp_path / "a").read_text() == "result"
+    assert (tmp_path / outputs.RECORD).read_text() == record
+    assert {p.name for p in tmp_path.iterdir()} == {"a", outputs.RECORD}
+    write(tmp_path, "in.npy", "a", content="new")
 
 
 def test_several_foreign_files_are_counted(tmp_path):
@@ -128,10 +147,10 @@ def kill(*args):
     if moment == "after":
         replace(*args)
     os.kill(os.getpid(), signal.SIGKILL)
-with outputs.claim(folder, "--output", "in.npy"):
-    files.write_text(folder / "a", "first")
+with outputs.claim(folder, "--output", "in.npy") as claimed:
+    files.write_text(folder / "a", "first", claimed.write)
     pathlib.Path.replace = kill
-    files.write_text(folder / "a", "second")
+    files.write_text(folder / "a", "second", claimed.write)
 """
 
 
