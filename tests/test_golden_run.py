@@ -7,6 +7,7 @@ differ between kinds of CPU and versions of jaxlib.
 import csv
 import json
 import pathlib
+import re
 import shutil
 
 import jax
@@ -55,7 +56,7 @@ def test_settings_are_read_as_they_were_written(either):
     found = json.loads(json.dumps(saved_config.read(either).to_dict()))
     read = settings.flatten(found)
     assert settings.flatten(written).items() <= read.items()
-    assert read["model.features"] == [3, 6]
+    assert read["model.features"] == [2, 4]
 
 
 def test_starts_are_read(either):
@@ -96,8 +97,8 @@ def test_history_and_state_are_restored(either, tmp_path):
     state, progress = progresses.restore(workdir, state, 9.0, epochs=9)
     assert list(progress.history) == rows_of(either)
     stopped = either.name == "interrupted"
-    assert (progress.epochs, progress.step) == ((6, 2) if stopped else (8, 0))
-    assert int(state.step) == 20 * progress.epochs + progress.step
+    assert (progress.epochs, progress.step) == ((5, 2) if stopped else (8, 0))
+    assert int(state.step) == 10 * progress.epochs + progress.step
     # Adam's moments are restored too.
     assert not np.array_equal(
         *[
@@ -142,14 +143,18 @@ def test_it_resumes_within_an_epoch(tmp_path):
     found, written = rows_of(workdir), rows_of(GOLDEN / "finished")
     for row in (*found, *written):
         del row["seconds"]
-    assert found[:6] == written[:6]
-    for a, b in zip(found[6:], written[6:], strict=True):
+    assert found[:5] == written[:5]
+    for a, b in zip(found[5:], written[5:], strict=True):
         assert a == pytest.approx(b, abs=TOLERANCE)
     weights, whole = (
         make.flat(run / "checkpoints/last") for run in (workdir, GOLDEN / "finished")
     )
     np.testing.assert_allclose(weights, whole, rtol=0, atol=TOLERANCE)
-    assert_near(result.read(workdir), result.read(GOLDEN / "finished"))
+    outcome = result.read(workdir)
+    assert (
+        outcome.best_epoch == 8
+    )  # so the scores are those of weights that were trained here
+    assert_near(outcome, result.read(GOLDEN / "finished"))
 
 
 @pytest.mark.slow
@@ -171,3 +176,10 @@ def test_it_is_exported(tmp_path, expected):
     assert exported.call(image).shape == (1, 24, 30)
     described = json.loads((tmp_path / "model.json").read_text())
     assert described["threshold"] == result.read(GOLDEN / "finished").threshold.value
+
+
+def test_it_is_small_and_names_no_directory_of_a_machine():
+    files = [p for p in GOLDEN.rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    contents = [path.read_bytes() for path in files]
+    assert sum(map(len, contents)) < 200_000
+    assert not any(re.search(rb"/(tmp|home|root|work|Users)/", c) for c in contents)
