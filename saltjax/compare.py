@@ -76,7 +76,9 @@ def compare(folder: pathlib.Path, reference: str, output: str) -> None:
     means = averages.average(
         runs, [{title: row[title] for title in AVERAGED} for row in values]
     )
-    found = paired.find_differences(runs, means, reference_name(runs, reference))
+    found = paired.find_differences(
+        runs, means, reference_name(runs, folder, reference)
+    )
     firsts = [
         {"run": run.name, "data": run.result.data.label}
         | {key: settings.value_text(run.config.get(key, "")) for key in keys}
@@ -144,16 +146,18 @@ def _locked(target: pathlib.Path, folder: pathlib.Path) -> Iterator[files.Writer
             yield claimed.write
 
 
-def reference_name(runs: Sequence[Run], reference: str) -> str:
+def reference_name(runs: Sequence[Run], folder: pathlib.Path, reference: str) -> str:
     """Returns the name of the run that --reference gives by name or path; "" for none.
 
     Raises:
-      InputError: if it is not among the runs.
+      InputError: if it is not among the runs of the directory.
     """
-    name = pathlib.Path(reference).name
-    if name and name not in [run.name for run in runs]:
+    path, name = pathlib.Path(reference), pathlib.Path(reference).name
+    beside = path.resolve().parent == folder.resolve()
+    elsewhere = path.parent != pathlib.Path() and not beside
+    if reference and (elsewhere or name not in [run.name for run in runs]):
         raise InputError(
-            f"--reference={reference}: no completed run of that name; expected one of "
+            f"--reference={reference}: no completed run of that name in {folder}; expected one of "
             f"{', '.join(run.name for run in runs)}"
         )
     return name

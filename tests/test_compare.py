@@ -91,6 +91,29 @@ def test_folds_of_the_same_config_are_averaged(tmp_path, caplog):
     assert (tmp_path / "compare.png").stat().st_size > 5000
 
 
+def test_the_same_tiles_at_another_path_are_no_difference(tmp_path):
+    paths = ("/data/tiles", "/data/tiles/", "/mnt/moved")
+    for fold, path in enumerate(paths):
+        changes = {"data.folds": 3, "data.fold": fold, "data.dir": path}
+        changes["data.groups"] = f"{path}/groups.csv"
+        loss = {"val_loss": 0.1 * fold}
+        tested_run.write(tmp_path / f"a{fold}", None, changes, **loss)
+    # At the path of the first, but other tiles; and the same tiles, but other groups.
+    changes |= {"data.dir": paths[0], "data.groups": f"{paths[0]}/groups.csv"}
+    tested_run.write(tmp_path / "tiles", None, changes, content="other")
+    changes["data.groups"] = "/data/others.csv"
+    tested_run.write(tmp_path / "groups", None, changes, units="other")
+    compare.compare(tmp_path, "", "")
+    (mean,) = read_csv(tmp_path / "folds.csv")
+    assert (mean["runs"], mean["mean of"][:22]) == ("a*", "3 runs (folds 0-2 of 3")
+    rows = {row["run"]: row for row in read_csv(tmp_path / "compare.csv")}
+    assert "data.dir" not in rows["a0"]
+    assert {name: row["data.groups"] for name, row in rows.items()} == dict.fromkeys(
+        ("a0", "a1", "a2", "tiles"), f"{paths[0]}/groups.csv"
+    ) | {"groups": "/data/others.csv"}
+    assert {row["data"] for row in rows.values()} == {"data/tiles 40/5/5"}
+
+
 def test_settings_of_the_test_are_not_averaged_over(tmp_path):
     for fold, tta in enumerate((False, True)):
         changes = {"data.folds": 2, "data.fold": fold, "eval.tta": tta}
@@ -293,9 +316,15 @@ def test_outputs_that_are_not_of_the_result_are_left_out(tmp_path, caplog):
 
 
 def test_unknown_reference_is_refused(tmp_path):
-    tested_run.write(tmp_path / "a", None)
-    with pytest.raises(InputError, match=r"reference=x: no completed run .* one of a"):
+    tested_run.write(tmp_path / "a", outputs(0.1, 1))
+    with pytest.raises(InputError, match=r"reference=x: no completed run .* one of a$"):
         compare.compare(tmp_path, "x", "")
+    for path in ("a", "a/", tmp_path / "a", f"{tmp_path}/../{tmp_path.name}/a/"):
+        compare.compare(tmp_path, str(path), "")
+    # A run of that name in another directory.
+    for path in ("/elsewhere/a", "runs/a", tmp_path):
+        with pytest.raises(InputError, match="no completed run of that name in"):
+            compare.compare(tmp_path, str(path), "")
 
 
 def test_files_are_written_to_output(tmp_path):

@@ -44,6 +44,7 @@ def write(
     val_loss: float = 0.5,
     loss: float = 0.25,
     content: str = "data",
+    units: str = "groups",
 ) -> dict[str, Any]:
     """Writes the files of a run whose second epoch of two is the best; returns its result.json.
 
@@ -52,7 +53,7 @@ def write(
       outputs: for the test tiles; None for a run of a version that did not keep them.
       overrides: settings by their dotted keys.
       val_loss, loss: of validation and test.
-      content: the hash of the data.
+      content, units: the hashes of the data and of their groups.
     """
     folder.mkdir(parents=True)
     config = default.get_config()
@@ -62,6 +63,7 @@ def write(
     for name in ("mean_iou", "mean_class_accuracy"):
         del tree["test_native"][name]
     tree["epochs"], tree["best_epoch"] = 2, 2
+    tree["data"]["dir"] = config.data.dir or tree["data"]["dir"]
     tree["eval"] = config.eval.to_dict()
     tree["threshold"]["value"], tree["min_area"] = 0.5, 0
     tree["test"]["loss"] = loss
@@ -71,7 +73,8 @@ def write(
         tree["test_native"] = msgspec.to_builtins(native)
         test_outputs.write(folder, outputs)
     (folder / "result.json").write_text(json.dumps(tree))
-    files.write_json(folder / "data.json", {"content_sha256": content})
+    facts = {"content_sha256": content, "units_sha256": units}
+    files.write_json(folder / "data.json", facts)
     row = dict.fromkeys(workdir.METRICS, 0.25)
     rows = [
         row | {"epoch": epoch, "val_loss": x, "val_accuracy": 1 - x}

@@ -66,6 +66,8 @@ def average(
     for i, run in enumerate(runs):
         varied = (*REPEATED, *NEUTRAL)
         config = {key: value for key, value in run.config.items() if key not in varied}
+        if config.get("data.dir"):  # whose tiles may have changed between two runs
+            config["content"] = run.content
         members = same[json.dumps(config, sort_keys=True)]
         repeat = tuple(run.config.get(key, 0) for key in REPEATED)
         if repeat in members:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from saltjax.runs import result, saved_config, settings
@@ -25,7 +26,7 @@ class Run:
       result: its result.
       best: `val_loss` and `val_accuracy` of the best epoch, from metrics.csv; {} if that cannot be
         read.
-      content: the content hash in data.json; "" if that cannot be read.
+      content, units: the hashes of tiles and of groups in data.json; "" if they cannot be read.
     """
 
     path: pathlib.Path
@@ -34,6 +35,7 @@ class Run:
     result: Result
     best: dict[str, float]
     content: str
+    units: str
 
 
 def read_runs(folder: pathlib.Path) -> list[Run]:
@@ -72,7 +74,7 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
             f"--workdir={folder}: no completed run in it; expected directories with a result.json"
         )
     return sorted(
-        runs,
+        _with_one_path(runs),
         key=lambda run: (run.result.data.label, run.best.get("val_loss", math.inf)),
     )
 
@@ -87,11 +89,36 @@ def _read_run(path: pathlib.Path, name: str) -> Run:
         config["data"].pop("synthetic_count", None)  # without effect
     found = result.read(path)
     try:
-        content = str(files.read_json(path / "data.json").get("content_sha256", ""))
+        facts = files.read_json(path / "data.json")
     except InputError:
-        content = ""
+        facts = {}
+    content, units = (
+        str(facts.get(key, "")) for key in ("content_sha256", "units_sha256")
+    )
     best = _best_epoch(path / "metrics.csv", found.best_epoch)
-    return Run(path, name, settings.flatten(config), found, best, content)
+    return Run(path, name, settings.flatten(config), found, best, content, units)
+
+
+def _with_one_path(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs with one path for the same tiles, and for the same groups of them.
+
+    They may have moved between two runs, or be given by another spelling: that is no difference.
+    """
+    folders: dict[str, str] = {}
+    groups: dict[tuple[str, str], str] = {}
+    unified = []
+    for run in runs:
+        config, data = dict(run.config), run.result.data
+        if run.content and config.get("data.dir"):
+            folder = folders.setdefault(run.content, config["data.dir"])
+            config["data.dir"], data = folder, dataclasses.replace(data, dir=folder)
+            if run.units and config.get("data.groups"):
+                config["data.groups"] = groups.setdefault(
+                    (run.content, run.units), config["data.groups"]
+                )
+        found = dataclasses.replace(run.result, data=data)
+        unified.append(dataclasses.replace(run, config=config, result=found))
+    return unified
 
 
 def _best_epoch(path: pathlib.Path, epoch: int) -> dict[str, float]:
