@@ -1,0 +1,117 @@
+"""Images segmented: PNG files to PNG files of probabilities and masks, and submission.csv."""
+
+import itertools
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from saltjax.data import folder, png, rle
+from saltjax.inference import volumes, windows
+from saltjax.inference.windows import SectionModel
+from saltjax.scoring.postprocess import (
+    Postprocessing,
+    from_sixteen_bits,
+    salt_mask,
+    to_sixteen_bits,
+)
+from saltjax.system import console, files, outputs
+from saltjax.system.errors import InputError, writing
+
+
+def predict_images(
+    paths: Sequence[pathlib.Path],
+    source: pathlib.Path,
+    claimed: outputs.Outputs,
+    models: Sequence[SectionModel],
+    chosen: Postprocessing,
+) -> None:
+    """Writes probs/<id>.png, masks/<id>.png and, when all are done, submission.csv.
+
+    Args:
+      paths: the images.
+      source: the input that they are of, for messages.
+      claimed: the directory to write to.
+      models: the networks, whose probabilities are averaged.
+      chosen: the postprocessing.
+
+    Raises:
+      InputError: naming every bad image, or if files cannot be written or must not be replaced.
+    """
+    target = claimed.folder
+    submission = target / "submission.csv"
+    places = [target / name for name in ("probs", "masks")]
+    if (target / "images").exists():
+        raise InputError(
+            f"--output={target} holds images: with these masks it would look like a directory of "
+            "tiles to train on; choose another"
+        )
+    new = [place / f"{image.stem}.png" for place in places for image in paths]
+    claimed.check([*new, submission], folders=places, inputs=paths)
+    largest, problems = folder.read_files(paths, _check_image, "Checking")
+    if problems:
+        raise folder.bad_files(problems, paths[0].parent)
+    folder.check_range(largest, source)
+    with writing(target):
+        # Deleted first and written last: if it is there, the other files are complete.
+        submission.unlink(missing_ok=True)
+        for place in places:
+            files.make_directory(place)
+        files.sync(target)
+    codes = write_images(paths, claimed, models, chosen)
+    with writing(target):
+        claimed.sync(places)
+    rows = ({"id": name, "rle_mask": code} for name, code in codes.items())
+    files.write_csv(submission, ("id", "rle_mask"), rows, claimed.write)
+    salt = sum(code != "" for code in codes.values())
+    console.say(
+        f"Salt       in {salt} of {len(codes)} images, at threshold {chosen.threshold:.3f}"
+    )
+    console.say(f"Written    {target}: probs, masks, submission.csv")
+
+
+def write_images(
+    paths: Sequence[pathlib.Path],
+    claimed: outputs.Outputs,
+    models: Sequence[SectionModel],
+    chosen: Postprocessing,
+) -> dict[str, str]:
+    """Writes probs/<id>.png and masks/<id>.png; returns the run-length code of each mask by id."""
+    images = itertools.tee(volumes.read_ahead(_read_image, paths), len(models))
+    streams = map(windows.predict_sections, images, models)
+    codes = {}
+
+    def write(image: pathlib.Path, probs: Sequence[np.ndarray]) -> None:
+        sixteen = to_sixteen_bits(np.mean(probs, axis=0))
+        # The mask is that of the probabilities as written, rounded to 16 bits.
+        mask = salt_mask(from_sixteen_bits(sixteen)[None], chosen)[0]
+        eight = mask.astype(np.uint8) * 255
+        for kind, pixels in (("probs", sixteen), ("masks", eight)):
+            path = claimed.folder / f"{kind}/{image.stem}.png"
+            with claimed.write(path, sync_names=False) as part:
+                png.write(part, pixels)
+        codes[image.stem] = rle.encode(mask)
+
+    with (
+        console.Bar("Segmenting", len(paths), "images") as bar,
+        writing(claimed.folder),
+    ):
+        # While the disk syncs files, the network computes the next ones.
+        for _ in volumes.write_behind(write, zip(paths, zip(*streams))):
+            bar.advance(1)
+    return codes
+
+
+def _check_image(path: pathlib.Path) -> int:
+    """Returns the largest 16-bit value, see `png.decode_image`."""
+    if not folder.is_utf8(path.name):
+        raise ValueError("the file name is not UTF-8")
+    return png.decode_image(path)[1]
+
+
+def _read_image(path: pathlib.Path) -> np.ndarray:
+    """Returns float32[H, W, 1 or 3], see `windows.to_section`."""
+    try:
+        return windows.to_section(png.read_image(path))
+    except ValueError as error:
+        raise folder.bad_files([(path, str(error))], path.parent) from None

@@ -1,0 +1,115 @@
+"""Sections and volumes segmented: .npy and SEG-Y files to files of probabilities and masks."""
+
+import contextlib
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from saltjax.inference import masks, volumes, windows
+from saltjax.inference.predictor import Predictor
+from saltjax.inference.windows import SectionModel
+from saltjax.scoring.postprocess import Postprocessing
+from saltjax.seismic import npy, segy
+from saltjax.system import console, outputs
+
+ALL_ELSE_IS_COMPLETE = (
+    "All other traces are complete in the files that were written, where the probability of these "
+    "is 0; near them probabilities are those beside a dead trace"
+)
+
+
+def predict_array(
+    path: pathlib.Path,
+    claimed: outputs.Outputs,
+    first: Predictor,
+    models: Sequence[SectionModel],
+    chosen: Postprocessing,
+) -> None:
+    """Writes <name>_prob.npy, float32, and <name>_mask.npy, uint8, of the input's shape.
+
+    Those of a colour image have its height and width.
+    """
+    source = npy.read(path)
+    image, damaged = source.image(), {}
+    shape = source.shape if image is None else image.shape[:2]
+    prob_path, mask_path = (
+        claimed.folder / f"{path.stem}_{name}.npy" for name in ("prob", "mask")
+    )
+    claimed.check([prob_path, mask_path], inputs=[path])
+    with (
+        claimed.write(prob_path) as prob_part,
+        claimed.write(mask_path) as mask_part,
+    ):
+        probs = npy.create(prob_part, shape, "float32")
+        if image is None:
+            damaged = volumes.segment(
+                source, probs, models, first.normalize, first.direction
+            )
+        else:
+            prob = windows.predict_image(image, models)
+            probs.write(np.arange(probs.count), prob.T)
+        sink = npy.create(mask_part, shape, "uint8")
+        share = masks.write(probs, sink, first.direction, chosen)
+    say_share(share, chosen)
+    console.say(f"Written    {prob_path}, {mask_path.name}")
+    volumes.refuse(damaged, ALL_ELSE_IS_COMPLETE)
+
+
+def predict_segy(
+    path: pathlib.Path,
+    claimed: outputs.Outputs,
+    first: Predictor,
+    models: Sequence[SectionModel],
+    chosen: Postprocessing,
+    header_bytes: tuple[int, ...] | None,
+) -> None:
+    """Writes <name>_prob.sgy and <name>_mask.sgy, with every header and trace position of the input.
+
+    The samples of the mask are 0 and 1, in the input's format.
+    """
+    source = segy.SegyTraces(path, header_bytes=header_bytes or first.header_bytes)
+    prob_path, mask_path = (
+        claimed.folder / f"{path.stem}_{n}{path.suffix}" for n in ("prob", "mask")
+    )
+    claimed.check([prob_path, mask_path], inputs=[path])
+    code = source.layout.format
+    prob_code = code if code in segy.FLOAT_FORMATS else segy.IEEE_FLOAT
+    with contextlib.closing(source):
+        say_lines(source, first.direction)
+        with (
+            claimed.write(prob_path) as prob_part,
+            claimed.write(mask_path) as mask_part,
+            contextlib.closing(segy.create(prob_part, source, prob_code)) as probs,
+            contextlib.closing(segy.create(mask_part, source, code)) as sink,
+        ):
+            damaged = volumes.segment(
+                source, probs, models, first.normalize, first.direction
+            )
+            share = masks.write(probs, sink, first.direction, chosen)
+    say_share(share, chosen)
+    console.say(f"Written    {prob_path}, {mask_path.name}")
+    if prob_code != code:
+        console.say(
+            f"           Probabilities are IEEE floats (format {prob_code} in bytes 3225-3226); the "
+            f"input's format {code} cannot hold them. All other headers are the input's."
+        )
+    volumes.refuse(damaged, ALL_ELSE_IS_COMPLETE)
+
+
+def say_lines(source: segy.SegyTraces, direction: str) -> None:
+    """Prints how many lines a SEG-Y file has, and if it is taken as 2-D lines."""
+    lines = source.lines(volumes.passes(direction)[0])
+    console.say(
+        f"SEG-Y      {source.count} traces of {source.samples} samples in {len(lines)} line(s)"
+    )
+    if note := source.line_note():
+        console.say(f"Warning    {note}")
+
+
+def say_share(share: float, chosen: Postprocessing) -> None:
+    """Prints the share of salt in the samples of live traces."""
+    console.say(
+        f"Salt       in {share:.1%} of the samples of live traces, at threshold "
+        f"{chosen.threshold:.3f}"
+    )
