@@ -8,6 +8,7 @@ if __name__ == "__main__":
 
     signals.end_at_once()  # before the imports below, which take half a second
 
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -150,7 +151,7 @@ def default_workdir() -> pathlib.Path:
 
 def workdirs(text: str) -> list[pathlib.Path]:
     """Returns the directories of a list a,b,c; a directory may have commas in its own name."""
-    if pathlib.Path(text).is_dir():
+    if os.path.isdir(text):  # False, unlike of pathlib, for a list longer than any name
         return [pathlib.Path(text)]
     paths = text.split(",")
     if not all(paths):

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import errno
 import importlib.util
 import logging
 import os
@@ -19,6 +20,14 @@ from saltjax.system.errors import InputError, OutputError
 FLAGS = flags.FLAGS
 # Messages refer to it.
 DEFAULT = "configs/default.py"
+# Answers of a file system about a path, which the user can correct wherever they come.
+REFUSALS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+    getattr(errno, "ESTALE", errno.EIO),  # not on Windows
+    errno.EIO,
+)
 
 
 def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> None:
@@ -49,6 +58,14 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
         sys.exit(2)
     except InputError as error:
         _tell(f"Error: {error}")
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in REFUSALS or error.filename is None:
+            raise
+        _tell(
+            f"Error: cannot access {error.filename}: {error.strerror}; correct that, or choose "
+            "another path"
+        )
         sys.exit(2)
     except signals.Stopped as stopped:
         _tell(f"Stopped by {stopped}; {stopped.advice}.")

@@ -238,3 +238,25 @@ def test_a_mistake_does_not_block_the_directory(tmp_path):
     # Another config than that of the first command is not refused.
     done = forked.launch(*options, "--config.data.dir=elsewhere", "--config.seed=1")
     assert_refused(done, "elsewhere/images")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--mode=predict", "--workdir=runs", "--input={}.sgy", "--output=x"),
+        ("--mode=predict", "--workdir={}", "--input=docs/quickstart.png", "--output=x"),
+        ("--mode=evaluate", "--workdir={}"),
+        ("--mode=export", "--workdir={}", "--output=x"),
+        ("--mode=compare", "--workdir={}"),
+        ("--mode=check", "--config=quickstart", "--workdir={}", *TINY),
+        ("--config=quickstart", "--workdir={}", *TINY),
+        ("--config=quickstart", "--config.data.dir={}"),
+        ("--config={}.py",),
+    ],
+    ids=" ".join,
+)
+def test_a_path_that_the_file_system_refuses_is_named(tmp_path, args):
+    # Too long a name: permissions, which it answers for in the same way, do not hold for root.
+    long = f"{tmp_path}/{'a' * 300}"
+    done = forked.launch(*(arg.format(long) for arg in args))
+    assert_refused(done, long, "File name too long")
