@@ -1,8 +1,7 @@
 """--mode=compare: tables and a figure of all runs in a directory, means and paired differences."""
 
-import contextlib
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from saltjax.reporting import averages, comparison, figures, paired, tables
@@ -11,7 +10,7 @@ from saltjax.reporting.paired import Difference
 from saltjax.runs import settings
 from saltjax.runs.completed import Run, read_runs
 from saltjax.runs.result import Interval
-from saltjax.system import console, files, locks, outputs
+from saltjax.system import console, files, outputs
 from saltjax.system.errors import InputError, writing
 
 Score = tuple[Callable[[Run], Any], str]
@@ -71,14 +70,38 @@ def compare(folder: pathlib.Path, reference: str, output: str) -> None:
       InputError: if the directory holds no completed run, or not the reference.
     """
     runs = read_runs(folder)
-    keys = averages.differing_settings([run.config for run in runs])
-    values = [{t: value(run) for t, (value, _) in COLUMNS.items()} for run in runs]
     means = averages.average(
-        runs, [{title: row[title] for title in AVERAGED} for row in values]
+        runs, [{title: COLUMNS[title][0](run) for title in AVERAGED} for run in runs]
     )
     found = paired.find_differences(
         runs, means, reference_name(runs, folder, reference)
     )
+    markdown, csv_files = show_tables(runs, means, found)
+    target = pathlib.Path(output or folder)
+    names = (*CSV_FILES, "compare.md", "compare.png")
+    paths = [target / name for name in names]
+    with outputs.writer(target, folder, folder, paths) as write, writing(target):
+        for name in CSV_FILES:
+            if name in csv_files:
+                rows = csv_files[name]
+                files.write_csv(target / name, list(rows[0]), rows, write)
+            else:  # of an earlier comparison
+                (target / name).unlink(missing_ok=True)
+        files.write_text(target / "compare.md", markdown, write)
+        places = dict.fromkeys(run.result.data.place for run in runs)
+        figure = comparison.comparison(
+            figure_rows(runs, means, found), ", ".join(places)
+        )
+        figures.save(figure, target / "compare.png", write)
+    console.say(f"Written    {target}: {', '.join(csv_files)}, compare.md, compare.png")
+
+
+def show_tables(
+    runs: Sequence[Run], means: Sequence[Mean], found: Sequence[Difference]
+) -> tuple[str, dict[str, list[dict[str, Any]]]]:
+    """Prints the tables; returns them as Markdown, and the rows of the CSV files by their names."""
+    keys = averages.differing_settings([run.config for run in runs])
+    values = [{t: value(run) for t, (value, _) in COLUMNS.items()} for run in runs]
     firsts = [
         {"run": run.name, "data": run.result.data.label}
         | {key: settings.value_text(run.config.get(key, "")) for key in keys}
@@ -113,37 +136,7 @@ def compare(folder: pathlib.Path, reference: str, output: str) -> None:
             tables.show_rows(texts, list(texts[0]), numeric)
             markdown += f"\n{heading}\n\n{tables.markdown(texts, numeric)}"
             csv_files[name] = numbers
-    target = pathlib.Path(output or folder)
-    with _locked(target, folder) as write, writing(target):
-        for name in CSV_FILES:
-            if name in csv_files:
-                rows = csv_files[name]
-                files.write_csv(target / name, list(rows[0]), rows, write)
-            else:  # of an earlier comparison
-                (target / name).unlink(missing_ok=True)
-        files.write_text(target / "compare.md", markdown, write)
-        places = dict.fromkeys(run.result.data.place for run in runs)
-        figure = comparison.comparison(
-            figure_rows(runs, means, found), ", ".join(places)
-        )
-        figures.save(figure, target / "compare.png", write)
-    console.say(f"Written    {target}: {', '.join(csv_files)}, compare.md, compare.png")
-
-
-@contextlib.contextmanager
-def _locked(target: pathlib.Path, folder: pathlib.Path) -> Iterator[files.Writer]:
-    """Locks the directory for the files, and yields what they are written by.
-
-    In the directory of the runs the last comparison is replaced.
-    """
-    if target.resolve() == folder.resolve():
-        with locks.lock(target, "--workdir"):
-            yield files.atomic_write
-    else:
-        with outputs.claim(target, "--output", folder) as claimed:
-            names = (*CSV_FILES, "compare.md", "compare.png")
-            claimed.check([target / name for name in names])
-            yield claimed.write
+    return markdown, csv_files
 
 
 def reference_name(runs: Sequence[Run], folder: pathlib.Path, reference: str) -> str:

@@ -1,8 +1,6 @@
 """--mode=evaluate: scores of a finished run on its own test tiles, or on other tiles with masks."""
 
-import contextlib
 import pathlib
-from collections.abc import Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -16,7 +14,7 @@ from saltjax.reporting import run_figures, tables
 from saltjax.runs import result, saved_config
 from saltjax.runs import workdir as run_directory
 from saltjax.scoring import scores
-from saltjax.system import console, devices, files, locks, outputs, signals
+from saltjax.system import console, devices, files, outputs, signals
 from saltjax.system.errors import InputError, writing
 
 
@@ -37,28 +35,20 @@ def evaluate(
     config = saved_config.read(workdir)
     target = pathlib.Path(output or workdir)
     try:
-        with signals.Pause(0), _locked(target, workdir, directory) as write:
+        with (
+            signals.Pause(0),
+            outputs.writer(
+                target,
+                workdir,
+                directory or workdir,
+                [target / "evaluation.json"],
+                [target / "evaluation"],
+            ) as write,
+        ):
             _evaluate(workdir, config, directory, target, tta, write)
     except signals.Stopped as stopped:
         stopped.advice = "no evaluation.json was written; run the same command again"
         raise
-
-
-@contextlib.contextmanager
-def _locked(
-    target: pathlib.Path, workdir: pathlib.Path, directory: str
-) -> Iterator[files.Writer]:
-    """Locks the directory for the evaluation, and yields what files there are written by.
-
-    In a run's own the last evaluation is replaced.
-    """
-    if target.resolve() == workdir.resolve():
-        with locks.lock(target, "--workdir"):
-            yield files.atomic_write
-    else:
-        with outputs.claim(target, "--output", directory or workdir) as claimed:
-            claimed.check([target / "evaluation.json"], [target / "evaluation"])
-            yield claimed.write
 
 
 def _evaluate(

@@ -121,8 +121,8 @@ def serialize(model: SectionModel) -> bytes:
 def check(artifact: pathlib.Path, model: SectionModel) -> float:
     """Returns the greatest difference of the artifact, called in a separate process, to the run.
 
-    Both compute on the CPU. It is called on two images of the network's training size, and on one whose height and width
-    are no multiples of the stride.
+    Both compute on the CPU. It is called on two images of the network's training size, and on one
+    whose height and width are no multiples of the stride.
     """
     size, odd = model.network.image_size, model.network.stride + 1
     rng = np.random.default_rng(0)

@@ -186,6 +186,38 @@ def claim(folder: pathlib.Path, option: str, source: object) -> Iterator[Outputs
         yield outputs
 
 
+@contextlib.contextmanager
+def writer(
+    folder: pathlib.Path,
+    own: pathlib.Path,
+    source: object,
+    paths: Sequence[pathlib.Path],
+    folders: Sequence[pathlib.Path] = (),
+) -> Iterator[files.Writer]:
+    """Locks a directory within a `with` statement, and yields what results are written there by.
+
+    In their own directory, that of --workdir, earlier results are replaced; in that of --output
+    only what saltjax wrote, see `claim`.
+
+    Args:
+      folder: the directory.
+      own: that of the run, or of the runs.
+      source: the path that the results are of.
+      paths, folders: see `Outputs.check`.
+
+    Raises:
+      InputError: if it cannot be written, another process is writing there, or a file is not one
+        that saltjax wrote.
+    """
+    if folder.resolve() == own.resolve():
+        with locks.lock(folder, "--workdir"):
+            yield files.atomic_write
+    else:
+        with claim(folder, "--output", source) as claimed:
+            claimed.check(paths, folders)
+            yield claimed.write
+
+
 def _read(path: pathlib.Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
