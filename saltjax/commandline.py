@@ -246,7 +246,7 @@ def _place(argv: list[str], flag: str) -> str:
 
 def _message(error: BaseException) -> str:
     """Returns an error's message; if a library put a traceback into it, its last line."""
-    text = str(error).strip()
+    text = str(error).strip().removeprefix("ERROR:: ")  # absl's, of flag files
     if isinstance(error, KeyError | AttributeError) and error.args:
         text = str(error.args[0])  # without another pair of quotes
         with contextlib.suppress(ValueError, SyntaxError):

@@ -118,7 +118,7 @@ def test_unknown_and_missing_settings_of_a_config_file_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--flagfile=/nowhere",), ["/nowhere"]),
+        (("--flagfile=/nowhere",), ["Error: Unable to open", "/nowhere"]),
         (
             ("--config=configs/unet.py:wide",),
             ["--config=configs/unet.py:wide: no such file"],
