@@ -37,9 +37,11 @@ def test_worst_have_the_lowest_iou_and_then_most_wrong_pixels():
 def drawn(monkeypatch):
     """The figures that were saved, by the names of their files."""
     found = {}
-    monkeypatch.setattr(
-        figures, "save", lambda figure, path: found.update({path.name: figure})
-    )
+
+    def save(figure, path, write=None):
+        found[path.name] = figure
+
+    monkeypatch.setattr(figures, "save", save)
     return found
 
 

@@ -154,7 +154,8 @@ def test_a_closed_pipe_ends_the_output_and_not_the_work(tmp_path):
     process.stdout.close()
     process.stdin.write("\n\n")
     process.stdin.close()
-    errors = process.stderr.read()
+    with process.stderr:
+        errors = process.stderr.read()
     assert process.wait(60) == 0
     assert (tmp_path / "done").exists()
     assert errors == (
@@ -184,7 +185,8 @@ def test_a_lost_terminal_ends_the_output_and_not_the_work(tmp_path):
     os.close(ours)
     process.stdin.write("\n\n")
     process.stdin.close()
-    errors = process.stderr.read()
+    with process.stderr:
+        errors = process.stderr.read()
     assert process.wait(60) == 0, errors
     assert (tmp_path / "done").exists()
     assert errors == (
