@@ -131,6 +131,11 @@ def run_to_end(
             f"{workdir} has a result but no checkpoints to go on with; restore them, or start "
             "again with --overwrite"
         )
+    if status is Status.OUTDATED:
+        console.say(
+            "Result     of fewer epochs, or under other settings of the test: it is kept until the "
+            "new one is complete"
+        )
     record_start(setup, status, progress)
     with pause.deferred():
         if new:

@@ -208,7 +208,10 @@ def test_differences_are_paired_and_resample_groups(tmp_path, groups):
         json.loads((tmp_path / name / "result.json").read_text())["test_native"]
         for name in ("bad", "good")
     ]
-    for title, key in (("Kaggle mAP", "kaggle_map"), ("accuracy", "accuracy")):
+    for title, key in (
+        ("Kaggle mAP", "kaggle_map"),
+        ("accuracy at threshold", "accuracy"),
+    ):
         expected = results[0][key]["value"] - results[1][key]["value"]
         assert float(row[title]) == pytest.approx(expected, abs=1e-12)
 
@@ -221,7 +224,7 @@ def test_difference_to_itself_is_zero_and_pairing_narrows_the_interval(tmp_path)
         tested_run.write(tmp_path / name, found, {"seed": ord(name)})
     compare.compare(tmp_path, "a", "")
     rows = {row["run"]: row for row in read_csv(tmp_path / "differences.csv")}
-    for end in ("IoU", "IoU low", "IoU high", "F1 low", "accuracy high"):
+    for end in ("IoU", "IoU low", "IoU high", "F1 low", "accuracy at threshold high"):
         assert float(rows["b"][end]) == 0
     width = float(rows["c"]["IoU high"]) - float(rows["c"]["IoU low"])
     result = json.loads((tmp_path / "a/result.json").read_text())

@@ -21,7 +21,7 @@ TITLES = {
     "IoU": "iou",
     "Kaggle mAP": "kaggle_map",
     "F1": "f1",
-    "accuracy": "accuracy",
+    "accuracy at threshold": "accuracy",
 }
 
 
