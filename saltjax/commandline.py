@@ -92,8 +92,11 @@ def silence_libraries() -> None:
     """Silences tracebacks of failures that are also raised, and reported as an InputError.
 
     Orbax logs each failure with a traceback before it raises. Threads of tensorstore, below orbax,
-    report further failures after a save has failed.
+    report further failures after a save has failed. XLA raises its errors too; jaxlib 0.10.1 logs
+    one that is none for every program that it loads from the compile cache. To be called before
+    JAX is imported.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     show = sys.unraisablehook
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import tempfile
 
 import program
@@ -17,6 +18,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=2"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as `commandline.silence_libraries` does
 
 import jax
 
@@ -27,6 +29,14 @@ jax.config.update("jax_num_cpu_devices", 4)
 def tile_folder(tmp_path: pathlib.Path) -> pathlib.Path:
     """A directory of 30 tiles, see `write_tiles`."""
     return write_tiles(tmp_path / "tiles", 30)
+
+
+@pytest.fixture
+def hangup():
+    """SIGHUP has its default effect here and in processes that are started, also under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

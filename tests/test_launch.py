@@ -237,7 +237,11 @@ def test_compare_lists_the_runs_and_what_differs(plain, no_skip, tmp_path):
         json.loads((tmp_path / name / "result.json").read_text())["test_native"]
         for name in (other, best)
     ]
-    for title, key in (("IoU", "iou"), ("F1", "f1"), ("accuracy", "accuracy")):
+    for title, key in (
+        ("IoU", "iou"),
+        ("F1", "f1"),
+        ("accuracy at threshold", "accuracy"),
+    ):
         expected = native[0][key]["value"] - native[1][key]["value"]
         assert float(row[title]) == pytest.approx(expected, abs=1e-9)
     assert (tmp_path / "compare.png").stat().st_size > 5000
@@ -267,6 +271,7 @@ def test_check_describes_a_directory_and_trains_nothing(tile_folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize(
     ("signum", "status", "line"),
     [
@@ -293,12 +298,15 @@ def test_a_signal_ends_the_program_with_its_status(tmp_path, signum, status, lin
     process = subprocess.Popen(
         command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True
     )
-    for found in process.stdout:
-        if found.startswith(line):
-            break
-    time.sleep(1)  # into the compilation, or the next epochs
-    process.send_signal(signum)
-    _, errors = process.communicate(timeout=60)
+    try:
+        for found in process.stdout:
+            if found.startswith(line):
+                break
+        time.sleep(1)  # into the compilation, or the next epochs
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == status
     assert "the same command resumes from here" in errors
     assert "Traceback" not in errors
@@ -335,3 +343,14 @@ def test_a_run_whose_output_is_piped_to_head_is_completed(tmp_path):
     ]
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert (result["status"], result["epochs"]) == ("completed", 2)
+
+
+@pytest.mark.slow
+def test_programs_from_the_compile_cache_are_loaded_in_silence(tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    cache = f"--config.train.compile_cache={tmp_path}/cache"
+    for name in ("first", "second"):
+        workdir = f"--workdir={tmp_path}/{name}"
+        done = launch("--config=configs/quickstart.py", workdir, cache, *TINY)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert any((tmp_path / "cache").iterdir())

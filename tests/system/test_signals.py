@@ -69,6 +69,7 @@ def run(work, every_minutes=0.0):
         work(pause)
 
 
+@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_signal_is_raised_at_once_or_after_a_save(name):
     signum = signal.Signals[name]
