@@ -25,8 +25,8 @@ REFUSALS = (
     errno.EACCES,
     errno.EPERM,
     errno.ENAMETOOLONG,
-    getattr(errno, "ESTALE", errno.EIO),  # not on Windows
     errno.EIO,
+    getattr(errno, "ESTALE", errno.EIO),  # not on Windows
 )
 
 
@@ -52,9 +52,8 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
             main()
     except OutputError as error:
         _tell(f"Error: {error}")
-        console.discard(
-            sys.stdout
-        )  # what is left in its buffer cannot be written either
+        # What is left in its buffer cannot be written either.
+        console.discard(sys.stdout)
         sys.exit(2)
     except InputError as error:
         _tell(f"Error: {error}")
@@ -135,9 +134,11 @@ def parse(argv: list[str], define: Callable[[], None]) -> None:
         raise InputError(f"{place}{_message(error)}\nSee --help") from error
     except (Exception, SystemExit) as error:
         cause = error.__cause__ or error
+        found = f"{_place(argv, '--config=')}{type(cause).__name__}"
+        if unknown := _unknown_settings(argv):
+            found = f"{unknown[0]}: no such setting"
         raise InputError(
-            f"{_place(argv, '--config=')}{type(cause).__name__}: {_message(cause)}\n"
-            f"{DEFAULT} has all settings"
+            f"{found}: {_message(cause)}\n{DEFAULT} has all settings"
         ) from error
     if stray:
         raise InputError(f"unexpected: {' '.join(stray)}; every option starts with --")
@@ -240,6 +241,16 @@ def expand_home() -> None:
             if isinstance(value, str):
                 path = os.path.expanduser(value)
                 FLAGS.config.update_from_flattened_dict({key: path})
+
+
+def _unknown_settings(argv: list[str]) -> list[str]:
+    """Returns the overrides of settings that configs/default.py does not have."""
+    return [
+        word
+        for word in argv
+        if word.startswith("--config.")
+        and word.removeprefix("--config.").partition("=")[0] not in settings.defaults()
+    ]
 
 
 def _place(argv: list[str], flag: str) -> str:

@@ -10,7 +10,7 @@ from saltjax.reporting.paired import Difference
 from saltjax.runs import settings
 from saltjax.runs.completed import Run, read_runs
 from saltjax.runs.result import Interval
-from saltjax.system import console, files, outputs
+from saltjax.system import console, files, output_directory
 from saltjax.system.errors import InputError, writing
 
 Score = tuple[Callable[[Run], Any], str]
@@ -80,7 +80,10 @@ def compare(folder: pathlib.Path, reference: str, output: str) -> None:
     target = pathlib.Path(output or folder)
     names = (*CSV_FILES, "compare.md", "compare.png")
     paths = [target / name for name in names]
-    with outputs.writer(target, folder, folder, paths) as write, writing(target):
+    with (
+        output_directory.writer(target, folder, folder, paths) as write,
+        writing(target),
+    ):
         for name in CSV_FILES:
             if name in csv_files:
                 rows = csv_files[name]

@@ -14,7 +14,7 @@ from saltjax.reporting import run_figures, tables
 from saltjax.runs import result, saved_config
 from saltjax.runs import workdir as run_directory
 from saltjax.scoring import scores
-from saltjax.system import console, devices, files, outputs, signals
+from saltjax.system import console, devices, files, output_directory, signals
 from saltjax.system.errors import InputError, writing
 
 
@@ -37,7 +37,7 @@ def evaluate(
     try:
         with (
             signals.Pause(0),
-            outputs.writer(
+            output_directory.writer(
                 target,
                 workdir,
                 directory or workdir,

@@ -20,7 +20,7 @@ from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import count_parameters, predict_step
 from saltjax.runs import saved_config
-from saltjax.system import console, devices, files, outputs, signals
+from saltjax.system import console, devices, files, output_directory, signals
 from saltjax.system.errors import InputError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -60,7 +60,7 @@ def export(workdir: pathlib.Path, output: str) -> None:
     try:
         with (
             signals.Pause(0),
-            outputs.claim(target.parent, "--output", workdir) as claimed,
+            output_directory.claim(target.parent, "--output", workdir) as claimed,
             devices.on_the_cpu(),
         ):
             claimed.check([target, target.with_suffix(".json")])
@@ -74,7 +74,7 @@ def _export(
     workdir: pathlib.Path,
     config: ConfigDict,
     target: pathlib.Path,
-    claimed: outputs.Outputs,
+    claimed: output_directory.OutputDirectory,
 ) -> None:
     predictor = predictors.restore(workdir, config)
     model = predictor.section_model()

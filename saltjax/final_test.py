@@ -12,9 +12,10 @@ from saltjax.inference.windows import SectionModel
 from saltjax.networks import network as networks
 from saltjax.networks.network import Network
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import checkpoint, replacement, result, saved_config, test_outputs
-from saltjax.runs.test_outputs import TestOutputs
+from saltjax.runs import checkpoint, replacement, result, saved_config, saved_outputs
+from saltjax.runs.saved_outputs import SavedOutputs
 from saltjax.scoring import scores
+from saltjax.scoring.postprocess import to_sixteen_bits
 from saltjax.system import console, files
 from saltjax.system.errors import writing
 from saltjax.training.progress import Progress
@@ -82,7 +83,8 @@ def run(
         run_figures.draw_thresholds(validation, val_curve, source, plots)
         run_figures.draw_scores(curves, tested, chosen, data.tiles, source, seed, plots)
         ids = [data.tiles.ids[i] for i in rows]
-        test_outputs.write(plots, TestOutputs(ids, test.prob_native, labels, units))
+        prob = to_sixteen_bits(test.prob_native)
+        saved_outputs.write(plots, SavedOutputs(ids, prob, labels, units))
     saved_config.write(workdir, config)
     files.write_json(workdir / "data.json", data.facts())
     tables.show_result(outcome)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from saltjax.inference import image_files, trace_files
 from saltjax.inference import predictor as predictors
 from saltjax.runs import saved_config, settings
-from saltjax.system import console, devices, outputs, signals
+from saltjax.system import console, devices, output_directory, signals
 from saltjax.system.errors import InputError
 
 SEGY_SUFFIXES = (".sgy", ".segy")
@@ -44,7 +44,10 @@ def predict(
     suffix = find_suffix(path)
     configs = [saved_config.read(workdir) for workdir in workdirs]
     try:
-        with signals.Pause(0), outputs.claim(target, "--output", path) as claimed:
+        with (
+            signals.Pause(0),
+            output_directory.claim(target, "--output", path) as claimed,
+        ):
             train = configs[0].train
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
             runs = [predictors.restore(*run) for run in zip(workdirs, configs)]

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import tempfile
 
@@ -57,3 +58,15 @@ def runs(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
+
+
+@pytest.fixture(scope="session")
+def plain(runs):
+    """The directory of the run called `plain`, which tests must not change."""
+    return runs[0] / "plain"
+
+
+@pytest.fixture
+def run(plain, tmp_path):
+    """A copy of the run `plain`."""
+    return shutil.copytree(plain, tmp_path / "run")

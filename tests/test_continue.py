@@ -11,8 +11,8 @@ import pytest
 from program import TINY
 from run_outcome import outcome
 from tile_files import write_tiles
+from tiny import tiny_config
 
-from configs import quickstart
 from saltjax import check, evaluate, train
 from saltjax.inference import predictor
 from saltjax.reporting import run_figures
@@ -23,15 +23,8 @@ from saltjax.system.errors import InputError
 
 def make_config(tiles, **overrides):
     """Returns the config of a small run on a directory of tiles."""
-    config = quickstart.get_config()
-    config.data.dir = str(tiles)
-    config.data.image_size = 16
-    config.model.features = (2, 4)
-    config.train.batch_size = 8
-    config.train.epochs = 2
-    config.train.cpu_devices = 4
-    config.update_from_flattened_dict(overrides)
-    return config
+    small = {"data.dir": str(tiles), "model.features": (2, 4), "train.epochs": 2}
+    return tiny_config(**small | overrides)
 
 
 def read(path):

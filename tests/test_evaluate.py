@@ -1,61 +1,19 @@
-"""Finished runs evaluated and tested again; predictions scored by independent implementations."""
+"""Finished runs evaluated and tested again."""
 
-import csv
 import json
 import logging
 import pathlib
-import shutil
 
 import forked
-import numpy as np
 import pytest
-import reference
-import sklearn.metrics
-from PIL import Image
 from program import TINY, assert_refused
-from tile_files import write_tiles
+from tile_files import write_sections, write_tiles
 
-import saltjax
 from saltjax import evaluate, predict
-from saltjax.data import synthetic
-from saltjax.system import locks, outputs
+from saltjax.system import locks, output_directory
 from saltjax.system.errors import InputError
 
-
-@pytest.fixture
-def run(runs, tmp_path):
-    """A copy of a finished run on synthetic sections."""
-    shutil.copytree(runs[0] / "plain", tmp_path / "run")
-    return tmp_path / "run"
-
-
 PATHS = ("--workdir=x", "--input=x", "--output=y")
-
-
-def as_mosaics(x):
-    """Returns [N, 2H, 2W, …] for [4N, H, W, …]: four images each, two by two."""
-    (n, h, w), rest = x.shape[:3], x.shape[3:]
-    x = x.reshape(n // 4, 2, 2, h, w, *rest)
-    return x.swapaxes(2, 3).reshape(n // 4, 2 * h, 2 * w, *rest)
-
-
-def write_sections(folder, count, seed, mosaic=False):
-    """Writes synthetic sections as a directory of tiles; returns labels uint8[H, W] by id.
-
-    A mosaic shows four of them, two by two.
-    """
-    tiles = synthetic.make_tiles(count * (4 if mosaic else 1), seed)
-    ids, images, labels = tiles.ids, tiles.images, tiles.labels[..., 0]
-    if mosaic:
-        # The order of these files by name is not that of their ids.
-        ids = ["t", "t b", *(f"t{i}" for i in range(2, count))]
-        images, labels = as_mosaics(images), as_mosaics(labels)
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True)
-    for i, image, label in zip(ids, images, labels):
-        Image.fromarray(image).save(folder / f"images/{i}.png")
-        Image.fromarray(label * 255).save(folder / f"masks/{i}.png")
-    return dict(zip(ids, labels))
 
 
 def read(path):
@@ -111,55 +69,6 @@ def test_evaluation_on_the_runs_own_test_tiles_gives_its_scores(run, caplog):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("tta", "min_area", "mosaic"),
-    [(False, 0, False), (True, 20, False), (False, 0, True), (True, 20, True)],
-)
-def test_independent_scores_of_a_submission_equal_those_of_evaluate(
-    run, tmp_path, tta, min_area, mosaic
-):
-    """Also of mosaics of tiles, twice as wide and high as those that the run was trained on."""
-    labels = write_sections(tmp_path / "tiles", 12 if mosaic else 40, 9, mosaic)
-    result = read(run / "result.json")
-    # With the run's own threshold all pixels may be salt, or none.
-    images = synthetic.make_tiles(5, seed=9).images[..., 0]
-    threshold = float(np.median(list(map(saltjax.load(run).predict, images))))
-    result["threshold"]["value"] = threshold
-    (run / "result.json").write_text(json.dumps(result | {"min_area": min_area}))
-    evaluate.evaluate(run, str(tmp_path / "tiles"), str(tmp_path / "scores"), tta)
-    found = read(tmp_path / "scores/evaluation.json")
-    assert found["tta"] == tta
-    output = tmp_path / "out"
-    predict.predict([run], str(tmp_path / "tiles/images"), str(output), None, tta)
-    with open(output / "submission.csv", newline="") as file:
-        codes = {row["id"]: row["rle_mask"] for row in csv.DictReader(file)}
-    assert codes.keys() == labels.keys()
-    scores = {"kaggle_map": reference.kaggle_score(labels, codes)}
-    masks = {i: np.asarray(Image.open(output / f"masks/{i}.png")) for i in labels}
-    assert {values for mask in masks.values() for values in np.unique(mask)} <= {0, 255}
-    for i, mask in masks.items():
-        np.testing.assert_array_equal(reference.decode(codes[i], mask.shape), mask > 0)
-    actual = np.concatenate([label.ravel() for label in labels.values()])
-    predicted = np.concatenate([mask.ravel() > 0 for mask in masks.values()])
-    for name in ("accuracy", "precision", "recall", "f1"):
-        scores[name] = getattr(sklearn.metrics, f"{name}_score")(actual, predicted)
-    both = [(mask > 0, labels[i] > 0) for i, mask in masks.items()]
-    scores["iou"] = np.mean(
-        [(a & b).sum() / (a | b).sum() if (a | b).any() else 1 for a, b in both]
-    )
-    assert 0.2 < predicted.mean() < 0.8
-    for name, value in scores.items():
-        assert found["test_native"][name]["value"] == pytest.approx(value, abs=1e-9)
-    if not min_area:
-        # The masks are those of the written probabilities.
-        for i, mask in masks.items():
-            prob = np.asarray(Image.open(output / f"probs/{i}.png"))
-            assert prob.dtype == np.uint16
-            written = np.float32(prob) / np.float32(65535)
-            np.testing.assert_array_equal(written >= np.float32(threshold), mask > 0)
-
-
-@pytest.mark.slow
 def test_an_evaluation_replaces_only_an_evaluation(run, tmp_path):
     tiles, scores = write_tiles(tmp_path / "tiles", 6), tmp_path / "scores"
     (scores / "evaluation").mkdir(parents=True)
@@ -181,7 +90,7 @@ def test_an_evaluation_replaces_only_an_evaluation(run, tmp_path):
     (run / "evaluation.json").write_text("by an earlier version")
     evaluate.evaluate(run, str(tiles), "", None)
     assert read(run / "evaluation.json")["data"]["tiles"] == 6
-    assert not (run / outputs.RECORD).exists()
+    assert not (run / output_directory.RECORD).exists()
 
 
 @pytest.mark.slow

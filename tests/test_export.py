@@ -16,11 +16,6 @@ from saltjax.system import files
 from saltjax.system.errors import InputError
 
 
-@pytest.fixture(scope="module")
-def plain(runs):
-    return runs[0] / "plain"
-
-
 @pytest.mark.slow
 def test_the_artifact_gives_what_the_run_gives(plain, tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "saltjax")

@@ -75,11 +75,6 @@ def assert_shape(value, expected):
         assert isinstance(value, expected)
 
 
-@pytest.fixture(scope="module")
-def plain(runs):
-    return runs[0] / "plain"
-
-
 def test_a_run_writes_the_documented_files(runs, plain):
     workdir, printed = plain, runs[1]
     result = json.loads((workdir / "result.json").read_text())

@@ -12,7 +12,7 @@ from PIL import Image
 
 from saltjax import predict
 from saltjax.runs import checkpoint
-from saltjax.system import files, outputs
+from saltjax.system import files, output_directory
 
 
 def multiple(number):
@@ -85,9 +85,9 @@ def test_checkpoint_is_the_old_one_or_the_new_one(tmp_path, monkeypatch, caplog)
 
 def recorded(folder):
     """Returns the files in the record of a directory."""
-    if not (folder / outputs.RECORD).exists():
+    if not (folder / output_directory.RECORD).exists():
         return set()
-    lines = (folder / outputs.RECORD).read_text().splitlines()
+    lines = (folder / output_directory.RECORD).read_text().splitlines()
     return {json.loads(line)["file"] for line in lines}
 
 
@@ -110,7 +110,7 @@ def test_predictions_with_their_names_are_complete(tmp_path, monkeypatch):
     final = {
         p.relative_to(out).as_posix(): p.read_bytes()
         for p in out.rglob("*")
-        if p.is_file() and p.name != outputs.RECORD
+        if p.is_file() and p.name != output_directory.RECORD
     }
     images = {f"{kind}/{name}.png" for kind in ("probs", "masks") for name in "ab"}
     assert final.keys() == {"s_prob.npy", "s_mask.npy", "submission.csv", *images}

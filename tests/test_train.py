@@ -9,6 +9,7 @@ import optax
 import pytest
 import sklearn.metrics
 from jax.sharding import Mesh
+from tiny import tiny_config
 
 from configs import quickstart
 from saltjax import train
@@ -24,18 +25,6 @@ from saltjax.system.errors import InputError
 from saltjax.training import progress as progresses
 from saltjax.training import schedules, steps
 from saltjax.training.steps import Recipe
-
-
-def tiny_config(**overrides):
-    config = quickstart.get_config()
-    config.data.synthetic_count = 50
-    config.data.image_size = 16
-    config.model.features = (4, 8)
-    config.train.batch_size = 8
-    config.train.epochs = 3
-    config.train.cpu_devices = 4
-    config.update_from_flattened_dict(overrides)
-    return config
 
 
 def make_setup(config):

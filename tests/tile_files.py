@@ -6,6 +6,8 @@ import random
 import numpy as np
 from PIL import Image
 
+from saltjax.data import synthetic
+
 
 def write_tiles(folder: pathlib.Path, count: int) -> pathlib.Path:
     """Writes images and masks of 12×10 pixels, as the challenge's: masks 16-bit, empty ones 8-bit.
@@ -28,3 +30,29 @@ def flip_a_bit(path: pathlib.Path, rng: random.Random) -> None:
     content = bytearray(path.read_bytes())
     content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
+
+
+def as_mosaics(x):
+    """Returns [N, 2H, 2W, …] for [4N, H, W, …]: four images each, two by two."""
+    (n, h, w), rest = x.shape[:3], x.shape[3:]
+    x = x.reshape(n // 4, 2, 2, h, w, *rest)
+    return x.swapaxes(2, 3).reshape(n // 4, 2 * h, 2 * w, *rest)
+
+
+def write_sections(folder, count, seed, mosaic=False):
+    """Writes synthetic sections as a directory of tiles; returns labels uint8[H, W] by id.
+
+    A mosaic shows four of them, two by two.
+    """
+    tiles = synthetic.make_tiles(count * (4 if mosaic else 1), seed)
+    ids, images, labels = tiles.ids, tiles.images, tiles.labels[..., 0]
+    if mosaic:
+        # The order of these files by name is not that of their ids.
+        ids = ["t", "t b", *(f"t{i}" for i in range(2, count))]
+        images, labels = as_mosaics(images), as_mosaics(labels)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for i, image, label in zip(ids, images, labels):
+        Image.fromarray(image).save(folder / f"images/{i}.png")
+        Image.fromarray(label * 255).save(folder / f"masks/{i}.png")
+    return dict(zip(ids, labels))

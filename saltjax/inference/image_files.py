@@ -15,14 +15,14 @@ from saltjax.scoring.postprocess import (
     salt_mask,
     to_sixteen_bits,
 )
-from saltjax.system import console, files, outputs
+from saltjax.system import console, files, output_directory
 from saltjax.system.errors import InputError, writing
 
 
 def predict_images(
     paths: Sequence[pathlib.Path],
     source: pathlib.Path,
-    claimed: outputs.Outputs,
+    claimed: output_directory.OutputDirectory,
     models: Sequence[SectionModel],
     chosen: Postprocessing,
 ) -> None:
@@ -72,7 +72,7 @@ def predict_images(
 
 def write_images(
     paths: Sequence[pathlib.Path],
-    claimed: outputs.Outputs,
+    claimed: output_directory.OutputDirectory,
     models: Sequence[SectionModel],
     chosen: Postprocessing,
 ) -> dict[str, str]:

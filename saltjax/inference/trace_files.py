@@ -11,7 +11,7 @@ from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.scoring.postprocess import Postprocessing
 from saltjax.seismic import npy, segy
-from saltjax.system import console, outputs
+from saltjax.system import console, output_directory
 
 ALL_ELSE_IS_COMPLETE = (
     "All other traces are complete in the files that were written, where the probability of these "
@@ -21,7 +21,7 @@ ALL_ELSE_IS_COMPLETE = (
 
 def predict_array(
     path: pathlib.Path,
-    claimed: outputs.Outputs,
+    claimed: output_directory.OutputDirectory,
     first: Predictor,
     models: Sequence[SectionModel],
     chosen: Postprocessing,
@@ -58,7 +58,7 @@ def predict_array(
 
 def predict_segy(
     path: pathlib.Path,
-    claimed: outputs.Outputs,
+    claimed: output_directory.OutputDirectory,
     first: Predictor,
     models: Sequence[SectionModel],
     chosen: Postprocessing,

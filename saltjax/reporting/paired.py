@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from saltjax.reporting.averages import Mean
-from saltjax.runs import test_outputs
+from saltjax.runs import saved_outputs
 from saltjax.runs.completed import Run
 from saltjax.runs.result import Interval
 from saltjax.scoring import differences
@@ -123,7 +123,7 @@ def read_tested(run: Run) -> TestedTiles | None:
     Raises:
       InputError: if that is damaged, or not of the test that result.json tells of.
     """
-    outputs = test_outputs.read(run.path)
+    outputs = saved_outputs.read(run.path)
     if outputs is None:
         return None
     chosen = Postprocessing(run.result.threshold.value, run.result.min_area)
@@ -131,9 +131,9 @@ def read_tested(run: Run) -> TestedTiles | None:
     iou = float(tested.scores["iou"].mean())
     if abs(iou - run.result.test_native.iou.value) > 1e-9:
         raise files.damaged(
-            run.path / test_outputs.NAME,
+            run.path / saved_outputs.NAME,
             f"IoU {iou:.6f}, in result.json {run.result.test_native.iou.value:.6f}",
-            test_outputs.ADVICE,
+            saved_outputs.ADVICE,
         )
     return tested
 

@@ -5,7 +5,7 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
-from saltjax.runs import test_outputs
+from saltjax.runs import saved_outputs
 from saltjax.runs.result import Result
 from saltjax.system import files
 from saltjax.system.errors import writing
@@ -55,8 +55,8 @@ def recover(workdir: pathlib.Path) -> None:
             files.make_directory(plots)
             for path in sorted(stage.glob("*.png")):
                 path.replace(plots / path.name)
-            if (stage / test_outputs.NAME).exists():
-                (stage / test_outputs.NAME).replace(workdir / test_outputs.NAME)
+            if (stage / saved_outputs.NAME).exists():
+                (stage / saved_outputs.NAME).replace(workdir / saved_outputs.NAME)
             files.sync(plots)
             files.sync(workdir)
         shutil.rmtree(stage)

@@ -7,7 +7,7 @@ import numpy as np
 
 from saltjax.data import splits
 from saltjax.runs.result import Interval
-from saltjax.runs.test_outputs import TestOutputs
+from saltjax.runs.saved_outputs import SavedOutputs
 from saltjax.scoring import metrics, postprocess
 
 # Of `metrics.tile_scores`, means over tiles, and of `metrics.pooled_scores`, over all pixels.
@@ -45,10 +45,11 @@ class TestedTiles:
 
 
 def score_tiles(
-    outputs: TestOutputs, chosen: postprocess.Postprocessing, content: str
+    outputs: SavedOutputs, chosen: postprocess.Postprocessing, content: str
 ) -> TestedTiles:
     """Returns the scores of a run's outputs; `content`: see `TestedTiles`."""
-    masks = postprocess.salt_mask(outputs.prob, chosen)
+    prob = postprocess.from_sixteen_bits(outputs.prob)
+    masks = postprocess.salt_mask(prob, chosen)
     counts = metrics.confusion(masks, outputs.labels).astype(np.float64)
     order = np.argsort(np.array(outputs.ids))
     scores = metrics.tile_scores(counts)

@@ -33,15 +33,12 @@ def writing(path: pathlib.Path) -> Iterator[None]:
         reason = system_reason(error)
         if reason is None:
             raise
-        other = _file_elsewhere(error, path.parent)
-    else:
-        return
-    if other:
-        raise InputError(f"cannot open {other}: {reason}")
-    raise InputError(
-        f"cannot write {path}: {reason} ({_free_space(path)}); free space or change the "
-        "permissions, or choose another directory. What was saved before is kept"
-    )
+        if other := _file_elsewhere(error, path.parent):
+            raise InputError(f"cannot open {other}: {reason}") from None
+        raise InputError(
+            f"cannot write {path}: {reason} ({_free_space(path)}); free space or change the "
+            "permissions, or choose another directory"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -53,11 +50,9 @@ def reading(path: object) -> Iterator[None]:
         reason = system_reason(error)
         if reason is None:
             raise
-    else:
-        return
-    raise InputError(
-        f"cannot read {path}: {reason}; correct that, and run the same command again"
-    )
+        raise InputError(
+            f"cannot read {path}: {reason}; correct that, and run the same command again"
+        ) from None
 
 
 def system_reason(error: Exception) -> str | None:

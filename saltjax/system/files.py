@@ -27,7 +27,7 @@ SUBFOLDERS = ("", "probs", "masks", "plots", "check", "evaluation")
 # What some file systems answer that cannot sync a directory.
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 # Yields a temporary path, which takes the place of a path at the end: `atomic_write`, or the
-# `write` of `outputs.Outputs`, which replaces only what saltjax wrote.
+# `write` of `output_directory.OutputDirectory`, which replaces only what saltjax wrote.
 Writer = Callable[[pathlib.Path], AbstractContextManager[pathlib.Path]]
 
 

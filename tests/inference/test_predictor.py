@@ -1,13 +1,9 @@
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
-import program
 import pytest
 import reference
 import written_run
@@ -290,84 +286,4 @@ def test_run_of_an_older_version_is_loaded(run):
     assert predictor.restore(run, saved_config.read(run)).tile == (12, 10)
 
 
-def run_script(script, *args):
-    """Runs a Python script in a process of its own; returns the finished process."""
-    return subprocess.run(
-        [sys.executable, "-c", script, *map(str, args)],
-        check=False,
-        cwd=program.ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-
-
-@pytest.mark.slow
-def test_load_and_predict_import_no_training_code(workdir, tmp_path):
-    script = """
-import json, pathlib, sys
-import numpy as np
-import saltjax
-assert "jax" not in sys.modules
-saltjax.load(sys.argv[1]).predict(np.ones((12, 10), np.float32))
-pathlib.Path(sys.argv[2]).write_text(json.dumps(sorted(sys.modules)))
-"""
-    done = run_script(script, workdir, tmp_path / "modules.json")
-    assert done.returncode == 0, done.stderr
-    imported = json.loads((tmp_path / "modules.json").read_text())
-    assert "saltjax.inference.predictor" in imported
-    unwanted = ("saltjax.training", "saltjax.data", "saltjax.reporting", "optax")
-    for name in (*unwanted, "saltjax.train", "matplotlib", "sklearn"):
-        assert name not in imported
-        assert not any(module.startswith(f"{name}.") for module in imported)
-
-
 # The libraries that saltjax imports are imported first: what they change is not asked here.
-HOST = """
-import json, logging, os, pathlib, signal, sys, warnings
-import absl.logging, flax.linen, jax, jax.experimental.multihost_utils, ml_collections
-import msgspec, orbax.checkpoint, rich.console, rich.progress, scipy, segyio
-import numpy as np
-
-def state():
-    loggers = {name: logging.getLogger(name) for name in ("root", "absl", "saltjax")}
-    return {
-        "unraisablehook": sys.unraisablehook,
-        "excepthook": sys.excepthook,
-        "streams": (sys.stdout, sys.stderr, sys.stdout.errors, sys.stderr.errors),
-        "filters": list(warnings.filters),
-        "levels": {name: x.level for name, x in loggers.items()},
-        "handlers": {name: list(x.handlers) for name, x in loggers.items()},
-        "disabled": logging.root.manager.disable,
-        "signals": [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)],
-        "environment": dict(os.environ),
-        "directory": os.getcwd(),
-        "jax": dict(jax.config.values),
-        "numpy": np.geterr(),
-        "configs": "configs" in sys.modules,
-    }
-
-jax.devices()
-before = state()
-import saltjax
-network = saltjax.load(sys.argv[1])
-prob = network.predict(np.load(sys.argv[2]))
-after = state()
-for key, value in before.items():
-    assert after[key] == value, (key, value, after[key])
-np.save(sys.argv[3], prob)
-"""
-
-
-@pytest.mark.slow
-def test_library_changes_nothing_in_its_host_program(workdir, tmp_path):
-    section = noise(30, 40)
-    np.save(tmp_path / "section.npy", section)
-    before = (workdir / "result.json").read_text()
-    done = run_script(HOST, workdir, tmp_path / "section.npy", tmp_path / "prob.npy")
-    assert done.returncode == 0, done.stderr
-    assert (done.stdout, done.stderr) == ("", "")
-    expected = saltjax.load(workdir).predict(section)
-    np.testing.assert_allclose(np.load(tmp_path / "prob.npy"), expected, atol=1e-6)
-    assert (workdir / "result.json").read_text() == before

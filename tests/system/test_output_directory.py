@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from saltjax.system import files, outputs
+from saltjax.system import files, output_directory
 from saltjax.system.errors import InputError
 
 
 def write(folder, source, *names, content="result"):
     """Writes files as the results of an input."""
-    with outputs.claim(folder, "--output", source) as claimed:
+    with output_directory.claim(folder, "--output", source) as claimed:
         claimed.check([folder / name for name in names])
         for name in names:
             files.write_text(folder / name, content, claimed.write)
@@ -25,9 +25,11 @@ def test_results_are_replaced_by_those_of_the_same_command(tmp_path):
     write(tmp_path / "out", "in.npy", "a", "probs/b", "c", content="new")
     for name in ("a", "probs/b", "c"):
         assert (tmp_path / "out" / name).read_text() == "new"
-    lines = (tmp_path / "out" / outputs.RECORD).read_text().splitlines()
+    lines = (tmp_path / "out" / output_directory.RECORD).read_text().splitlines()
     write(tmp_path / "out", "in.npy")
-    assert len((tmp_path / "out" / outputs.RECORD).read_text().splitlines()) == 3
+    assert (
+        len((tmp_path / "out" / output_directory.RECORD).read_text().splitlines()) == 3
+    )
     assert len(lines) == 5
 
 
@@ -59,7 +61,7 @@ def test_result_that_was_changed_since_is_not_replaced(tmp_path, change):
 
 def write_during(folder, event):
     """Writes the file a as a result, and lets something happen before it is complete."""
-    with outputs.claim(folder, "--output", "in.npy") as claimed:
+    with output_directory.claim(folder, "--output", "in.npy") as claimed:
         claimed.check([folder / "a"])
         with claimed.write(folder / "a") as part:
             part.write_text("new")
@@ -75,7 +77,7 @@ def test_file_that_appears_while_a_result_is_computed_is_not_replaced(tmp_path):
 
 def test_failed_write_leaves_the_old_result_and_its_entry(tmp_path):
     write(tmp_path, "in.npy", "a")
-    record = (tmp_path / outputs.RECORD).read_text()
+    record = (tmp_path / output_directory.RECORD).read_text()
 
     def fill_the_disk():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -83,8 +85,8 @@ def test_failed_write_leaves_the_old_result_and_its_entry(tmp_path):
     with pytest.raises(InputError, match=f"cannot write {tmp_path}/a: No space left"):
         write_during(tmp_path, fill_the_disk)
     assert (tmp_path / "a").read_text() == "result"
-    assert (tmp_path / outputs.RECORD).read_text() == record
-    assert {p.name for p in tmp_path.iterdir()} == {"a", outputs.RECORD}
+    assert (tmp_path / output_directory.RECORD).read_text() == record
+    assert {p.name for p in tmp_path.iterdir()} == {"a", output_directory.RECORD}
     write(tmp_path, "in.npy", "a", content="new")
 
 
@@ -99,11 +101,11 @@ def test_files_among_results_must_be_results(tmp_path):
     masks = tmp_path / "masks"
     write(tmp_path, "in", "masks/a.png")
     (masks / ".DS_Store").write_text("")
-    with outputs.claim(tmp_path, "--output", "in") as claimed:
+    with output_directory.claim(tmp_path, "--output", "in") as claimed:
         claimed.check([masks / "b.png"], folders=[masks, tmp_path / "missing"])
     (masks / "c.png").write_text("by hand")
     with (
-        outputs.claim(tmp_path, "--output", "in") as claimed,
+        output_directory.claim(tmp_path, "--output", "in") as claimed,
         pytest.raises(InputError, match=r"masks/c\.png: not written"),
     ):
         claimed.check([masks / "b.png"], folders=[masks])
@@ -114,7 +116,7 @@ def test_input_is_not_replaced_even_if_saltjax_wrote_it(tmp_path):
     link = tmp_path / "link"
     link.symlink_to("probs")
     with (
-        outputs.claim(tmp_path, "--output", "in") as claimed,
+        output_directory.claim(tmp_path, "--output", "in") as claimed,
         pytest.raises(InputError, match=r"probs/a\.png is an input"),
     ):
         claimed.check([tmp_path / "probs/a.png"], inputs=[link / "a.png"])
@@ -140,14 +142,14 @@ def test_results_of_another_input_are_announced(tmp_path, caplog):
 
 KILLED = """
 import os, pathlib, signal, sys
-from saltjax.system import files, outputs
+from saltjax.system import files, output_directory
 folder, moment = pathlib.Path(sys.argv[1]), sys.argv[2]
 replace = pathlib.Path.replace
 def kill(*args):
     if moment == "after":
         replace(*args)
     os.kill(os.getpid(), signal.SIGKILL)
-with outputs.claim(folder, "--output", "in.npy") as claimed:
+with output_directory.claim(folder, "--output", "in.npy") as claimed:
     files.write_text(folder / "a", "first", claimed.write)
     pathlib.Path.replace = kill
     files.write_text(folder / "a", "second", claimed.write)
@@ -161,7 +163,7 @@ def test_results_of_a_killed_process_are_replaced(tmp_path, moment, left):
     assert (tmp_path / "a").read_text() == left
     write(tmp_path, "in.npy", "a", content="third")
     assert (tmp_path / "a").read_text() == "third"
-    assert {p.name for p in tmp_path.iterdir()} == {"a", outputs.RECORD}
+    assert {p.name for p in tmp_path.iterdir()} == {"a", output_directory.RECORD}
 
 
 def test_directory_that_was_moved_keeps_its_record(tmp_path):
@@ -182,7 +184,9 @@ def test_directory_that_was_moved_keeps_its_record(tmp_path):
 def test_lines_of_a_record_that_say_nothing_are_dropped(tmp_path, line):
     write(tmp_path, "in.npy", "b")
     (tmp_path / "a").write_text("by hand")
-    with (tmp_path / outputs.RECORD).open("a", errors="surrogateescape") as file:
+    with (tmp_path / output_directory.RECORD).open(
+        "a", errors="surrogateescape"
+    ) as file:
         file.write(line)  # without an end: a kill has cut it
     write(tmp_path, "in.npy", "b", content="new")
     write(tmp_path, "in.npy", "b", content="newer")
@@ -192,7 +196,7 @@ def test_lines_of_a_record_that_say_nothing_are_dropped(tmp_path, line):
 
 def test_record_holds_size_time_and_input_of_each_file(tmp_path):
     write(tmp_path, tmp_path / "in.npy", "probs/é\udcff")
-    (line,) = (tmp_path / outputs.RECORD).read_text().splitlines()
+    (line,) = (tmp_path / output_directory.RECORD).read_text().splitlines()
     status = (tmp_path / "probs/é\udcff").stat()
     assert json.loads(line) == {
         "file": "probs/é\udcff",

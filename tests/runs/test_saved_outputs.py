@@ -4,20 +4,17 @@ import numpy as np
 import pytest
 from tile_files import flip_a_bit
 
-from saltjax.runs import test_outputs
-from saltjax.runs.test_outputs import TestOutputs
+from saltjax.runs import saved_outputs
+from saltjax.runs.saved_outputs import SavedOutputs
 from saltjax.system.errors import InputError
-
-TestOutputs.__test__ = False  # no test in spite of its name
 
 
 def make():
     rng = np.random.default_rng(0)
-    return TestOutputs(
+    return SavedOutputs(
         ids=["a", "tile b", "ç"],
         # Every value of 16 bits.
-        prob=np.arange(65536, dtype=np.float32).reshape(1, 256, 256).repeat(3, 0)
-        / 65535,
+        prob=np.arange(65536).astype(np.uint16).reshape(1, 256, 256).repeat(3, 0),
         labels=rng.integers(0, 2, (3, 256, 256), dtype=np.uint8),
         units=np.array([4, 4, 9]),
     )
@@ -25,8 +22,8 @@ def make():
 
 def test_outputs_are_read_as_they_were_written(tmp_path):
     outputs = make()
-    test_outputs.write(tmp_path, outputs)
-    found = test_outputs.read(tmp_path)
+    saved_outputs.write(tmp_path, outputs)
+    found = saved_outputs.read(tmp_path)
     assert found.ids == outputs.ids
     for name in ("prob", "labels", "units"):
         array = getattr(found, name)
@@ -40,11 +37,11 @@ def test_outputs_are_read_as_they_were_written(tmp_path):
 
 
 def test_run_without_outputs(tmp_path):
-    assert test_outputs.read(tmp_path) is None
+    assert saved_outputs.read(tmp_path) is None
 
 
 def test_damaged_outputs_are_refused(tmp_path):
-    test_outputs.write(tmp_path, make())
+    saved_outputs.write(tmp_path, make())
     path = tmp_path / "test_outputs.npz"
     intact = path.read_bytes()
     errors = []
@@ -52,7 +49,7 @@ def test_damaged_outputs_are_refused(tmp_path):
         path.write_bytes(intact)
         flip_a_bit(path, random.Random(seed))
         try:
-            test_outputs.read(tmp_path)
+            saved_outputs.read(tmp_path)
         except InputError as error:
             errors.append(str(error))
     # Nearly all bits are in compressed arrays, which have checksums.
@@ -61,7 +58,7 @@ def test_damaged_outputs_are_refused(tmp_path):
     assert all("delete it and result.json" in error for error in errors)
     path.write_bytes(intact[: len(intact) // 2])
     with pytest.raises(InputError, match="damaged"):
-        test_outputs.read(tmp_path)
+        saved_outputs.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +81,7 @@ def test_other_arrays_are_refused(tmp_path, change):
         "units": np.arange(3),
     }
     np.savez(tmp_path / "test_outputs.npz", **arrays)
-    assert test_outputs.read(tmp_path).ids == ["a", "b", "c"]
+    assert saved_outputs.read(tmp_path).ids == ["a", "b", "c"]
     np.savez(tmp_path / "test_outputs.npz", **arrays | change)
     with pytest.raises(InputError, match="damaged"):
-        test_outputs.read(tmp_path)
+        saved_outputs.read(tmp_path)

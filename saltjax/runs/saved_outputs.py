@@ -9,17 +9,16 @@ import numpy as np
 from saltjax.system import files
 
 NAME = "test_outputs.npz"
-MAX_UINT16 = 65535
 ADVICE = "delete it and result.json; the command that trained the run tests it again"
 
 
 @dataclasses.dataclass(frozen=True)
-class TestOutputs:
+class SavedOutputs:
     """A network's outputs for N test tiles, at their own resolution.
 
     Attributes:
       ids: N ids.
-      prob: float32[N, H, W], probabilities of salt, multiples of 1 / 65535.
+      prob: uint16[N, H, W], probabilities of salt; 65535 is probability 1.
       labels: uint8[N, H, W], 1 where salt.
       units: int[N], one number for the tiles that the bootstrap resamples together.
     """
@@ -30,10 +29,10 @@ class TestOutputs:
     units: np.ndarray
 
 
-def write(workdir: pathlib.Path, outputs: TestOutputs) -> None:
+def write(workdir: pathlib.Path, outputs: SavedOutputs) -> None:
     """Writes test_outputs.npz atomically, compressed.
 
-    Its arrays are `ids`, `probabilities` uint16[N, H, W] (65535 is probability 1), `labels`, `units`.
+    Its arrays are `ids`, `probabilities`, `labels` and `units`.
 
     Raises:
       InputError: if it cannot be written.
@@ -42,13 +41,13 @@ def write(workdir: pathlib.Path, outputs: TestOutputs) -> None:
         np.savez_compressed(
             file,
             ids=np.array(outputs.ids, np.str_),
-            probabilities=np.rint(outputs.prob * MAX_UINT16).astype(np.uint16),
+            probabilities=outputs.prob,
             labels=outputs.labels,
             units=outputs.units,
         )
 
 
-def read(workdir: pathlib.Path) -> TestOutputs | None:
+def read(workdir: pathlib.Path) -> SavedOutputs | None:
     """Returns the outputs in test_outputs.npz; None without it: versions before 0.2.0 wrote none.
 
     Raises:
@@ -74,5 +73,4 @@ def read(workdir: pathlib.Path) -> TestOutputs | None:
             raise ValueError(f"arrays of {kinds}, {prob.shape}, {len(ids)} ids")
     except Exception as error:  # a damaged archive raises errors of many kinds
         raise files.damaged(path, error, ADVICE) from None
-    prob = prob.astype(np.float32) / MAX_UINT16
-    return TestOutputs(ids.tolist(), prob, labels, units)
+    return SavedOutputs(ids.tolist(), prob, labels, units)

@@ -36,7 +36,7 @@ class Entry:
     source: str
 
 
-class Outputs:
+class OutputDirectory:
     """A directory that this process alone writes results into, see `claim`."""
 
     def __init__(self, folder: pathlib.Path, option: str, source: str):
@@ -167,7 +167,9 @@ class Outputs:
 
 
 @contextlib.contextmanager
-def claim(folder: pathlib.Path, option: str, source: object) -> Iterator[Outputs]:
+def claim(
+    folder: pathlib.Path, option: str, source: object
+) -> Iterator[OutputDirectory]:
     """Creates a directory for results and locks it within a `with` statement.
 
     Every file there is to be written by the `write` of what this yields.
@@ -182,8 +184,10 @@ def claim(folder: pathlib.Path, option: str, source: object) -> Iterator[Outputs
     """
     with locks.lock(folder, option):
         with reading(folder):
-            outputs = Outputs(folder, option, str(pathlib.Path(str(source)).resolve()))
-        yield outputs
+            claimed = OutputDirectory(
+                folder, option, str(pathlib.Path(str(source)).resolve())
+            )
+        yield claimed
 
 
 @contextlib.contextmanager
@@ -203,7 +207,7 @@ def writer(
       folder: the directory.
       own: that of the run, or of the runs.
       source: the path that the results are of.
-      paths, folders: see `Outputs.check`.
+      paths, folders: see `OutputDirectory.check`.
 
     Raises:
       InputError: if it cannot be written, another process is writing there, or a file is not one
