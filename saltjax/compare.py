@@ -78,24 +78,22 @@ def compare(folder: pathlib.Path, reference: str, output: str) -> None:
     )
     markdown, csv_files = show_tables(runs, means, found)
     target = pathlib.Path(output or folder)
+    option = "--output" if output else "--workdir"
     names = (*CSV_FILES, "compare.md", "compare.png")
-    paths = [target / name for name in names]
-    with (
-        output_directory.writer(target, folder, folder, paths) as write,
-        writing(target),
-    ):
-        for name in CSV_FILES:
-            if name in csv_files:
-                rows = csv_files[name]
-                files.write_csv(target / name, list(rows[0]), rows, write)
-            else:  # of an earlier comparison
-                (target / name).unlink(missing_ok=True)
-        files.write_text(target / "compare.md", markdown, write)
+    with output_directory.claim(target, option, folder) as claimed, writing(target):
+        # The directory of the runs is the user's: there, too, only saltjax's files are replaced.
+        claimed.check([target / name for name in names])
+        for name, rows in csv_files.items():
+            files.write_csv(target / name, list(rows[0]), rows, claimed.write)
+        files.write_text(target / "compare.md", markdown, claimed.write)
         places = dict.fromkeys(run.result.data.place for run in runs)
         figure = comparison.comparison(
             figure_rows(runs, means, found), ", ".join(places)
         )
-        figures.save(figure, target / "compare.png", write)
+        figures.save(figure, target / "compare.png", claimed.write)
+        for name in CSV_FILES:
+            if name not in csv_files:  # of an earlier comparison
+                (target / name).unlink(missing_ok=True)
     console.say(f"Written    {target}: {', '.join(csv_files)}, compare.md, compare.png")
 
 
@@ -169,8 +167,8 @@ def figure_rows(
         values = {title: COLUMNS[title][0](run) for title in AVERAGED}
         known = {t: Interval(v, v, v) for t, v in values.items() if v is not None}
         scores.append(known | {"IoU": run.result.test_native.iou})
-    labels = comparison.short_labels(configs, [run.name for run in runs])
-    common = comparison.short_labels(
+    labels = comparison.labels(configs, [run.name for run in runs])
+    common = comparison.labels(
         [mean.runs[0].config for mean in means],
         [mean.name for mean in means],
         repeated=False,
@@ -183,7 +181,7 @@ def figure_rows(
                 if score is not None
             }
         )
-        labels.append(f"{label}: mean of {mean.description.partition(';')[0]}")
+        labels.append(f"{label}; mean of {mean.description.partition(';')[0]}")
     iou = {difference.name: difference.scores["iou"] for difference in found}
     references = {difference.reference for difference in found}
     names = [run.name for run in runs] + [mean.name for mean in means]

@@ -8,6 +8,9 @@ import pytest
 import tested_run
 
 from saltjax import compare
+from saltjax.reporting import averages, paired
+from saltjax.runs import completed
+from saltjax.runs.result import Interval
 from saltjax.system.errors import InputError
 
 
@@ -162,6 +165,39 @@ def test_files_are_written_to_output(tmp_path):
     (tmp_path / "mine/compare.csv").write_text("mine")
     with pytest.raises(InputError, match=r"compare\.csv: not written by this program"):
         compare.compare(tmp_path / "runs", "", str(tmp_path / "mine"))
+
+
+def test_files_of_others_beside_the_runs_are_not_replaced(tmp_path):
+    for name in ("a", "b"):
+        tested_run.write(tmp_path / name, tested_run.outputs(0.1, 1))
+    for name in ("compare.csv", "folds.csv"):  # this one would be deleted, not replaced
+        (tmp_path / name).write_text("mine")
+        message = rf"--workdir={tmp_path}: .*{name}: not written by this program"
+        with pytest.raises(InputError, match=message):
+            compare.compare(tmp_path, "", "")
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    for _ in range(2):
+        compare.compare(tmp_path, "", "")
+    # Of equal runs.
+    (row,) = tested_run.read_csv(tmp_path / "differences.csv")
+    assert float(row["IoU"]) == float(row["IoU low"]) == 0
+
+
+def test_a_difference_of_zero_has_no_minus_sign():
+    zero = Interval(-1e-9, -2e-5, 1e-9)
+    scores = dict.fromkeys(paired.TITLES.values(), zero)
+    cells = paired.Difference("a", "b", 2, 2, scores).written()
+    assert cells["IoU"] == "+0.0000 (+0.0000 to +0.0000)"
+
+
+def test_runs_have_their_names_in_the_figure(tmp_path):
+    for name, seed in (("a", 0), ("a-seed=1", 1)):
+        tested_run.write(tmp_path / name, None, {"seed": seed})
+    runs = completed.read_runs(tmp_path)
+    means = averages.average(runs, [{"F1": 0.5}] * 2)
+    labels = [row.label for row in compare.figure_rows(runs, means, [])]
+    assert labels == ["a: seed=0", "a-seed=1", "a*; mean of 2 runs (seeds 0-1)"]
 
 
 @pytest.mark.parametrize("source", ["/data/tiles", ""])

@@ -63,4 +63,4 @@ def _means(
     correct = np.where(label, salt, none).astype(np.float64)
     # The smallest number that every device has: a smaller one may have become 0.
     correct = np.maximum(correct, np.finfo(np.float32).tiny)
-    return -float(np.log(correct).mean()), float(np.mean((salt >= none) == label))
+    return 0.0 - float(np.log(correct).mean()), float(np.mean((salt >= none) == label))

@@ -127,11 +127,11 @@ def describe(repeats: Sequence[tuple[int, int, int]], folds: int) -> str:
     '4 runs (folds 0-2,4 of 5); error over 4 folds'
     >>> describe([(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 0, 1)], 2)
     '4 runs (folds 0-1 of 2, seeds 0-1); error over 2 folds'
-    >>> describe([(0, 0, 1), (0, 0, 2)], 0)
+    >>> describe([(0, 0, 1), (0, 0, 2)], 5)  # of one fold
     '2 runs (seeds 1-2); error over 2 seeds'
     """
     of_folds, data_seeds, of_seeds = (sorted(set(x)) for x in zip(*repeats))
-    parts = [f"folds {_ranges(of_folds)} of {folds}"] * bool(folds)
+    parts = [f"folds {_ranges(of_folds)} of {folds}"] * (len(of_folds) > 1)
     parts += [f"data.seed {_ranges(data_seeds)}"] * (len(data_seeds) > 1)
     parts += [f"seeds {_ranges(of_seeds)}"] * (len(of_seeds) > 1)
     tested = len({repeat[:2] for repeat in repeats})

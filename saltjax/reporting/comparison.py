@@ -59,20 +59,22 @@ class Row:
     is_mean: bool
 
 
-def short_labels(
+def labels(
     configs: Sequence[dict[str, Any]], names: Sequence[str], repeated: bool = True
 ) -> list[str]:
-    """Returns a label for each run: the settings that differ between the runs.
+    """Returns a label for each run: its name, as in the tables, and the settings that differ.
+
+    Settings that the name holds already are left out.
 
     >>> configs = [{"model.skip": skip, "seed": seed} for skip in (True, False) for seed in (0, 1)]
-    >>> short_labels(configs, "abcd")[2]
-    'skip=False, seed=0'
-    >>> short_labels([{"seed": 0}] * 2, "ab")
+    >>> labels(configs, ["a", "b", "unet-model.skip=False", "d"])[1:3]
+    ['b: skip=True, seed=1', 'unet-model.skip=False: seed=0']
+    >>> labels([{"seed": 0}] * 2, "ab")
     ['a', 'b']
 
     Args:
       configs: every setting by its dotted key.
-      names: of the runs, added to labels that are not distinct.
+      names: of the runs.
       repeated: whether fold and seeds are shown.
     """
     keys = [key for key in differing_settings(configs) if key not in NEUTRAL]
@@ -81,8 +83,8 @@ def short_labels(
     last = {key: key.removesuffix(".name").rpartition(".")[2] for key in keys + repeats}
     uses = collections.Counter(last.values())
     defaults = settings.defaults()
-    labels = []
-    for config in configs:
+    found = []
+    for config, name in zip(configs, names):
         texts = {key: settings.value_text(config.get(key, "")) for key in last}
         shown = keys
         if len(keys) > FEW_SETTINGS:
@@ -91,20 +93,20 @@ def short_labels(
             ]
         parts = ["default settings"] if keys and not shown else []
         for key in [*shown, *repeats]:
-            name = last[key] if uses[last[key]] == 1 else key
+            value = pathlib.PurePath(texts[key]).name
+            in_name = f"{key}={value.replace(',', 'x')}" in name.split("-")
+            if in_name or (key == "data.fold" and not config.get("data.folds")):
+                continue
             absent = "synthetic" if key == "data.dir" else "none"
-            parts.append(f"{name}={pathlib.PurePath(texts[key]).name or absent}")
-        labels.append(", ".join(parts))
-    counts = collections.Counter(labels)
-    return [
-        label if counts[label] == 1 else f"{label} {name}".strip()
-        for label, name in zip(labels, names)
-    ]
+            title = last[key] if uses[last[key]] == 1 else key
+            parts.append(f"{title}={value or absent}")
+        found.append(f"{name}: {', '.join(parts)}" if parts else name)
+    return found
 
 
 def comparison(rows: Sequence[Row], source: str) -> Figure:
     """Validation and test scores of runs and of means, and differences of IoU to a reference."""
-    names = [textwrap.fill(r.label, 44, max_lines=3, placeholder=" …") for r in rows]
+    names = [textwrap.fill(r.label, 44, max_lines=4, placeholder=" …") for r in rows]
     lines = sum(name.count("\n") + 1 for name in names)
     figure = figure_of(13, 1.7 + 0.17 * (lines + len(rows)), source)
     panels = figure.subplots(1, len(PANELS) + 1, sharey=True)

@@ -49,7 +49,9 @@ class Difference:
         cells["resampled"] = tiles if self.units == self.tiles else groups
         for title, key in TITLES.items():
             score = self.scores[key]
-            cells[title] = f"{score.value:+.4f} ({score.low:+.4f} to {score.high:+.4f})"
+            cells[title] = (
+                f"{score.value:+z.4f} ({score.low:+z.4f} to {score.high:+z.4f})"
+            )
         return cells
 
     def exact(self) -> dict[str, Any]:

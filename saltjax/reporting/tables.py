@@ -35,8 +35,8 @@ def show_epoch(row: dict[str, Any], best_epoch: int, epochs: int) -> None:
     """Prints an epoch, a row of metrics.csv, of at most `epochs`."""
     mark = "  best" if best_epoch == row["epoch"] else ""
     console.say(
-        f"epoch {row['epoch']:3d}/{epochs}  train loss {row['train_loss']:.4f} accuracy "
-        f"{row['train_accuracy']:.4f}  val loss {row['val_loss']:.4f} accuracy "
+        f"epoch {row['epoch']:3d}/{epochs}  train loss {row['train_loss']:z.4f} accuracy "
+        f"{row['train_accuracy']:.4f}  val loss {row['val_loss']:z.4f} accuracy "
         f"{row['val_accuracy']:.4f}  lr {row['learning_rate']:.3g}  {row['seconds']:.1f} s{mark}"
     )
 

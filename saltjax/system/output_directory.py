@@ -205,7 +205,7 @@ def writer(
 
     Args:
       folder: the directory.
-      own: that of the run, or of the runs.
+      own: that of the run.
       source: the path that the results are of.
       paths, folders: see `OutputDirectory.check`.
 

@@ -154,3 +154,9 @@ def test_scores_do_not_depend_on_batches(tiles):
         expected = pytest.approx(vars(found[0].scores.test), rel=1e-6)
         assert vars(test.scores.test) == expected
     assert found[0].counts.sum() == 7 * 101 * 101
+
+
+def test_the_loss_of_a_perfect_network_is_zero_without_a_sign():
+    salt = np.float32([[1, 0]])
+    loss, accuracy = evaluation._means(salt, 1 - salt, np.uint8([[1, 0]]))
+    assert (str(loss), accuracy) == ("0.0", 1.0)

@@ -12,42 +12,51 @@ def config(**changes):
     }
 
 
+FEATURES = settings.value_text(settings.defaults()["model.features"])
+
+
 def test_three_runs_have_three_labels():
     configs = [
         config(),
         config(model_downsample="strided"),
         config(model_downsample="strided", model_skip=False, train_compile_cache="/x"),
     ]
-    assert comparison.short_labels(configs, ["unet-1", "unet-2", "unet-3"]) == [
-        "downsample=max_pool, skip=True",
-        "downsample=strided, skip=True",
-        "downsample=strided, skip=False",
+    assert comparison.labels(configs, ["unet-1", "unet-2", "unet-3"]) == [
+        "unet-1: downsample=max_pool, skip=True",
+        "unet-2: downsample=strided, skip=True",
+        "unet-3: downsample=strided, skip=False",
     ]
 
 
 def test_with_many_settings_only_those_that_are_not_the_default_are_named():
     configs = [
-        config(data_fold=1),
-        config(model_norm="group", model_features=(8, 16), data_fold=2),
+        config(data_folds=5, data_fold=1),
+        config(model_norm="group", model_features=(8, 16), data_folds=5, data_fold=2),
         config(model_name="fcn", model_skip=False),
         config(optim_learning_rate=0.01, data_dir="/data/tgs/train"),
     ]
-    assert comparison.short_labels(configs, "abcd") == [
-        "default settings, fold=1",
-        "features=8,16, norm=group, fold=2",
-        "model=fcn, skip=False, fold=0",
-        "dir=train, learning_rate=0.01, fold=0",
+    # Of runs that are no folds none is named.
+    assert comparison.labels(configs, "abcd") == [
+        "a: folds=5, fold=1",
+        "b: folds=5, features=8,16, norm=group, fold=2",
+        "c: model=fcn, skip=False",
+        "d: dir=train, learning_rate=0.01",
     ]
-    assert "fold=1" not in comparison.short_labels(configs, "abcd", repeated=False)[0]
+    assert comparison.labels(configs, "abcd", repeated=False)[0] == "a: folds=5"
+    assert comparison.labels([*configs, config()], "abcde")[4] == "e: default settings"
 
 
-def test_labels_that_are_not_distinct_have_the_name():
-    configs = [config(), config(), config(seed=1), config(seed=2) | {"data.seed": 2}]
-    assert comparison.short_labels(configs, "abcd") == [
-        "data.seed=0, seed=0 a",
-        "data.seed=0, seed=0 b",
-        "data.seed=0, seed=1",
-        "data.seed=2, seed=2",
+def test_settings_that_a_name_holds_are_not_repeated():
+    configs = [
+        config(model_skip=False, model_features=(8, 16)),
+        config(model_features=(4, 8), seed=1),
+        config(seed=1, data_seed=1),
+    ]
+    names = ["unet-model.features=8x16-model.skip=False", "b", "unet-data.seed=1"]
+    assert comparison.labels(configs, names) == [
+        "unet-model.features=8x16-model.skip=False: data.seed=0, seed=0",
+        "b: features=4,8, skip=True, data.seed=0, seed=1",
+        f"unet-data.seed=1: features={FEATURES}, skip=True, seed=1",
     ]
 
 
@@ -97,4 +106,4 @@ def test_value_beside_its_interval_by_rounding_is_drawn():
 
 def test_paths_are_short_and_built_in_sections_are_named():
     configs = [config(), config(data_dir="/data/tgs/train")]
-    assert comparison.short_labels(configs, "ab") == ["dir=synthetic", "dir=train"]
+    assert comparison.labels(configs, "ab") == ["a: dir=synthetic", "b: dir=train"]
