@@ -30,6 +30,10 @@ def get_config() -> ConfigDict:
     data.fold = 0  # the test fold, 0 to K - 1
     data.synthetic_count = 4000  # synthetic tiles, when dir is ""
 
+    # Random changes of training tiles: "none" | "flip" (left to right) | "affine" (also shifted by up
+    # to 20 pixels, scaled by 0.85 to 1.15, rotated by up to 10°, contrast and brightness by 10 %).
+    data.augment = "none"
+
     # Bytes of the trace headers of SEG-Y, from 1, with inline and crossline numbers of four bytes.
     data.header_bytes = (189, 193)
 
@@ -56,8 +60,18 @@ def get_config() -> ConfigDict:
     # Directory that keeps compiled programs between runs; "" for none.
     train.compile_cache = ""
 
+    train.ema = 0.0  # decay per step of averaged weights, which are tested; 0 for none
+
+    config.loss = loss = ConfigDict()
+    # Weight of the symmetric Lovász hinge of each tile, which is added to the cross-entropy.
+    loss.lovasz = 0.0
+
     config.optim = optim = ConfigDict()
-    optim.learning_rate = 1e-3  # Adam's, until the first plateau
+    optim.learning_rate = 1e-3  # Adam's, at its highest
+    # "plateau" (reduced by the settings plateau.) | "cosine" (rises for warmup_epochs, then falls to
+    # 0 at the last epoch).
+    optim.schedule = "plateau"
+    optim.warmup_epochs = 0  # "cosine" only
     optim.weight_decay = 0.0  # 0 for none
     # Whether kernels shrink by learning rate times decay (AdamW). If not, decay times weight is added
     # to the gradient of all parameters: L2 regularization, PyTorch's Adam, as in the study.
@@ -70,11 +84,15 @@ def get_config() -> ConfigDict:
     plateau.patience = 5
 
     config.early_stopping = early_stopping = ConfigDict()
-    # Epochs in a row with a validation loss above the best, after which training stops.
+    # Epochs in a row with a validation loss above the best, after which training stops; 0: never.
     early_stopping.patience = 10
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.every_minutes = 10.0  # interval between saves within an epoch
+
+    # The epoch that is tested: "val_loss" (lowest) | "kaggle_map" (highest on the validation tiles,
+    # at 0.5) | "last".
+    checkpoint.select = "val_loss"
 
     config.eval = evaluation = ConfigDict()
     # What threshold and minimum component size maximize on the validation tiles: "f1" (over pixels,

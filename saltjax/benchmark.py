@@ -70,7 +70,7 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
 
     def eval_step(rows, valid):
         batch = feeds.call_batch(feed, rows)
-        return score_call(feed, state.variables, batch, recipe.network)
+        return score_call(feed, state.variables, batch, recipe.network, count=False)
 
     compile_seconds, train_seconds = time_calls(feed, order, train_step)
     _, eval_seconds = time_calls(feed, order, eval_step)
@@ -105,6 +105,9 @@ def create(config: ConfigDict, timed_steps: int) -> tuple[Feed, TrainState, Reci
         network,
         optimizer.adam(config.optim.weight_decay, config.optim.decoupled),
         np.int32(0),
+        augment=config.data.augment,
+        lovasz=config.loss.lovasz,
+        ema=config.train.ema,
     )
     batch_size = config.train.batch_size
     feed = feeds.create(

@@ -20,7 +20,7 @@ from saltjax.runs.workdir import Status
 from saltjax.scoring import scores
 from saltjax.system import console, devices, files, locks, signals
 from saltjax.system.errors import InputError
-from saltjax.training import optimizer, steps
+from saltjax.training import optimizer, schedules, steps
 from saltjax.training import progress as progresses
 from saltjax.training.progress import Progress
 from saltjax.training.steps import Recipe, TrainState
@@ -172,12 +172,33 @@ def prepare(
         config.data.image_size,
         config.data.resize,
     )
-    tx = optimizer.adam(config.optim.weight_decay, config.optim.decoupled)
     mesh = devices.data_mesh()
     resident = not devices.is_cpu(mesh)
     feed = feeds.create(data.tiles, mesh, train.batch_size, resident)
-    recipe = Recipe(network, tx, np.int32(config.seed))
+    recipe = create_recipe(config, network, feeds.step_count(feed, data.split["train"]))
     return Setup(workdir, pause, config, data, feed, recipe)
+
+
+def create_recipe(
+    config: ConfigDict, network: networks.Network, steps_per_epoch: int
+) -> Recipe:
+    """Returns what the config says of the training steps."""
+    optim, schedule = config.optim, None
+    if optim.schedule == "cosine":
+        schedule = schedules.cosine(
+            optim.learning_rate,
+            optim.warmup_epochs * steps_per_epoch,
+            config.train.epochs * steps_per_epoch,
+        )
+    return Recipe(
+        network,
+        optimizer.adam(optim.weight_decay, optim.decoupled),
+        np.int32(config.seed),
+        augment=config.data.augment,
+        lovasz=config.loss.lovasz,
+        ema=config.train.ema,
+        schedule=schedule,
+    )
 
 
 def show_banner(setup: Setup, parameters: int) -> None:
@@ -235,6 +256,7 @@ def run_epoch(
             setup.data.split["val"],
             setup.recipe.network,
             setup.pause.check,
+            kaggle_map=config.checkpoint.select != "val_loss",
         )
     except signals.Stopped:
         progresses.save(setup.workdir, state, trained)
@@ -247,11 +269,23 @@ def run_epoch(
         "train_accuracy": totals["accuracy"] / totals["tiles"],
         "val_loss": val["loss"],
         "val_accuracy": val["accuracy"],
-        "learning_rate": progress.plateau.learning_rate,
+        "learning_rate": learning_rate(setup.recipe, state, progress),
         "seconds": round(progress.seconds + time.monotonic() - start, 3),
     }
+    if "lovasz" in totals:
+        row["train_lovasz"] = totals["lovasz"] / totals["tiles"]
+    if "kaggle_map" in val:
+        row["val_kaggle_map"] = val["kaggle_map"]
     factor, patience = config.plateau.factor, config.plateau.patience
-    return state, progresses.after_epoch(progress, row, factor, patience)
+    select = config.checkpoint.select
+    return state, progresses.after_epoch(progress, row, factor, patience, select)
+
+
+def learning_rate(recipe: Recipe, state: TrainState, progress: Progress) -> float:
+    """Returns the learning rate of an epoch: of its last step, if it changes with the step."""
+    if recipe.schedule is None:
+        return progress.plateau.learning_rate
+    return float(recipe.schedule(jax.device_get(state.step) - 1))
 
 
 def train_epoch(

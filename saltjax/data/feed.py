@@ -71,6 +71,11 @@ def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     return seeds.order_rng(seed, epoch).permutation(indices)
 
 
+def step_count(feed: Feed, indices: np.ndarray) -> int:
+    """Returns the number of batches that hold the tiles of `indices`."""
+    return -(-len(indices) // feed.batch_size)
+
+
 def calls(
     feed: Feed, indices: np.ndarray, first: int = 0
 ) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:

@@ -58,6 +58,7 @@ def load(
     folds: int,
     fold: int,
     synthetic_count: int,
+    augment: str,
     header_bytes: Sequence[int],
     seed: int,
     batch_size: int,
@@ -74,6 +75,7 @@ def load(
         `splits.split`.
       groups: a CSV file of groups of tiles, see `splits.read_groups`; "" for none.
       synthetic_count: number of tiles to generate if `dir` is "".
+      augment: of training steps; tiles are kept as they are.
       header_bytes: of SEG-Y files; tiles have none.
       seed: of the split and of synthetic tiles.
       batch_size: tiles of a training step, of which there must be at least one.

@@ -27,7 +27,10 @@ def predict_tiles(tiles: Tiles, indices: np.ndarray, model: SectionModel) -> Out
     probs, native, means = [], [], []
     with console.Bar("Testing", len(indices), "images") as bar:
         for i, canvas in enumerate(_canvases(tiles, indices, model)):
-            salt, none = canvas.at_network()
+            # A pixel that was added by mirroring counts in no score.
+            salt, none = resize.without_padding(
+                canvas.at_network(), model.tile, network.image_size, network.resize
+            )
             means.append(_means(salt, none, label[i]))
             probs.append(salt)
             # The depth of the PNGs that `predict` writes, whose masks are the ones scored.

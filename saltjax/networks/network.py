@@ -30,17 +30,23 @@ class Network:
     image_size: int
     resize: str
 
-    def inputs(self, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """Returns image float32[B, S, S, 3] in [0, 1] and label float32[B, S, S, 1] in {0, 1}.
+    def inputs(self, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns image float32[B, S, S, 3] and label float32[B, S', S', 1], S the image_size.
 
-        `batch` holds tiles: image uint8[B, H, W, 3] and label uint8[B, H, W, 1]; S is image_size.
+        Args:
+          image: float32[B, H, W, 3] in [0, 1], tiles.
+          label: uint8[B, H, W, 1] in {0, 1}; for resize "pad" it stays at that size, otherwise S' is
+            S: what `without_padding` leaves of the logits.
         """
-        tile = batch["image"].shape[1:3]
-        image = batch["image"].astype(jnp.float32) / 255
+        tile = image.shape[1:3]
         return (
             resize.image_to_network(image, tile, self.image_size, self.resize),
-            resize.label_to_network(batch["label"], tile, self.image_size, self.resize),
+            resize.label_to_network(label, tile, self.image_size, self.resize),
         )
+
+    def without_padding(self, logits: jax.Array, tile: tuple[int, ...]) -> jax.Array:
+        """Returns the part of logits [B, S, S, 1] that belongs to tiles of (H, W) pixels."""
+        return resize.without_padding(logits, tile, self.image_size, self.resize)
 
     def init(self, seed: int) -> dict[str, Any]:
         """Returns the initial variables for a seed: `params` and `batch_stats` ({} if none).
@@ -135,6 +141,11 @@ def receptive_radius(model: nn.Module, stride: int) -> int | None:
 def count_parameters(params: Any) -> int:
     """Returns the number of scalars in a pytree of parameters."""
     return sum(x.size for x in jax.tree.leaves(params))
+
+
+def unit_image(image: jax.Array) -> jax.Array:
+    """Returns float32 in [0, 1] for grey values uint8."""
+    return image.astype(jnp.float32) / 255
 
 
 @functools.partial(jax.jit, static_argnames=("model", "tta", "complement"))

@@ -5,6 +5,8 @@ A `tile` of (h, w) pixels is resized to a square of `size` for the network, by o
 factors, so that features have the size that they had in training.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,12 +43,22 @@ def label_to_network(
 ) -> jax.Array:
     """Returns float32[B, H', W', 1] in {0, 1} for uint8[B, H, W, 1] in {0, 1}.
 
-    A label is never interpolated: `bilinear` takes the nearest pixel, as `nearest` does.
+    A label is never interpolated: `bilinear` takes the nearest pixel, as `nearest` does. Pixels that
+    `pad` adds have no label: it stays as it is, and is compared with `without_padding` of the output.
     """
-    label = label.astype(jnp.float32)
+    label = jnp.asarray(label, jnp.float32)
     if method == "pad":
-        return _pad(label, tile, size)
+        return label
     return _interpolate(label, tile, size, "nearest")
+
+
+def without_padding(x: Any, tile: tuple[int, ...], size: int, method: str) -> Any:
+    """Returns x [B, H', W', …] at the network's resolution without the pixels that `pad` added."""
+    if method != "pad":
+        return x
+    top, left = (_margins(t, size)[0] for t in tile)
+    height, width = (n - size + t for n, t in zip(x.shape[1:3], tile))
+    return x[:, top : top + height, left : left + width]
 
 
 def probability_to_native(
@@ -62,8 +74,7 @@ def probability_to_native(
     interpolates back. `shape` is (H, W).
     """
     if method == "pad":
-        top, left = (_margins(t, size)[0] for t in tile)
-        return prob[:, top : top + shape[0], left : left + shape[1]]
+        return without_padding(prob, tile, size, method)
     for axis, (n, t) in enumerate(zip(shape, tile), start=1):
         if method == "bilinear":
             prob = _interpolate_axis(prob, axis, n, t / size)

@@ -13,7 +13,7 @@ from saltjax.system.errors import InputError
 # The version of config.json; files without one are of version 0. A release with new settings raises it,
 # and ADDED says what each of them means for the runs that were written before: they load, resume and
 # are tested under that value. A function takes the run's other settings by their dotted keys.
-SCHEMA = 1
+SCHEMA = 2
 ADDED: dict[int, dict[str, Any]] = {
     1: {
         "model.init": "he_normal",
@@ -22,6 +22,14 @@ ADDED: dict[int, dict[str, Any]] = {
         # One seed was of everything.
         "data.seed": lambda flat: flat.get("seed", 0),
         "data.header_bytes": (189, 193),
+    },
+    2: {
+        "data.augment": "none",
+        "train.ema": 0.0,
+        "loss.lovasz": 0.0,
+        "optim.schedule": "plateau",
+        "optim.warmup_epochs": 0,
+        "checkpoint.select": "val_loss",
     },
 }
 
@@ -100,7 +108,7 @@ def upgrade(tree: dict[str, Any], version: int) -> dict[str, Any]:
     for added in range(version + 1, SCHEMA + 1):
         for key, value in ADDED[added].items():
             section, _, name = key.rpartition(".")
-            found = tree.get(section) if section else tree
+            found = tree.setdefault(section, {}) if section else tree
             if isinstance(found, dict) and name not in found:
                 found[name] = value(before) if callable(value) else value
     return tree

@@ -13,6 +13,7 @@ from saltjax.system.errors import InputError
 CHOICES = {
     "data.resize": ("nearest", "bilinear", "pad"),
     "data.split_by": ("random", "coverage", "group"),
+    "data.augment": ("none", "flip", "affine"),
     "model.name": ("unet", "fcn"),
     "model.downsample": ("max_pool", "strided"),
     "model.upsample": ("transposed", "bilinear"),
@@ -20,6 +21,8 @@ CHOICES = {
     "model.init": ("he_normal", "torch_default"),
     "train.dtype": ("float32", "bfloat16"),
     "train.matmul_precision": ("float32", "tensorfloat32"),
+    "optim.schedule": ("plateau", "cosine"),
+    "checkpoint.select": ("val_loss", "kaggle_map", "last"),
     "eval.threshold_metric": ("f1", "kaggle_map", "iou"),
     "predict.normalize": ("clip", "minmax", "none"),
     "predict.direction": ("inline", "crossline", "both"),
@@ -36,10 +39,13 @@ RANGES = {
     "train.epochs": (1, 1_000_000, True),
     "train.batch_size": (1, 65536, True),
     "train.cpu_devices": (0, 1024, True),
+    "train.ema": (0, 1, False),
+    "loss.lovasz": (0, 1000, True),
     "optim.weight_decay": (0, 1, True),
+    "optim.warmup_epochs": (0, 1_000_000, True),
     "checkpoint.every_minutes": (0, 1_000_000, True),
     "plateau.patience": (0, 1_000_000, True),
-    "early_stopping.patience": (1, 1_000_000, True),
+    "early_stopping.patience": (0, 1_000_000, True),
     "eval.min_area": (-1, 1_000_000_000, False),
 }
 # Those that must be greater than 0, and their maximum.
@@ -116,6 +122,8 @@ def check(config: ConfigDict) -> None:
             lines.append(
                 f"config.data.header_bytes={tuple(config.data.header_bytes)}; {HEADER_BYTES}"
             )
+    if not problems.keys() & {"optim.schedule", "optim.warmup_epochs", "train.epochs"}:
+        lines += _check_schedule(config.optim, config.train.epochs)
     if not any(key.startswith("model.") for key in problems):
         lines += _check_model(config.model)
     if lines:
@@ -188,6 +196,20 @@ def _check_shares(split) -> list[str]:
         return [f"{found} three positive shares: training, validation, test"]
     if abs(sum(split) - 1) > 1e-6:
         return [f"{found} shares that sum to 1, not {sum(split):g}"]
+    return []
+
+
+def _check_schedule(optim: ConfigDict, epochs: int) -> list[str]:
+    warmup = optim.warmup_epochs
+    if optim.schedule != "cosine" and warmup > 0:
+        return [
+            f"config.optim.warmup_epochs={warmup} with config.optim.schedule={optim.schedule}; "
+            "only cosine has a warm-up: expected 0"
+        ]
+    if optim.schedule == "cosine" and warmup >= epochs:
+        return [
+            f"config.optim.warmup_epochs={warmup} of config.train.epochs={epochs}; expected fewer"
+        ]
     return []
 
 

@@ -114,7 +114,8 @@ def _refuse_other(
         )
     flat = [settings.flatten(config) for config in (before, now)]
     allowed = set(settings.FREE)
-    if type(flat[0].get("train.epochs")) is int:  # see `progress.check_epochs`
+    growing = flat[1]["optim.schedule"] != "cosine"  # see `progress.check_epochs`
+    if growing and type(flat[0].get("train.epochs")) is int:
         allowed.add("train.epochs")
     # Paths may differ if what they lead to is known; built-in sections have none.
     if (workdir / "data.json").exists():
@@ -240,11 +241,12 @@ def _is_run(workdir: pathlib.Path) -> bool:
         pass
     try:
         with (workdir / "metrics.csv").open(encoding="utf-8") as file:
-            return file.readline() == ",".join(METRICS) + "\n"
+            return file.readline().rstrip("\n").split(",")[: len(METRICS)] == [*METRICS]
     except (OSError, ValueError):
         return False
 
 
 def write_metrics(workdir: pathlib.Path, history: Sequence[dict[str, Any]]) -> None:
     """Writes metrics.csv, a row for each epoch."""
-    files.write_csv(workdir / "metrics.csv", METRICS, history)
+    more = [key for key in (history[0] if history else ()) if key not in METRICS]
+    files.write_csv(workdir / "metrics.csv", [*METRICS, *more], history)

@@ -60,23 +60,34 @@ def mean_scores(
     indices: np.ndarray,
     network: Network,
     after_call: Callable[[], None],
+    kaggle_map: bool,
 ) -> dict[str, float]:
     """Returns mean `loss` and `accuracy` over the tiles' pixels at the network's resolution.
 
-    `after_call` is called while the devices compute, and may end the loop by raising.
+    Args:
+      feed: the tiles.
+      variables: params and batch_stats, on the devices.
+      indices: int[N], of the tiles.
+      network: the model and its resolution.
+      after_call: is called while the devices compute, and may end the loop by raising.
+      kaggle_map: return also the mean `kaggle_map` at 0.5, at the tiles' own resolution.
     """
     parts: list[dict[str, np.ndarray]] = []
     delayed = devices.Delayed(lambda *call: parts.append(valid_means(*call)))
     with console.Bar("Validating", len(indices), "images") as bar:
         for batch, valid in calls(feed, indices):
-            delayed.put(steps.score_call(feed, variables, batch, network), valid)
+            scored = steps.score_call(feed, variables, batch, network, kaggle_map)
+            delayed.put(scored, valid)
             after_call()
             bar.advance(int(valid.sum()))
         delayed.flush()
-    return {
-        name: float(np.concatenate([part[name] for part in parts]).mean())
-        for name in ("loss", "accuracy")
-    }
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    means = {name: float(values[name].mean()) for name in ("loss", "accuracy")}
+    if kaggle_map:
+        cells = [values[name] for name in steps.COUNTS]
+        counts = np.stack([*cells, np.zeros(len(indices))], axis=1)  # tn is not used
+        means["kaggle_map"] = float(metrics.tile_scores(counts)["kaggle_map"].mean())
+    return means
 
 
 def validate(

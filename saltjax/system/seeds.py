@@ -49,6 +49,15 @@ def init_key(seed: int) -> jax.Array:
     return jax.random.key(seed)
 
 
+def augment_key(seed: np.int32 | jax.Array, step: jax.Array) -> jax.Array:
+    """Returns the key for the augmentation of a training step; seed and step int32[]."""
+    import jax
+
+    # A number that no step has: another stream than that of dropout.
+    key = jax.random.fold_in(jax.random.key(seed), 2**31)
+    return jax.random.fold_in(key, step)
+
+
 def dropout_key(seed: np.int32 | jax.Array, step: jax.Array) -> jax.Array:
     """Returns the key for the dropout of a training step; seed and step int32[]."""
     import jax

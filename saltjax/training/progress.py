@@ -19,6 +19,8 @@ from saltjax.training.steps import TrainState
 # Dotted keys that were added after version 0.1: a checkpoint of before lacks them, and their
 # defaults say what it means.
 ADDED: frozenset[str] = frozenset()
+# Keys that checkpoints had until version 0.2, and that follow from others.
+REMOVED = frozenset({"best_loss"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +30,15 @@ class Progress:
     Attributes:
       plateau: the learning rate and its schedule.
       early_stopping: the count of epochs for early stopping.
-      best_loss, best_epoch: validation loss and epoch, from 1, of the best checkpoint.
+      best_epoch: of the best checkpoint, from 1; 0 if there is none.
       history: a row of metrics.csv for each completed epoch.
       step: steps done in the current epoch, 0 between epochs.
-      totals: sums of `losses.tile_means` over the tiles of those steps.
+      totals: sums of the means of `steps.train_step` over the tiles of those steps.
       seconds: duration of those steps, in seconds.
     """
 
     plateau: schedules.Plateau
     early_stopping: schedules.EarlyStopping
-    best_loss: float = math.inf
     best_epoch: int = 0
     history: tuple[dict, ...] = ()
     step: int = 0
@@ -50,8 +51,11 @@ class Progress:
         return len(self.history)
 
     def stopped_early(self, patience: int) -> bool:
-        """Returns whether the validation loss was above the best for `patience` epochs in a row."""
-        return self.early_stopping.bad_epochs >= patience
+        """Returns whether the validation loss was above the best for `patience` epochs in a row.
+
+        A patience of 0 never stops.
+        """
+        return 0 < patience <= self.early_stopping.bad_epochs
 
 
 def begin(learning_rate: float) -> Progress:
@@ -60,7 +64,7 @@ def begin(learning_rate: float) -> Progress:
 
 
 def after_epoch(
-    progress: Progress, row: dict[str, Any], factor: float, patience: int
+    progress: Progress, row: dict[str, Any], factor: float, patience: int, select: str
 ) -> Progress:
     """Returns the progress after an epoch.
 
@@ -68,16 +72,31 @@ def after_epoch(
       progress: the one before it.
       row: the epoch's row of metrics.csv.
       factor, patience: see `schedules.Plateau`.
+      select: what makes an epoch the best, see `is_better`.
     """
-    loss = row["val_loss"]
-    better = loss < progress.best_loss
+    loss, best = row["val_loss"], None
+    if progress.best_epoch > 0:
+        best = progress.history[progress.best_epoch - 1]
     return Progress(
         progress.plateau.update(loss, factor, patience),
         progress.early_stopping.update(loss),
-        loss if better else progress.best_loss,
-        row["epoch"] if better else progress.best_epoch,
+        row["epoch"] if is_better(row, best, select) else progress.best_epoch,
         (*progress.history, row),
     )
+
+
+def is_better(row: dict[str, Any], best: dict[str, Any] | None, select: str) -> bool:
+    """Returns whether an epoch is better than the best one before, which may be none.
+
+    Args:
+      row, best: rows of metrics.csv.
+      select: "val_loss", the lowest; "kaggle_map", the highest; "last", every epoch.
+    """
+    if best is None or select == "last":
+        return True
+    if select == "kaggle_map":
+        return row["val_kaggle_map"] > best["val_kaggle_map"]
+    return row["val_loss"] < best["val_loss"]
 
 
 def save(workdir: pathlib.Path, state: TrainState, progress: Progress) -> None:
@@ -96,7 +115,8 @@ def save(workdir: pathlib.Path, state: TrainState, progress: Progress) -> None:
             "config.optim.learning_rate. What was saved before is kept."
         )
     if progress.step == 0 and 0 < progress.best_epoch == progress.epochs:
-        meta = {"epoch": progress.best_epoch, "val_loss": progress.best_loss}
+        val_loss = progress.history[-1]["val_loss"]
+        meta = {"epoch": progress.best_epoch, "val_loss": val_loss}
         checkpoint.save(workdir / "checkpoints/best", state.variables, meta)
     last = workdir / "checkpoints/last"
     checkpoint.save(last, _saved(state), dataclasses.asdict(progress))
@@ -104,8 +124,15 @@ def save(workdir: pathlib.Path, state: TrainState, progress: Progress) -> None:
 
 
 def _saved(state: TrainState) -> dict[str, Any]:
-    """Returns what is saved of a state: all but the learning rate, which Progress holds."""
-    return vars(state) | {"opt_state": state.opt_state.inner_state}
+    """Returns what is saved of a state: all but the learning rate, and no averages if none are kept.
+
+    The rate follows from Progress or the step; without averages checkpoints are as they were before
+    there were any.
+    """
+    saved = vars(state) | {"opt_state": state.opt_state.inner_state}
+    if not state.averages:
+        del saved["averages"]
+    return saved
 
 
 def restore(
@@ -140,9 +167,7 @@ def restore(
                 f"           the best epoch was {progress.best_epoch}; of the remaining "
                 f"checkpoints it is {best['epoch']}"
             )
-            progress = dataclasses.replace(
-                progress, best_epoch=best["epoch"], best_loss=best["val_loss"]
-            )
+            progress = dataclasses.replace(progress, best_epoch=best["epoch"])
         begun = max(begun, best["epoch"])  # which is saved before the last
     check_epochs(begun, epochs)
     if progress.epochs or progress.step:
@@ -152,7 +177,7 @@ def restore(
         console.say(f"Resuming after {place}")
     inner, count = arrays.pop("opt_state"), np.asarray(arrays["step"])
     opt_state = state.opt_state._replace(inner_state=inner, count=count)
-    return TrainState(opt_state=opt_state, **arrays), progress
+    return dataclasses.replace(state, opt_state=opt_state, **arrays), progress
 
 
 def _from_json(path: pathlib.Path, meta: Any) -> Progress:
@@ -163,9 +188,9 @@ def _from_json(path: pathlib.Path, meta: Any) -> Progress:
         lacking = set(files.unknown_keys(known, meta)) - ADDED
         if lacking:
             raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
-        unknown = files.unknown_keys(meta, known)
+        unknown = set(files.unknown_keys(meta, known)) - REMOVED
         if unknown:
-            raise ValueError(f"a newer one, it has {', '.join(unknown)}")
+            raise ValueError(f"a newer one, it has {', '.join(sorted(unknown))}")
     except ValueError as error:
         raise InputError(
             f"{path} was saved by another version ({error}); continue with that version, or start "
@@ -178,7 +203,8 @@ def check_epochs(begun: int, epochs: int) -> None:
     """Checks that a run of which so many epochs have begun may end after `epochs`.
 
     Nothing in an epoch depends on how many follow, so that a run may end after any number of epochs
-    that it has not exceeded, and equals a run of that number from the start.
+    that it has not exceeded, and equals a run of that number from the start; but for the schedule
+    "cosine", whose runs keep their number of epochs.
 
     Raises:
       InputError: if more have begun.
@@ -198,10 +224,10 @@ def add_means(
     epoch: int,
     step: int,
 ) -> None:
-    """Adds the `losses.tile_means` of a call to the epoch's totals over tiles.
+    """Adds the means of a call to the epoch's totals over tiles.
 
     Args:
-      totals: sums of `loss` and `accuracy`, and the number of `tiles`; changed.
+      totals: sums of `loss`, `accuracy` and others, and the number of `tiles`; changed.
       means: float64[n] of the valid tiles.
       valid: bool[K, B], of the K steps of the call.
       epoch, step: of the last of these steps.
@@ -213,7 +239,7 @@ def add_means(
     for i, loss in zip(steps_of, means["loss"]):
         check_finite(loss, f"epoch {epoch}, step {i}: the training loss")
     for key, values in means.items():
-        totals[key] += float(values.sum())
+        totals[key] = totals.get(key, 0.0) + float(values.sum())
     totals["tiles"] += len(means["loss"])
 
 

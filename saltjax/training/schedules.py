@@ -1,7 +1,10 @@
-"""Schedules that follow the validation loss: learning rate on a plateau, and early stopping."""
+"""Schedules: the learning rate on a plateau of the validation loss or by a cosine; early stopping."""
 
 import dataclasses
+import functools
 import math
+
+import optax
 
 # PyTorch's defaults of ReduceLROnPlateau: `threshold`, relative, and `eps`, the minimum change.
 PLATEAU_THRESHOLD = 1e-4
@@ -40,3 +43,19 @@ class EarlyStopping:
         if val_loss > self.best:
             return EarlyStopping(self.best, self.bad_epochs + 1)
         return EarlyStopping(val_loss)
+
+
+@functools.cache
+def cosine(learning_rate: float, warmup_steps: int, total_steps: int) -> optax.Schedule:
+    """Returns the learning rate of each step, from 0: linear warm-up, then half a cosine to 0.
+
+    The rate is `learning_rate` at step `warmup_steps`, and would be 0 at step `total_steps`. The same
+    arguments return the same object, so that jitted steps, to which it is static, are compiled once.
+    """
+    return optax.schedules.warmup_cosine_decay_schedule(
+        # Not 0, with which the first step would change nothing.
+        learning_rate / max(warmup_steps, 1),
+        learning_rate,
+        warmup_steps,
+        total_steps,
+    )

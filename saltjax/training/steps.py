@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from saltjax.data import augment
 from saltjax.data.feed import MAX_STEPS_PER_CALL, Feed, calls, resident_batch
-from saltjax.networks.network import Network
+from saltjax.networks.network import Network, unit_image
 from saltjax.system import devices, seeds
 from saltjax.training import losses, optimizer
 
@@ -28,12 +29,20 @@ class Recipe:
     Attributes:
       network: the model and its resolution; static.
       tx: the optimizer; static.
-      seed: int32[], of dropout.
+      seed: int32[], of dropout and augmentation.
+      augment: `augment.augment`'s kind, "none" for none; static.
+      lovasz: weight of the Lovász hinge beside the cross-entropy; static.
+      ema: decay of the averaged weights, 0 for none; static.
+      schedule: the learning rate of each step, None if it is set from outside; static.
     """
 
     network: Network = flax.struct.field(pytree_node=False)
     tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
     seed: np.int32 | jax.Array
+    augment: str = flax.struct.field(pytree_node=False, default="none")
+    lovasz: float = flax.struct.field(pytree_node=False, default=0.0)
+    ema: float = flax.struct.field(pytree_node=False, default=0.0)
+    schedule: optax.Schedule | None = flax.struct.field(pytree_node=False, default=None)
 
 
 @flax.struct.dataclass
@@ -45,16 +54,20 @@ class TrainState:
       params: the network's parameters.
       batch_stats: running means and variances, {} without batch norm.
       opt_state: the optimizer's state, which holds the learning rate.
+      averages: averaged params and batch_stats, {} if `Recipe.ema` is 0.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    averages: Any
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The network's variables: params and batch_stats."""
+        """The variables to be validated and tested: params and batch_stats, averaged if they are."""
+        if self.averages:
+            return self.averages
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -62,7 +75,8 @@ def create_state(recipe: Recipe, seed: int) -> TrainState:
     """Returns the state before the first step, with the initial weights for the seed."""
     variables = recipe.network.init(seed)
     step, opt_state = jnp.zeros((), jnp.int32), recipe.tx.init(variables["params"])
-    return TrainState(step, opt_state=opt_state, **variables)
+    averages = jax.tree.map(jnp.copy, variables) if recipe.ema else {}
+    return TrainState(step, opt_state=opt_state, averages=averages, **variables)
 
 
 def with_learning_rate(state: TrainState, learning_rate: float) -> TrainState:
@@ -75,15 +89,22 @@ def with_learning_rate(state: TrainState, learning_rate: float) -> TrainState:
 def train_step(
     state: TrainState, batch: dict[str, jax.Array], recipe: Recipe
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Returns the state after one step, and the `losses.tile_means` float32[B] before it.
+    """Returns the state after one step, and means of each tile before it, float32[B].
+
+    These are the `losses.tile_means` and, if its weight is not 0, the `lovasz` hinge.
 
     Args:
       state: the state, donated.
       batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], weight float32[B]: each tile's share
         in the loss, 0 for padding.
-      recipe: network, optimizer and seed.
+      recipe: network, optimizer, seed and what else the training is made of.
     """
-    image, label = recipe.network.inputs(batch)
+    image, label = unit_image(batch["image"]), batch["label"]
+    if recipe.augment != "none":
+        key = seeds.augment_key(recipe.seed, state.step)
+        image, label = augment.augment(image, label, key, recipe.augment)
+    tile = image.shape[1:3]
+    image, label = recipe.network.inputs(image, label)
     rng = seeds.dropout_key(recipe.seed, state.step)
 
     def loss_fn(params):
@@ -95,15 +116,45 @@ def train_step(
             rngs={"dropout": rng},
             mutable=["batch_stats"],
         )
+        logits = recipe.network.without_padding(logits, tile)
         means = losses.tile_means(logits, label)
-        loss = jnp.sum(batch["weight"] * means["loss"])
+        loss = means["loss"]
+        if recipe.lovasz:
+            means["lovasz"] = losses.symmetric_lovasz_hinge(logits, label)
+            loss = loss + recipe.lovasz * means["lovasz"]
+        loss = jnp.sum(batch["weight"] * loss)
         return loss, (means, updated.get("batch_stats", {}))
 
     # Not value_and_grad: the loss would need a reduction over the devices before the backward pass.
     grads, (means, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
-    updates, opt_state = recipe.tx.update(grads, state.opt_state, state.params)
+    opt_state = state.opt_state
+    if recipe.schedule is not None:
+        rate = jnp.asarray(recipe.schedule(state.step), jnp.float32)
+        opt_state = opt_state._replace(hyperparams={"learning_rate": rate})
+    updates, opt_state = recipe.tx.update(grads, opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), means
+    step, averages = state.step + 1, state.averages
+    if recipe.ema:
+        variables = {"params": params, "batch_stats": batch_stats}
+        averages = averaged(averages, variables, step, recipe.ema)
+    return TrainState(step, params, batch_stats, opt_state, averages), means
+
+
+def averaged(averages: Any, variables: Any, step: jax.Array, decay: float) -> Any:
+    """Returns the exponential moving average of variables after a step.
+
+    The weight of the variables after step i of n is proportional to decay^(n - i); the weights' sum
+    is 1 from the first step on, so that the initial variables have none.
+
+    Args:
+      averages: those after the step before.
+      variables: those after this step.
+      step: int32[], steps done, this one included.
+      decay: in (0, 1).
+    """
+    # (1 - decay) / (1 - decay^step), without cancellation for a decay near 1.
+    share = np.float32(1 - decay) / -jnp.expm1(step * np.float32(np.log(decay)))
+    return optax.incremental_update(variables, averages, share)
 
 
 @functools.partial(jax.jit, donate_argnames="state")

@@ -1,0 +1,29 @@
+"""The recipe that scores best from scratch: augmentation, Lovász hinge, averaged weights.
+
+python launch.py --config=configs/best.py --config.data.dir=/data/competition_data/train
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """Returns the complete config."""
+    config = default.get_config()
+    config.data.augment = "affine"
+    config.data.image_size = 112
+    config.data.resize = "pad"
+    config.model.norm = "batch"
+    config.loss.lovasz = 1.0
+    config.train.epochs = 300
+    config.train.ema = 0.998
+    config.optim.schedule = "cosine"
+    config.optim.warmup_epochs = 5
+    config.optim.weight_decay = 0.02
+    config.early_stopping.patience = 0
+    config.checkpoint.select = "last"
+    config.eval.threshold_metric = "kaggle_map"
+    config.eval.min_area = -1
+    config.eval.tta = True
+    return config

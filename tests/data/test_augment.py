@@ -1,0 +1,170 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+from scipy import ndimage
+
+from saltjax.data import augment
+from saltjax.system import devices
+
+
+def make_tiles(count, height=21, width=17):
+    rng = np.random.default_rng(0)
+    image = rng.random((count, height, width, 3), np.float32)
+    return image, rng.integers(0, 2, (count, height, width, 1), np.uint8)
+
+
+def transform(flip, shift, scale, degrees, shape):
+    """Returns matrix and offset of `ndimage.affine_transform`, from the output to the input.
+
+    The forward map is built step by step: mirrored, scaled and rotated about the centre, shifted.
+    """
+    centre = (np.array(shape) - 1) / 2
+    angle = np.deg2rad(degrees)
+    mirror = np.diag([1.0, -1.0 if flip else 1.0])
+    # Rows count downwards: counter-clockwise on a screen, a step to the right goes up.
+    rotation = np.array(
+        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    )
+    inverse = np.linalg.inv(rotation @ (scale * np.eye(2)) @ mirror)
+    return inverse, centre - inverse @ (centre + shift)
+
+
+@pytest.mark.parametrize(
+    ("flip", "shift", "scale", "degrees"),
+    [
+        (False, (0, 0), 1.0, 0),
+        (True, (0, 0), 1.0, 0),
+        (False, (3, -2), 1.0, 0),
+        (False, (0.25, -12.5), 1.0, 0),
+        (False, (0, 0), 1.15, 0),
+        (False, (0, 0), 1.0, 10),
+        (True, (-19.3, 17.1), 0.85, -7.3),
+    ],
+)
+def test_warp_is_the_affine_transform_of_scipy(flip, shift, scale, degrees):
+    image, label = make_tiles(1)
+    coordinates = augment.source_coordinates(
+        image.shape[1:3],
+        jnp.asarray(flip),
+        jnp.asarray(shift, jnp.float32),
+        jnp.float32(scale),
+        jnp.deg2rad(jnp.float32(degrees)),
+    )
+    warped, moved = augment.warp(image, label, *(x[None] for x in coordinates))
+    matrix, offset = transform(flip, shift, scale, degrees, image.shape[1:3])
+    for channel in range(3):
+        expected = ndimage.affine_transform(
+            image[0, ..., channel].astype(np.float64),
+            matrix,
+            offset,
+            order=1,
+            mode="mirror",
+        )
+        np.testing.assert_allclose(warped[0, ..., channel], expected, atol=2e-5)
+    expected = ndimage.affine_transform(
+        label[0, ..., 0], matrix, offset, order=0, mode="mirror"
+    )
+    # A coordinate midway between two pixels may be rounded to either.
+    middle = np.isclose(np.stack(coordinates) % 1, 0.5, atol=1e-4).any(axis=0)
+    np.testing.assert_array_equal(moved[0, ..., 0][~middle], expected[~middle])
+    assert middle.mean() < 0.01 or shift == (0.25, -12.5)
+
+
+def test_a_point_moves_as_described():
+    image = np.zeros((1, 21, 21, 3), np.float32)
+    image[0, 10, 16] = 1  # 6 pixels to the right of the centre
+    label = np.uint8(image[..., :1])
+    for flip, shift, scale, degrees, place in (
+        (False, (0, 0), 1, 90, (4, 10)),
+        (True, (0, 0), 1, 90, (16, 10)),
+        (False, (2, -3), 1, 0, (12, 13)),
+        (False, (0, 1), 1.5, 0, (10, 20)),
+        (False, (1, 0), 1, 90, (5, 10)),
+    ):
+        coordinates = augment.source_coordinates(
+            (21, 21), jnp.asarray(flip), jnp.float32(shift), scale, np.deg2rad(degrees)
+        )
+        warped, moved = augment.warp(image, label, *(x[None] for x in coordinates))
+        assert warped[(0, *place)] == pytest.approx(1, abs=1e-5)
+        assert moved[(0, *place)] == 1
+
+
+def test_flip_mirrors_about_half_of_the_tiles_and_never_turns_them_over():
+    image, label = make_tiles(64)
+    flipped, moved = augment.augment(image, label, jax.random.key(1), "flip")
+    mirrored = 0
+    for i in range(64):
+        same = np.array_equal(flipped[i], image[i])
+        step = 1 if same else -1
+        mirrored += not same
+        np.testing.assert_array_equal(flipped[i], image[i, :, ::step])
+        np.testing.assert_array_equal(moved[i], label[i, :, ::step])
+    assert 20 <= mirrored <= 44
+
+
+def test_affine_draws_from_the_whole_range_and_no_further(monkeypatch):
+    drawn = []
+    coordinates = augment.source_coordinates
+
+    def record(shape, flip, shift, scale, angle):
+        jax.debug.callback(
+            lambda *x: drawn.append(np.hstack(x)), flip, shift, scale, angle
+        )
+        return coordinates(shape, flip, shift, scale, angle)
+
+    monkeypatch.setattr(augment, "source_coordinates", record)
+    image = np.full((300, 5, 5, 3), 0.5, np.float32)
+    label = np.zeros((300, 5, 5, 1), np.uint8)
+    changed, _ = augment.augment(image, label, jax.random.key(0), "affine")
+    jax.effects_barrier()
+    flip, down, right, scale, angle = np.array(drawn).T
+    for values, low, high in (
+        (down, -20, 20),
+        (right, -20, 20),
+        (scale, 0.85, 1.15),
+        (np.rad2deg(angle), -10, 10),
+        # Contrast does not change the middle grey.
+        (np.asarray(changed)[:, 0, 0, 0], 0.4, 0.6),
+    ):
+        slack = (high - low) * 0.03
+        assert low - 1e-5 <= values.min() <= low + slack
+        assert high - slack <= values.max() <= high + 1e-5
+    assert 110 <= flip.sum() <= 190
+
+
+def test_contrast_and_brightness_stay_in_the_range_of_images():
+    label, key = np.zeros((300, 4, 4, 1), np.uint8), jax.random.key(0)
+    black, dark, bright, white = (
+        np.asarray(
+            augment.augment(
+                np.full((300, 4, 4, 3), grey, np.float32), label, key, "affine"
+            )[0]
+        )[:, 0, 0, 0]
+        for grey in (0.0, 0.3, 0.7, 1.0)
+    )
+    contrast = (bright - dark) / 0.4
+    brightness = (bright + dark) / 2 - 0.5
+    assert 0.9 - 1e-5 <= contrast.min() < 0.91
+    assert 1.09 < contrast.max() <= 1.1 + 1e-5
+    expected = np.clip(0.5 - 0.5 * contrast + brightness, 0, 1)
+    np.testing.assert_allclose(black, expected, atol=1e-6)
+    expected = np.clip(0.5 + 0.5 * contrast + brightness, 0, 1)
+    np.testing.assert_allclose(white, expected, atol=1e-6)
+    assert (black.min(), white.max()) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["flip", "affine"])
+def test_a_tile_is_changed_alike_in_any_batch_and_on_any_devices(kind):
+    image, label = make_tiles(8)
+    step = jax.jit(augment.augment, static_argnames="kind")
+    whole = step(image, label, jax.random.key(3), kind)
+    part = step(image[:3], label[:3], jax.random.key(3), kind)
+    mesh = Mesh(jax.devices()[:4], ("data",))
+    sharded = step(*devices.shard((image, label), mesh), jax.random.key(3), kind)
+    for a, b, c in zip(whole, part, sharded):
+        np.testing.assert_allclose(a[:3], b, atol=1e-6)
+        np.testing.assert_allclose(a, c, atol=1e-6)
+    other = step(image, label, jax.random.key(4), kind)
+    assert not np.array_equal(other[0], whole[0])
