@@ -1,6 +1,8 @@
 """--mode=evaluate: scores of a finished run on its own test tiles, or on other tiles with masks."""
 
+import contextlib
 import pathlib
+from contextlib import AbstractContextManager
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -15,7 +17,7 @@ from saltjax.runs import result, saved_config
 from saltjax.runs import workdir as run_directory
 from saltjax.scoring import scores
 from saltjax.system import console, devices, files, output_directory, signals
-from saltjax.system.errors import InputError, writing
+from saltjax.system.errors import InputError
 
 
 def evaluate(
@@ -47,7 +49,7 @@ def evaluate(
         ):
             _evaluate(workdir, config, directory, target, tta, write)
     except signals.Stopped as stopped:
-        stopped.advice = "no evaluation.json was written; run the same command again"
+        stopped.advice = "no evaluation was written; run the same command again"
         raise
 
 
@@ -64,6 +66,7 @@ def _evaluate(
     predictor = predictors.restore(workdir, config)
     if directory:
         predictors.announce_synthetic([predictor])
+    predictors.announce_tta([predictor], tta)
     tta = predictor.tta if tta is None else tta
     tiles, units, indices, data = read_tiles(predictor, config, directory)
     description = tiles.description
@@ -71,7 +74,9 @@ def _evaluate(
         description += f", {data.trained_on} used in training"
     averaged = ", averaged with their mirror images" if tta else ""
     console.say(f"Run        {workdir}, best epoch {predictor.result.best_epoch}")
-    console.say(f"Source     {description}: {len(indices)} tiles{averaged}")
+    console.say(
+        f"Source     {description}: {console.counted(len(indices), 'tile')}{averaged}"
+    )
     outputs = evaluation.predict_tiles(tiles, indices, predictor.section_model(tta))
     labels = tiles.labels[indices, :, :, 0]
     tested = scores.score(
@@ -89,11 +94,12 @@ def _evaluate(
         tested.scores,
     )
     figures = target / "evaluation"
-    with writing(target):
-        figures.mkdir(parents=True, exist_ok=True)
-        # Deleted before its figures are replaced: it never lies beside those of another evaluation.
-        (target / "evaluation.json").unlink(missing_ok=True)
-        files.sync(target)
+    with contextlib.ExitStack() as complete:
+        # At the end each takes its place, the last one first: all are complete by then.
+        def at_the_end(path: pathlib.Path) -> AbstractContextManager[pathlib.Path]:
+            return contextlib.nullcontext(complete.enter_context(write(path)))
+
+        files.write_json(target / "evaluation.json", scored, at_the_end)
         run_figures.draw_scores(
             {"these tiles": tested.curve},
             tested,
@@ -102,9 +108,8 @@ def _evaluate(
             description,
             config.data.seed,
             figures,
-            write,
+            at_the_end,
         )
-    files.write_json(target / "evaluation.json", scored, write)
     tables.show_scores(scored, scored)
     console.say(f"Written    {target / 'evaluation.json'}")
     console.say(f"Figures    {figures}")

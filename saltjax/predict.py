@@ -53,6 +53,8 @@ def predict(
             runs = [predictors.restore(*run) for run in zip(workdirs, configs)]
             predictors.announce_synthetic(runs)
             chosen = predictors.common_postprocessing(runs, threshold)
+            if threshold is None:
+                predictors.announce_tta(runs, tta)
             models = [run.section_model(tta) for run in runs]
             if suffix == ".npy":
                 trace_files.predict_array(path, claimed, runs[0], models, chosen)
@@ -127,9 +129,8 @@ def find_images(source: pathlib.Path) -> list[pathlib.Path]:
         (p for p in paths if p.suffix.lower() == ".png"), key=lambda p: p.stem
     )
     if images and len(images) < len(paths):
-        console.say(
-            f"{len(paths) - len(images)} files in {directory} are not *.png: ignored"
-        )
+        others = console.counted(len(paths) - len(images), "file")
+        console.say(f"{others} in {directory} ignored: not *.png")
     ids = [p.stem for p in images]
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)

@@ -1,7 +1,9 @@
 """Finished runs evaluated and tested again."""
 
+import errno
 import json
 import logging
+import os
 import pathlib
 
 import forked
@@ -10,6 +12,7 @@ from program import TINY, assert_refused
 from tile_files import write_sections, write_tiles
 
 from saltjax import evaluate, predict
+from saltjax.reporting import figures
 from saltjax.system import locks, output_directory
 from saltjax.system.errors import InputError
 
@@ -41,6 +44,28 @@ def test_a_network_of_synthetic_sections_is_announced(run, tmp_path, caplog, sou
     if source == "synthetic":  # its own test tiles are no real data
         evaluate.evaluate(run, "", "", None)
         assert said not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_threshold_that_was_chosen_otherwise_is_announced(run, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
+    write_tiles(tmp_path / "tiles", 2)
+    tiles, images = str(tmp_path / "tiles"), str(tmp_path / "tiles/images")
+    said = f"of {run}: chosen without mirror images (eval.tta=False)"
+    for tta in (None, True):
+        caplog.clear()
+        evaluate.evaluate(run, tiles, str(tmp_path / "scores"), tta)
+        assert (said in caplog.text) == (tta is True)
+        caplog.clear()
+        predict.predict([run], images, str(tmp_path / "out"), None, tta)
+        assert (said in caplog.text) == (tta is True)
+    assert "with --config.eval.tta=True" in caplog.text
+    caplog.clear()
+    predict.predict([run], images, str(tmp_path / "out"), 0.5, True)
+    assert said not in caplog.text
+    in_json(lambda result: result["eval"].update(tta=True))(run / "result.json")
+    evaluate.evaluate(run, tiles, str(tmp_path / "scores"), False)
+    assert "chosen with mirror images (eval.tta=True)" in caplog.text
 
 
 @pytest.mark.slow
@@ -91,6 +116,33 @@ def test_an_evaluation_replaces_only_an_evaluation(run, tmp_path):
     evaluate.evaluate(run, str(tiles), "", None)
     assert read(run / "evaluation.json")["data"]["tiles"] == 6
     assert not (run / output_directory.RECORD).exists()
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_fails_leaves_the_one_before(run, tmp_path, monkeypatch):
+    """The disk fills up with the last figure, whether or not the directory is the run's own."""
+    tiles = str(write_tiles(tmp_path / "tiles", 3))
+    for folder in (run, tmp_path / "scores"):
+        evaluate.evaluate(run, tiles, str(folder), None)
+        paths = [folder / "evaluation.json", *(folder / "evaluation").iterdir()]
+        before = {path: path.read_bytes() for path in paths}
+        save, saved = figures.save, []
+
+        def fail_at_the_last(figure, path, write, save=save, saved=saved):
+            saved.append(path)
+            with write(path) as part:
+                if len(saved) == 5:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                part.write_text("new")
+
+        with monkeypatch.context() as full:
+            full.setattr(figures, "save", fail_at_the_last)
+            with pytest.raises(InputError, match="No space left"):
+                evaluate.evaluate(run, tiles, str(folder), True)
+        assert {path: path.read_bytes() for path in paths} == before
+        assert len(list((folder / "evaluation").iterdir())) == 5
+        evaluate.evaluate(run, tiles, str(folder), True)
+        assert read(folder / "evaluation.json")["tta"]
 
 
 @pytest.mark.slow

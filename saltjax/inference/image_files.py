@@ -1,5 +1,6 @@
 """Images segmented: PNG files to PNG files of probabilities and masks, and submission.csv."""
 
+import collections
 import itertools
 import pathlib
 from collections.abc import Sequence
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from saltjax.data import folder, png, rle
-from saltjax.inference import volumes, windows
+from saltjax.inference import masks, volumes, windows
 from saltjax.inference.windows import SectionModel
 from saltjax.scoring.postprocess import (
     Postprocessing,
@@ -53,20 +54,17 @@ def predict_images(
         raise folder.bad_files(problems, paths[0].parent)
     folder.check_range(largest, source)
     with writing(target):
-        # Deleted first and written last: if it is there, the other files are complete.
-        submission.unlink(missing_ok=True)
         for place in places:
             files.make_directory(place)
-        files.sync(target)
-    codes = write_images(paths, claimed, models, chosen)
+    codes, share = write_images(paths, claimed, models, chosen)
     with writing(target):
         claimed.sync(places)
     rows = ({"id": name, "rle_mask": code} for name, code in codes.items())
+    # Written last: where there was none before, it says that the other files are complete.
     files.write_csv(submission, ("id", "rle_mask"), rows, claimed.write)
     salt = sum(code != "" for code in codes.values())
-    console.say(
-        f"Salt       in {salt} of {len(codes)} images, at threshold {chosen.threshold:.3f}"
-    )
+    of_all = console.counted(len(codes), "image")
+    masks.say_share(share, f"all pixels and in {salt} of {of_all}", chosen)
     console.say(f"Written    {target}: probs, masks, submission.csv")
 
 
@@ -75,11 +73,16 @@ def write_images(
     claimed: output_directory.OutputDirectory,
     models: Sequence[SectionModel],
     chosen: Postprocessing,
-) -> dict[str, str]:
-    """Writes probs/<id>.png and masks/<id>.png; returns the run-length code of each mask by id."""
+) -> tuple[dict[str, str], float]:
+    """Writes probs/<id>.png and masks/<id>.png.
+
+    Returns:
+      The run-length code of each mask by id, and the share of salt in all pixels.
+    """
     images = itertools.tee(volumes.read_ahead(_read_image, paths), len(models))
     streams = map(windows.predict_sections, images, models)
-    codes = {}
+    codes: dict[str, str] = {}
+    pixels_of = collections.Counter[bool]()
 
     def write(image: pathlib.Path, probs: Sequence[np.ndarray]) -> None:
         sixteen = to_sixteen_bits(np.mean(probs, axis=0))
@@ -91,6 +94,8 @@ def write_images(
             with claimed.write(path, sync_names=False) as part:
                 png.write(part, pixels)
         codes[image.stem] = rle.encode(mask)
+        salt = int(mask.sum())
+        pixels_of.update({True: salt, False: mask.size - salt})
 
     with (
         console.Bar("Segmenting", len(paths), "images") as bar,
@@ -99,7 +104,7 @@ def write_images(
         # While the disk syncs files, the network computes the next ones.
         for _ in volumes.write_behind(write, zip(paths, zip(*streams))):
             bar.advance(1)
-    return codes
+    return codes, pixels_of[True] / pixels_of.total()
 
 
 def _check_image(path: pathlib.Path) -> int:

@@ -1,8 +1,9 @@
-"""Masks of files of traces, line by line, in memory that does not grow with the file."""
+"""Masks of files of traces, in memory that does not grow with the file; the share of salt."""
 
 from saltjax.inference.volumes import PIECE, Traces, passes
 from saltjax.scoring.postprocess import Postprocessing, salt_mask
 from saltjax.seismic import amplitudes
+from saltjax.system import console
 
 
 def write(
@@ -30,3 +31,16 @@ def write(
             salt += int(mask[keep].sum())
             live += int(alive[keep].sum())
     return salt / max(1, live * probs.samples)
+
+
+def say_share(share: float, where: str, chosen: Postprocessing) -> None:
+    """Prints the share of salt, and a line of its own if that is none or all; `where`: of what."""
+    console.say(
+        f"Salt       in {share:.1%} of {where}, at threshold {chosen.threshold:.3f}"
+    )
+    if share in (0, 1):
+        console.say(
+            f"Warning    salt is predicted {'everywhere' if share else 'nowhere'}; if that is "
+            "unexpected, look at the probabilities, and compare scale and amplitudes with those of "
+            "the tiles of training"
+        )

@@ -114,6 +114,18 @@ def announce_synthetic(predictors: Sequence[Predictor]) -> None:
             )
 
 
+def announce_tta(predictors: Sequence[Predictor], tta: bool | None) -> None:
+    """Says whose threshold was chosen with mirror images, or without, but is used otherwise."""
+    for predictor in predictors:
+        if tta is not None and tta != predictor.tta:
+            console.say(
+                f"Threshold  of {predictor.workdir}: chosen "
+                f"{'with' if predictor.tta else 'without'} mirror images (eval.tta={predictor.tta}); "
+                "to choose it as it is used here, repeat the command that trained the run with "
+                f"--config.eval.tta={tta}"
+            )
+
+
 def common_postprocessing(
     predictors: Sequence[Predictor], threshold: float | None = None
 ) -> Postprocessing:

@@ -13,6 +13,7 @@ from saltjax.scoring.postprocess import Postprocessing
 from saltjax.seismic import npy, segy
 from saltjax.system import console, output_directory
 
+LIVE = "the samples of live traces"
 ALL_ELSE_IS_COMPLETE = (
     "All other traces are complete in the files that were written, where the probability of these "
     "is 0; near them probabilities are those beside a dead trace"
@@ -51,7 +52,7 @@ def predict_array(
             probs.write(np.arange(probs.count), prob.T)
         sink = npy.create(mask_part, shape, "uint8")
         share = masks.write(probs, sink, first.direction, chosen)
-    say_share(share, chosen)
+    masks.say_share(share, LIVE, chosen)
     console.say(f"Written    {prob_path}, {mask_path.name}")
     volumes.refuse(damaged, ALL_ELSE_IS_COMPLETE)
 
@@ -87,7 +88,7 @@ def predict_segy(
                 source, probs, models, first.normalize, first.direction
             )
             share = masks.write(probs, sink, first.direction, chosen)
-    say_share(share, chosen)
+    masks.say_share(share, LIVE, chosen)
     console.say(f"Written    {prob_path}, {mask_path.name}")
     if prob_code != code:
         console.say(
@@ -105,11 +106,3 @@ def say_lines(source: segy.SegyTraces, direction: str) -> None:
     )
     if note := source.line_note():
         console.say(f"Warning    {note}")
-
-
-def say_share(share: float, chosen: Postprocessing) -> None:
-    """Prints the share of salt in the samples of live traces."""
-    console.say(
-        f"Salt       in {share:.1%} of the samples of live traces, at threshold "
-        f"{chosen.threshold:.3f}"
-    )

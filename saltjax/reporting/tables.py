@@ -12,16 +12,21 @@ from saltjax.system import console
 def show_statistics(stats: Statistics) -> None:
     """Prints the statistics of a set of tiles, with a histogram of their salt coverage."""
     n = stats.tiles
-    console.say(f"Data       {n} tiles of {stats.width}×{stats.height} pixels")
+    console.say(
+        f"Data       {console.counted(n, 'tile')} of {stats.width}×{stats.height} pixels"
+    )
     console.say(
         f"           {stats.empty_masks} without salt ({stats.empty_masks / n:.1%}), "
         f"{stats.full_masks} all salt, salt covers {stats.salt_coverage:.1%} of pixels"
     )
-    console.say(f"           {stats.constant_images} images of one constant value")
+    constant = console.counted(stats.constant_images, "image")
+    console.say(f"           {constant} of one constant value")
     if stats.duplicate_images:
         pairs = ", ".join(f"{a} of {b}" for a, b in stats.duplicate_examples)
+        several = stats.duplicate_images > 1
+        copies = "images are copies of others" if several else "image is a copy"
         console.say(
-            f"           {stats.duplicate_images} images are copies of others, "
+            f"           {stats.duplicate_images} {copies}, "
             f"{stats.differing_masks} with another mask, such as {pairs}"
         )
     widest = max(max(stats.coverage_histogram), 1)

@@ -57,6 +57,11 @@ def say(text: str = "", level: int = logging.INFO) -> None:
         out.file.flush()
 
 
+def counted(n: int, noun: str) -> str:
+    """Returns "1 image" or, for other numbers, "2 images"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 @contextlib.contextmanager
 def _printing() -> Iterator[None]:
     """Goes on where the reader of standard output has gone; turns other failures into OutputError."""

@@ -1,11 +1,16 @@
 """Images segmented by --mode=predict."""
 
+import errno
+import logging
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
-from prediction import run_predict
+from prediction import random_traces, run_predict
 
 from saltjax import predict
+from saltjax.data import png
 from saltjax.system.errors import InputError
 
 
@@ -100,3 +105,51 @@ def test_images_of_fewer_than_sixteen_bits_are_refused(plain, tmp_path):
     with pytest.raises(InputError, match="value of the 16-bit images is 1020"):
         run_predict(plain, tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out/probs").exists()
+
+
+@pytest.mark.parametrize(
+    ("threshold", "where"), [(0.0, "everywhere"), (1.0, "nowhere")]
+)
+def test_salt_nowhere_or_everywhere_is_said(plain, tmp_path, caplog, threshold, where):
+    caplog.set_level(logging.INFO, "saltjax")
+    (tmp_path / "in").mkdir()
+    for i in range(2):
+        grey = np.random.default_rng(i).integers(0, 256, (40, 50), np.uint8)
+        Image.fromarray(grey).save(tmp_path / f"in/{i}.png")
+    np.save(tmp_path / "line.npy", random_traces(12, 10))
+    for source in ("in", "line.npy"):
+        caplog.clear()
+        run_predict(plain, tmp_path / source, tmp_path / "out", threshold)
+        assert f"salt is predicted {where}; if" in caplog.text
+    caplog.clear()
+    prob = np.asarray(Image.open(tmp_path / "out/probs/0.png")) / 65535
+    between = float(np.median(prob))
+    run_predict(plain, tmp_path / "in/0.png", tmp_path / "out", between)
+    share = np.mean(np.asarray(Image.open(tmp_path / "out/masks/0.png")) > 0)
+    assert 0.3 < share < 0.7
+    line = f"Salt       in {share:.1%} of all pixels and in 1 of 1 image, at threshold"
+    assert line in caplog.text
+    assert "salt is predicted" not in caplog.text
+
+
+def test_the_earlier_submission_stays_until_there_is_a_new_one(
+    plain, tmp_path, monkeypatch
+):
+    """The disk fills up within the second prediction."""
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        Image.new("L", (9, 9), 200).save(tmp_path / f"in/{name}.png")
+    out = tmp_path / "out"
+    run_predict(plain, tmp_path / "in", out)
+    before = (out / "submission.csv").read_bytes()
+    with monkeypatch.context() as full:
+
+        def write(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        full.setattr(png, "write", write)
+        with pytest.raises(InputError, match="No space left"):
+            run_predict(plain, tmp_path / "in", out, threshold=0.0)
+    assert (out / "submission.csv").read_bytes() == before
+    run_predict(plain, tmp_path / "in", out, threshold=0.0)
+    assert (out / "submission.csv").read_text() == "id,rle_mask\na,1 81\nb,1 81\n"

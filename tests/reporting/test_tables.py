@@ -38,6 +38,14 @@ def test_tiles_without_salt_have_an_empty_histogram(said):
     assert not any("█" in line for line in said())
 
 
+def test_one_is_not_plural(said):
+    stats = Statistics(1, 12, 10, 0, 0, 1, 1, 0, [("b", "a")], 0.5, [1] + [0] * 9)
+    tables.show_statistics(stats)
+    assert said()[0] == "Data       1 tile of 10×12 pixels"
+    assert said()[2].strip() == "1 image of one constant value"
+    assert said()[3].strip() == "1 image is a copy, 0 with another mask, such as b of a"
+
+
 def test_copies_are_shown_with_examples(said):
     pairs = [("b", "a"), ("d", "c")]
     stats = Statistics(5, 12, 10, 5, 0, 0, 2, 1, pairs, 0.0, [0] * 10)
