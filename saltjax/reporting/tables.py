@@ -61,7 +61,7 @@ def show_scores(chosen: Choice, scores: Scores) -> None:
     test, threshold = scores.test, chosen.threshold
     console.say(
         f"Test       at the network's resolution: loss {test.loss:.4f}  average precision "
-        f"{test.average_precision:.4f}"
+        f"{_number(test.average_precision)}"
     )
     console.say(
         f"           at 0.5: accuracy {test.accuracy:.4f} (no salt anywhere: "
@@ -70,10 +70,16 @@ def show_scores(chosen: Choice, scores: Scores) -> None:
     console.say(
         f"           at {threshold.value:.3f}, best {SCORE_NAMES[threshold.metric]} on "
         f"validation: accuracy {test.accuracy_at_threshold:.4f}  "
-        f"precision {test.precision:.4f}  recall {test.recall:.4f}  F1 {test.f1:.4f}"
+        f"precision {_number(test.precision)}  recall {_number(test.recall)}  "
+        f"F1 {_number(test.f1)}"
     )
     show_native(chosen.min_area, scores)
     console.say(f"           expected calibration error {scores.calibration.ece:.4f}")
+
+
+def _number(score: float | None) -> str:
+    """Returns a score as text; some are undefined for tiles without any salt."""
+    return "–" if score is None else f"{score:.4f}"
 
 
 def show_native(min_area: int, scores: Scores) -> None:

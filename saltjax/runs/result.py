@@ -31,16 +31,17 @@ class Interval:
 class NativeScores:
     """Scores at the tiles' own resolution, see `metrics.native_scores`.
 
-    Results before 0.2.0 lack those that may be None.
+    Without any salt in the tiles precision, recall and F1 are None; before 0.2.0 they were 0. Results
+    before 0.2.0 lack the last two.
     """
 
     iou: Interval
     dice: Interval
     kaggle_map: Interval
     accuracy: Interval
-    precision: Interval
-    recall: Interval
-    f1: Interval
+    precision: Interval | None
+    recall: Interval | None
+    f1: Interval | None
     mean_iou: Interval | None = None
     mean_class_accuracy: Interval | None = None
 
@@ -60,15 +61,18 @@ class CoverageScores(NativeScores, CoverageClass):
 
 @dataclasses.dataclass(frozen=True)
 class NetworkScores:
-    """Scores at the network's resolution; all but loss and accuracy (at 0.5) at the threshold."""
+    """Scores at the network's resolution; all but loss and accuracy (at 0.5) at the threshold.
+
+    Without any salt in the tiles the last four are None; before 0.2.0 they were 0.
+    """
 
     loss: float
     accuracy: float
     accuracy_at_threshold: float
-    precision: float
-    recall: float
-    f1: float
-    average_precision: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    average_precision: float | None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,8 @@ from saltjax.system import seeds
 
 # 0.5, 0.55 … 0.95, in twentieths: in floats 0.5 + 0.05 is not 0.55.
 KAGGLE_IOU_TWENTIETHS = np.arange(10, 20)
+# Of `pooled_scores`. Without any salt in the labels each is 0 or undefined, whatever a network predicts.
+OF_SALT = ("precision", "recall", "f1")
 STUDY_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -222,8 +224,8 @@ def native_scores(
 ) -> NativeScores:
     """Returns each score over tiles with its 95 % interval.
 
-    `iou`, `dice` and `kaggle_map` are means over tiles; the others are `pooled_scores`. The
-    intervals are percentile bootstraps (Efron 1979) that resample units.
+    `iou`, `dice` and `kaggle_map` are means over tiles; the others are `pooled_scores`, of which
+    those OF_SALT are None for tiles without any. The intervals are percentile bootstraps (Efron 1979) that resample units.
 
     Args:
       counts: int64[N, 4] from `confusion`.
@@ -234,7 +236,7 @@ def native_scores(
     units = np.arange(len(counts)) if units is None else units
     weights = bootstrap_weights(units, seed, resamples)
     drawn = weights.sum(axis=1)
-    scores: dict[str, Interval] = {}
+    scores: dict[str, Any] = {}
     for name, values in tile_scores(counts).items():
         scores[name] = interval(values.mean(), weights @ values / drawn)
     totals, resampled = (
@@ -243,6 +245,8 @@ def native_scores(
     )
     for name, value in totals.items():
         scores[name] = interval(value, resampled[name])
+    if not counts[:, [0, 2]].any():  # in the labels
+        scores |= dict.fromkeys(OF_SALT)
     return NativeScores(**scores)
 
 

@@ -143,7 +143,12 @@ def score(
     curve = metrics.precision_recall(outputs.prob, outputs.label)
     predicted = outputs.prob >= np.float32(chosen.threshold)
     counts = metrics.confusion(predicted, outputs.label).sum(axis=0)
-    pooled = {k: float(v) for k, v in metrics.pooled_scores(counts).items()}
+    pooled: dict[str, Any] = {
+        k: float(v) for k, v in metrics.pooled_scores(counts).items()
+    }
+    pooled["average_precision"] = curve.average_precision
+    if not curve.salt_share:  # as in `metrics.native_scores`
+        pooled |= dict.fromkeys((*metrics.OF_SALT, "average_precision"))
     masks = postprocess.salt_mask(outputs.prob_native, chosen)
     counts = metrics.confusion(masks, labels)
     classes = coverage_class(salt_coverage(labels[..., None]))
@@ -155,7 +160,7 @@ def score(
             precision=pooled["precision"],
             recall=pooled["recall"],
             f1=pooled["f1"],
-            average_precision=curve.average_precision,
+            average_precision=pooled["average_precision"],
         ),
         test_no_salt=result.NoSalt(
             accuracy=1 - curve.salt_share, kaggle_map=float(np.mean(classes == 0))

@@ -94,6 +94,15 @@ def test_result_of_a_version_with_fewer_scores_is_shown(said):
     assert "95 % intervals over 5 tiles" in said()[-6]
 
 
+def test_undefined_scores_are_shown_as_such(said):
+    none = dict.fromkeys(("precision", "recall", "f1", "average_precision"))
+    test = dataclasses.replace(RESULT.test, **none)
+    tables.show_result(dataclasses.replace(RESULT, test=test))
+    text = "\n".join(said())
+    assert "average precision –" in text
+    assert "precision –  recall –  F1 –" in text
+
+
 @pytest.mark.parametrize("area", [0, 1])
 def test_result_at_the_last_epoch_without_a_minimum_size(said, area):
     tables.show_result(dataclasses.replace(RESULT, stopped_early=False, min_area=area))

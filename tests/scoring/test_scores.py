@@ -150,3 +150,22 @@ def test_validation_chooses_on_the_validation_tiles_alone():
         )
     other, *_ = scores.validate(val, random_outputs(2), val.label, "f1", 0)
     assert other == chosen
+
+
+def test_scores_of_salt_are_none_where_there_is_none():
+    prob, label = np.full((2, 8, 8), 0.2, np.float32), np.zeros((2, 8, 8), np.uint8)
+    prob[1, 0] = 0.8
+    chosen, outputs = Postprocessing(0.5, 0), outputs_of(prob, label)
+    test = scores.score(outputs, label, chosen, seed=0).scores
+    (empty,) = test.by_coverage
+    for found in (test.test, test.test_native, empty):
+        assert (found.precision, found.recall, found.f1) == (None, None, None)
+    assert test.test.average_precision is None
+    assert test.test.accuracy_at_threshold == test.test_native.accuracy.value == 15 / 16
+    label[0, 0] = 1  # which is missed
+    test = scores.score(outputs, label, chosen, seed=0).scores
+    assert test.test.precision == test.test.f1 == 0
+    assert [row.coverage for row in test.by_coverage] == ["0", "0.1-0.4"]
+    empty, other = test.by_coverage
+    assert empty.f1 is None
+    assert other.f1 == test.test_native.recall == result.Interval(0, 0, 0)
