@@ -19,13 +19,16 @@ __all__ = ["load"]
 
 
 def load(workdir: str | os.PathLike) -> Predictor:
-    """Returns the best network of a finished run, see `saltjax.inference.predictor.Predictor`.
+    """Returns a trained network, see `saltjax.inference.predictor.Predictor`.
 
     Args:
-      workdir: the run directory, for example "runs/final" or "~/runs/final".
+      workdir: the directory of a finished run, such as "runs/final" or "~/runs/final"; a network
+        file that `--mode=export --output=NAME.safetensors` wrote; or the name of a packaged
+        network, which a directory of that name precedes.
 
     Raises:
-      InputError: a ValueError, if the directory holds no finished run, or a damaged one.
+      InputError: a ValueError, if there is none, or a damaged one, or the directory holds no
+        finished run.
     """
     # Imported here since the command line starts faster without JAX.
     from saltjax.inference import predictor

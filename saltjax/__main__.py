@@ -150,12 +150,14 @@ def default_workdir() -> pathlib.Path:
 
 
 def workdirs(text: str) -> list[pathlib.Path]:
-    """Returns the directories of a list a,b,c; a directory may have commas in its own name."""
-    if os.path.isdir(text):  # False, unlike of pathlib, for a list longer than any name
+    """Returns the paths of a list a,b,c; a directory or file may have commas in its own name."""
+    if os.path.exists(
+        text
+    ):  # False, unlike of pathlib, for a list longer than any name
         return [pathlib.Path(text)]
     paths = text.split(",")
     if not all(paths):
-        raise InputError(f"--workdir={text}: one of its directories is empty")
+        raise InputError(f"--workdir={text}: one of its names is empty")
     return [pathlib.Path(path) for path in paths]
 
 

@@ -5,16 +5,15 @@ import pathlib
 from contextlib import AbstractContextManager
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from saltjax.data import folder, source
 from saltjax.data.tiles import Tiles
 from saltjax.inference import evaluation
 from saltjax.inference import predictor as predictors
-from saltjax.inference.predictor import Predictor
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import result, saved_config
+from saltjax.runs import result, trained
 from saltjax.runs import workdir as run_directory
+from saltjax.runs.network_file import TrainedNetwork
 from saltjax.scoring import scores
 from saltjax.system import console, devices, files, output_directory, signals
 from saltjax.system.errors import InputError
@@ -26,54 +25,61 @@ def evaluate(
     """Scores a run's best checkpoint, prints and draws the scores and writes evaluation.json.
 
     Args:
-      workdir: the run directory.
-      directory: with images/<id>.png and masks/<id>.png; "" for the run's own test tiles.
-      output: the directory to write to; "" for the run's.
+      workdir: the trained network, as `trained.locate` takes it.
+      directory: with images/<id>.png and masks/<id>.png; "" for the run's own test tiles, which a
+        network file does not have.
+      output: the directory to write to; "" for that of the run, which a network file does not have.
       tta: average each tile with its mirror image; None for the run's `eval.tta`.
 
     Raises:
       InputError: for a mistake in run, data or directory.
     """
-    config = saved_config.read(workdir)
-    target = pathlib.Path(output or workdir)
+    location = trained.locate(workdir)
+    if not location.is_run and not (directory and output):
+        raise InputError(
+            f"--workdir={workdir} is a network file, without tiles and a directory of its own: "
+            "evaluating it needs --input, a directory with images and masks, and --output, a "
+            "directory for the scores"
+        )
+    target = pathlib.Path(output or location.path)
     try:
         with (
             signals.Pause(0),
             output_directory.writer(
                 target,
-                workdir,
-                directory or workdir,
+                location.path,
+                directory or location.path,
                 [target / "evaluation.json"],
                 [target / "evaluation"],
             ) as write,
         ):
-            _evaluate(workdir, config, directory, target, tta, write)
+            _evaluate(location, directory, target, tta, write)
     except signals.Stopped as stopped:
         stopped.advice = "no evaluation was written; run the same command again"
         raise
 
 
 def _evaluate(
-    workdir: pathlib.Path,
-    config: ConfigDict,
+    location: trained.Location,
     directory: str,
     target: pathlib.Path,
     tta: bool | None,
     write: files.Writer,
 ) -> None:
-    train = config.train
+    config, train = location.config, location.config.train
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
-    predictor = predictors.restore(workdir, config)
+    network = trained.read(location)
+    predictor = predictors.create(network)
     if directory:
         predictors.announce_synthetic([predictor])
     predictors.announce_tta([predictor], tta)
     tta = predictor.tta if tta is None else tta
-    tiles, units, indices, data = read_tiles(predictor, config, directory)
+    tiles, units, indices, data = read_tiles(network, directory)
     description = tiles.description
     if data.trained_on:
         description += f", {data.trained_on} used in training"
     averaged = ", averaged with their mirror images" if tta else ""
-    console.say(f"Run        {workdir}, best epoch {predictor.result.best_epoch}")
+    console.say(f"Run        {network.path}, best epoch {predictor.result.best_epoch}")
     console.say(
         f"Source     {description}: {console.counted(len(indices), 'tile')}{averaged}"
     )
@@ -85,7 +91,7 @@ def _evaluate(
     scored = result.join(
         result.Evaluation,
         result.Evaluated(
-            run=workdir.absolute().name,
+            run=network.name,
             best_epoch=predictor.result.best_epoch,
             tta=tta,
             data=data,
@@ -116,7 +122,7 @@ def _evaluate(
 
 
 def read_tiles(
-    predictor: Predictor, config: ConfigDict, directory: str
+    network: TrainedNetwork, directory: str
 ) -> tuple[Tiles, np.ndarray, np.ndarray, result.EvaluatedData]:
     """Returns the tiles to be scored among others.
 
@@ -125,17 +131,17 @@ def read_tiles(
       of those to be scored; evaluation.json's `data`.
     """
     if not directory:
-        earlier = run_directory.earlier_splits(predictor.workdir)
+        config, earlier = network.config, network.tiles.splits or None
         data = source.load(
             **config.data, batch_size=config.train.batch_size, earlier=earlier
         )
-        run_directory.check_data(predictor.workdir, data.facts())
+        run_directory.check_data(network.path, data.facts())
         tiles, units = data.tiles, data.units
         indices, seen = data.split["test"], 0
     else:
         tiles = folder.read_folder(directory, "--input")
         units, indices = tiles.contents, np.arange(len(tiles))
-        seen = count_seen(predictor.workdir, tiles)
+        seen = count_seen(network.tiles.splits, tiles)
     return (
         tiles,
         units,
@@ -144,14 +150,10 @@ def read_tiles(
     )
 
 
-def count_seen(workdir: pathlib.Path, tiles: Tiles) -> int:
+def count_seen(splits: dict[str, list[str]], tiles: Tiles) -> int:
     """Returns how many tiles have ids of training or validation tiles of the run; prints it."""
-    path = workdir / "data.json"
-    try:
-        splits = files.read_json(path)["splits"]
-        seen = len({*splits["train"], *splits["val"]} & set(tiles.ids))
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error!r})") from None
+    used = {tile for name in ("train", "val") for tile in splits.get(name, ())}
+    seen = len(used & set(tiles.ids))
     if seen:
         console.say(
             f"{seen} of these {len(tiles)} tiles have the ids of tiles that the run was trained or "

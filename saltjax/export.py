@@ -1,4 +1,4 @@
-"""--mode=export: a network as a file that needs no model code, for `jax.export` or ONNX."""
+"""--mode=export: a network as one file: for `jax.export` or ONNX, or for saltjax itself."""
 
 import contextlib
 import io
@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from saltjax.inference import predictor as predictors
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import count_parameters, predict_step
-from saltjax.runs import saved_config
+from saltjax.runs import network_file, trained
+from saltjax.runs.network_file import SUFFIX, TrainedNetwork
 from saltjax.system import console, devices, files, output_directory, signals
 from saltjax.system.errors import InputError
 
@@ -39,47 +39,56 @@ print("saltjax" in sys.modules)
 
 
 def export(workdir: pathlib.Path, output: str) -> None:
-    """Writes model.jaxexport, or an ONNX model, and checks it against the run.
+    """Writes model.jaxexport, an ONNX model or a network file, and checks it against the run.
 
-    A JSON file of the same name, model.json for model.jaxexport, describes it.
+    A JSON file of the same name, model.json for model.jaxexport, describes the first two.
 
     Args:
-      workdir: the run directory.
-      output: a directory for model.jaxexport; or a file that ends with .onnx.
+      workdir: the trained network, as `trained.locate` takes it.
+      output: a directory for model.jaxexport; or a file that ends with .onnx or .safetensors.
 
     Raises:
       InputError: for a mistake in run or output.
       RuntimeError: if the artifact cannot be called, or its probabilities differ from the run's.
     """
     if not output:
-        raise InputError("--mode=export needs --output, a directory or a file *.onnx")
+        raise InputError(
+            "--mode=export needs --output, a directory or a file *.onnx or *.safetensors"
+        )
     target = pathlib.Path(output)
-    if target.suffix != ".onnx":
+    if target.suffix not in (".onnx", SUFFIX):
         target /= "model.jaxexport"
-    config = saved_config.read(workdir)
+    written = [target]
+    if target.suffix != SUFFIX:
+        written.append(target.with_suffix(".json"))
+    location = trained.locate(workdir)
+    source = location.path
     try:
         with (
             signals.Pause(0),
-            output_directory.claim(target.parent, "--output", workdir) as claimed,
+            output_directory.claim(target.parent, "--output", source) as claimed,
             devices.on_the_cpu(),
         ):
-            claimed.check([target, target.with_suffix(".json")])
-            _export(workdir, config, target, claimed)
+            claimed.check(written, inputs=[source])
+            if target.suffix == SUFFIX:
+                _export_network_file(location, target, claimed)
+            else:
+                _export(location, target, claimed)
     except signals.Stopped as stopped:
         stopped.advice = f"{target} was not written; the same command starts again"
         raise
 
 
 def _export(
-    workdir: pathlib.Path,
-    config: ConfigDict,
+    location: trained.Location,
     target: pathlib.Path,
     claimed: output_directory.OutputDirectory,
 ) -> None:
-    predictor = predictors.restore(workdir, config)
+    network = trained.read(location)
+    predictor = predictors.create(network)
     model = predictor.section_model()
-    description = describe(predictor, config)
-    tolerance = TOLERANCE[config.train.dtype]
+    description = describe(predictor, network)
+    tolerance = TOLERANCE[network.config.train.dtype]
     if target.suffix == ".onnx":
         description |= describe_onnx(target, predictor.network.image_size)
         artifact, compare = to_onnx(model), check_onnx
@@ -89,10 +98,7 @@ def _export(
     with claimed.write(target) as part:
         part.write_bytes(artifact)
         difference = compare(part, model)
-        if difference > tolerance:
-            raise RuntimeError(
-                f"the artifact's probabilities differ from the run's by {difference:.1e}"
-            )
+        _refuse_difference(difference, tolerance)
         files.write_json(target.with_suffix(".json"), description, claimed.write)
     console.say(
         f"Checked    without the model's code: differs by {difference:.1e} from the run"
@@ -101,6 +107,49 @@ def _export(
         f"Written    {target}, {len(artifact) / 1e6:.1f} MB; {target.stem}.json describes its "
         "input and output"
     )
+
+
+def _export_network_file(
+    location: trained.Location,
+    target: pathlib.Path,
+    claimed: output_directory.OutputDirectory,
+) -> None:
+    network = trained.read(location)
+    content = network_file.encode(network, trained.read_starts(location))
+    with claimed.write(target) as part:
+        part.write_bytes(content)
+        difference = check_network_file(part, predictors.create(network))
+        _refuse_difference(difference, 0.0)
+    console.say("Checked    read again: the same probabilities as the run's")
+    console.say(
+        f"Written    {target}, {len(content) / 1e6:.2f} MB: --workdir={target} predicts, evaluates "
+        "and exports with it, and train.init_from starts from it"
+    )
+
+
+def check_network_file(path: pathlib.Path, predictor: Predictor) -> float:
+    """Returns the greatest difference between a network file's probabilities and the run's.
+
+    Raises:
+      RuntimeError: if the file has another threshold or minimum component size.
+    """
+    found = predictors.create(network_file.read(path))
+    if found.postprocessing != predictor.postprocessing:
+        raise RuntimeError(
+            f"the file has {found.postprocessing}, and the run {predictor.postprocessing}"
+        )
+    size = predictor.network.image_size
+    image = np.random.default_rng(0).random((2, size, size, 3), np.float32)
+    there, here = (_probabilities(image, p.section_model()) for p in (found, predictor))
+    return float(np.abs(there - here).max())
+
+
+def _refuse_difference(difference: float, tolerance: float) -> None:
+    """Raises RuntimeError if an artifact's probabilities differ too much from the run's."""
+    if not difference <= tolerance:
+        raise RuntimeError(
+            f"the artifact's probabilities differ from the run's by {difference:.1e}"
+        )
 
 
 def serialize(model: SectionModel) -> bytes:
@@ -212,11 +261,11 @@ def check_onnx(artifact: pathlib.Path, model: SectionModel) -> float:
     return max(differences)
 
 
-def describe(predictor: Predictor, config: ConfigDict) -> dict[str, Any]:
-    """Returns the content of model.json."""
+def describe(predictor: Predictor, network: TrainedNetwork) -> dict[str, Any]:
+    """Returns the content of model.json for a network and its predictor."""
     size, (height, width) = predictor.network.image_size, predictor.tile
     return {
-        "run": predictor.workdir.absolute().name,
+        "run": network.name,
         "call": (
             "jax.export.deserialize(bytearray(open('model.jaxexport', 'rb').read())).call(image)"
         ),
@@ -235,7 +284,7 @@ def describe(predictor: Predictor, config: ConfigDict) -> dict[str, Any]:
         "tta": predictor.tta,
         "parameters": count_parameters(predictor.variables["params"]),
         "jax": jax.__version__,
-        "config": config.to_dict(),
+        "config": network.config.to_dict(),
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from saltjax.inference import image_files, trace_files
 from saltjax.inference import predictor as predictors
-from saltjax.runs import saved_config, settings
+from saltjax.runs import settings, trained
 from saltjax.system import console, devices, output_directory, signals
 from saltjax.system.errors import InputError
 
@@ -24,7 +24,8 @@ def predict(
     """Writes the probabilities and masks of an input into a directory.
 
     Args:
-      workdirs: directories of one or more runs, whose probabilities are averaged.
+      workdirs: one or more trained networks, each as `trained.locate` takes it, whose
+        probabilities are averaged.
       source: a PNG, a directory of them, a .npy or a SEG-Y file.
       output: the directory to write to.
       threshold: at and above which a pixel is salt; None for the mean of the runs' thresholds.
@@ -42,15 +43,15 @@ def predict(
         raise InputError(f"--threshold={threshold}; expected a probability, 0 to 1")
     chosen_bytes = parse_header_bytes(header_bytes, path)
     suffix = find_suffix(path)
-    configs = [saved_config.read(workdir) for workdir in workdirs]
+    locations = [trained.locate(workdir) for workdir in workdirs]
     try:
         with (
             signals.Pause(0),
             output_directory.claim(target, "--output", path) as claimed,
         ):
-            train = configs[0].train
+            train = locations[0].config.train
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
-            runs = [predictors.restore(*run) for run in zip(workdirs, configs)]
+            runs = [predictors.restore(location) for location in locations]
             predictors.announce_synthetic(runs)
             chosen = predictors.common_postprocessing(runs, threshold)
             if threshold is None:

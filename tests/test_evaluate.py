@@ -299,7 +299,7 @@ def test_a_run_of_an_earlier_version_is_shown_and_tested_again(run):
     ("args", "words"),
     [
         (("--mode=evaluate",), ["needs the --workdir"]),
-        (("--mode=evaluate", "--workdir=nowhere"), ["nowhere/config.json"]),
+        (("--mode=evaluate", "--workdir=nowhere"), ["nowhere: no such run"]),
         (("--mode=evaluate", "--config=configs/unet.py"), ["takes no --config"]),
         (("--mode=evaluate", "--workdir=x", "--threshold=1"), ["takes no --threshold"]),
         (("--mode=predict", "--workdir=x"), ["needs --input"]),

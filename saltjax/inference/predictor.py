@@ -1,4 +1,4 @@
-"""A trained network, restored from its run and applied to arrays."""
+"""A trained network, read from its run or network file and applied to arrays."""
 
 import dataclasses
 import functools
@@ -8,20 +8,18 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from saltjax.inference import volumes, windows
 from saltjax.inference.windows import SectionModel
-from saltjax.networks.network import Network, create_network
-from saltjax.runs import checkpoint, saved_config, workdir
+from saltjax.networks.network import Network
 from saltjax.runs import result as results
+from saltjax.runs import trained
+from saltjax.runs.network_file import TrainedNetwork
 from saltjax.scoring.postprocess import Postprocessing
 from saltjax.seismic import npy
-from saltjax.system import console, files
-from saltjax.system.errors import InputError
+from saltjax.system import console
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Predictor:
     """The best network of a finished run.
 
     Attributes:
-      workdir: the run directory.
+      workdir: the run directory, or the network file.
       result: the run's result.json.
       network: the model and its resolution.
       variables: its params and batch_stats, as numpy arrays.
@@ -137,55 +135,32 @@ def common_postprocessing(
 
 
 def load(workdir: str | os.PathLike) -> Predictor:
-    """Returns the best network of a finished run.
+    """Returns a trained network.
+
+    Args:
+      workdir: a run directory, a network file, or the name of a packaged network.
 
     Raises:
-      InputError: if the directory holds no finished run, or a damaged one.
+      InputError: if there is none, or a damaged one, or the directory holds no finished run.
     """
-    path = pathlib.Path(os.path.expanduser(workdir))
-    return restore(path, saved_config.read(path))
+    return restore(trained.locate(workdir))
 
 
-def restore(path: pathlib.Path, config: ConfigDict) -> Predictor:
-    """Returns the best network of a finished run whose config was read already; see `load`."""
-    if workdir.status(path) is not workdir.Status.FINISHED:
-        raise InputError(f"{path} holds no finished run: train it to its end first")
-    result = results.read(path)
-    network = create_network(
-        config.model,
-        config.train.dtype,
-        config.train.matmul_precision,
-        config.data.image_size,
-        config.data.resize,
-    )
-    like = jax.tree.map(
-        lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(lambda: network.init(0))
-    )
-    variables, best = checkpoint.restore_best(path, like)
-    if best["epoch"] > result.epochs:
-        raise InputError(
-            f"{path}: result.json is of {result.epochs} epochs, and the best checkpoint is of epoch "
-            f"{best['epoch']}: the run is being continued; repeat the command that trains it until "
-            "it is complete"
-        )
-    if best["epoch"] != result.best_epoch:
-        raise InputError(
-            f"{path}: result.json is of epoch {result.best_epoch}, but the best remaining "
-            f"checkpoint is of epoch {best['epoch']}; delete result.json, and the command that "
-            "trained the run tests that one"
-        )
-    facts = files.read_json(path / "data.json")
-    try:
-        tile = int(facts["height"]), int(facts["width"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path / 'data.json'}: damaged ({error!r})") from None
+def restore(location: trained.Location) -> Predictor:
+    """Returns the trained network of a location, as `load` does."""
+    return create(trained.read(location))
+
+
+def create(network: TrainedNetwork) -> Predictor:
+    """Returns the predictor of a trained network."""
+    config, result = network.config, network.result
     return Predictor(
-        workdir=path,
+        workdir=network.path,
         result=result,
-        network=network,
-        variables=variables,
+        network=network.network,
+        variables=network.variables,
         postprocessing=Postprocessing(result.threshold.value, result.min_area),
-        tile=tile,
+        tile=(network.tiles.height, network.tiles.width),
         batch_size=config.train.batch_size,
         header_bytes=tuple(config.data.header_bytes),
         normalize=config.predict.normalize,

@@ -244,7 +244,19 @@ def read(workdir: pathlib.Path) -> Result:
       InputError: if result.json is damaged, or a newer version wrote it.
     """
     path = workdir / "result.json"
-    tree = files.read_json(path, DELETE)
+    return parse(files.read_json(path, DELETE), path, DELETE)
+
+
+def parse(tree: dict[str, Any], path: pathlib.Path, advice: str) -> Result:
+    """Returns the result that a tree read from JSON holds.
+
+    Args:
+      tree: content of result.json.
+      path, advice: for messages, the file that it was read from and what to do if it is damaged.
+
+    Raises:
+      InputError: if it holds none, or a newer version wrote it.
+    """
     try:
         found = msgspec.convert(tree, Result)
         chosen = found.threshold
@@ -253,7 +265,7 @@ def read(workdir: pathlib.Path) -> Result:
         if chosen.metric not in CHOICES["eval.threshold_metric"]:
             raise ValueError(f"metric {chosen.metric}")
     except ValueError as error:
-        raise files.damaged(path, error, DELETE) from None
+        raise files.damaged(path, error, advice) from None
     unknown = files.unknown_keys(tree, dataclasses.asdict(found))
     if unknown:
         raise InputError(

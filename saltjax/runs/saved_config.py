@@ -42,12 +42,21 @@ def read(workdir: pathlib.Path) -> ConfigDict:
     """
     path = workdir / "config.json"
     try:
-        config = ConfigDict(_with_tuples(read_json(workdir)))
-        settings.check(config)
+        return checked(read_json(workdir))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if str(error).startswith(str(path)):
             raise
         raise InputError(f"{path}: damaged, or of another version: {error}") from None
+
+
+def checked(tree: dict[str, Any]) -> ConfigDict:
+    """Returns the config of a tree of today's settings that was read from JSON.
+
+    Raises:
+      AttributeError, KeyError, TypeError, ValueError: if it is none.
+    """
+    config = ConfigDict(_with_tuples(tree))
+    settings.check(config)
     return config
 
 
@@ -57,8 +66,12 @@ def write(workdir: pathlib.Path, config: ConfigDict) -> None:
     Raises:
       InputError: if it cannot be written.
     """
-    tree = {"schema": SCHEMA} | config.to_dict()
-    files.write_json(workdir / "config.json", tree)
+    files.write_json(workdir / "config.json", with_version(config))
+
+
+def with_version(config: ConfigDict) -> dict[str, Any]:
+    """Returns what config.json holds: its version and every setting."""
+    return {"schema": SCHEMA} | config.to_dict()
 
 
 def read_json(workdir: pathlib.Path) -> dict[str, Any]:
@@ -72,16 +85,26 @@ def read_json(workdir: pathlib.Path) -> dict[str, Any]:
     """
     path = workdir / "config.json"
     tree = files.read_json(path)
+    version = pop_version(tree, path)
+    tested = _tested_settings(workdir)
+    if tested and isinstance(tree.get("eval"), dict):
+        tree["eval"] |= tested
+    return upgrade(tree, version)
+
+
+def pop_version(tree: dict[str, Any], path: pathlib.Path) -> int:
+    """Removes the version from what config.json, or another file at `path`, holds; returns it.
+
+    Raises:
+      InputError: if a newer version of saltjax wrote it.
+    """
     version = tree.pop("schema", 0)
     if type(version) is not int or not 0 <= version <= SCHEMA:
         raise InputError(
             f"{path} has version {version!r}; expected at most {SCHEMA}: use the newer version of "
             "saltjax that wrote it"
         )
-    tested = _tested_settings(workdir)
-    if tested and isinstance(tree.get("eval"), dict):
-        tree["eval"] |= tested
-    return upgrade(tree, version)
+    return version
 
 
 def _tested_settings(workdir: pathlib.Path) -> dict[str, Any]:
