@@ -292,4 +292,4 @@ def test_tiles_changed_since_the_run_began_are_refused(tiles, untested, tmp_path
 def test_a_loss_of_nan_is_never_the_best():
     progress = progresses.begin(1e-3)
     row = {"epoch": 1, "val_loss": float("nan")}
-    assert progresses.after_epoch(progress, row, 0.1, 5).best_epoch == 0
+    assert progresses.after_epoch(progress, row, 0.1, 5, "val_loss").best_epoch == 0

@@ -224,7 +224,7 @@ def test_early_stopping_ends_the_run(patience, epochs):
     for epoch, loss in enumerate([0.5, 0.4, 0.6, 0.5, 0.45], 1):
         assert not train.finished(progress, config)
         progress = progresses.after_epoch(
-            progress, {"epoch": epoch, "val_loss": loss}, 0.1, 5
+            progress, {"epoch": epoch, "val_loss": loss}, 0.1, 5, "val_loss"
         )
         if epoch == epochs:
             break
@@ -250,7 +250,7 @@ def test_best_epoch_and_schedules_after_each_epoch():
     seen = []
     for epoch, loss in enumerate([0.5, 0.4, 0.4, 0.6, 0.39995, 0.3], 1):
         progress = progresses.after_epoch(
-            progress, {"epoch": epoch, "val_loss": loss}, 0.1, 1
+            progress, {"epoch": epoch, "val_loss": loss}, 0.1, 1, "val_loss"
         )
         seen.append(
             (

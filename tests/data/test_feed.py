@@ -37,7 +37,7 @@ def train(feed, order):
     recipe = steps.Recipe(network, optimizer.adam(0.01, True), np.int32(0))
     variables = draw_variables(network.model)
     opt_state = recipe.tx.init(variables["params"])
-    state = steps.TrainState(np.int32(0), opt_state=opt_state, **variables)
+    state = steps.TrainState(np.int32(0), opt_state=opt_state, averages={}, **variables)
     state, losses = devices.replicate(state, feed.mesh), []
     state = steps.with_learning_rate(state, 1e-2)
     for batch, valid in feeds.calls(feed, order):
@@ -52,7 +52,7 @@ def weights_and_scores(resident):
     order = np.arange(30)[::-3]
     network, state, losses = train(feed, np.concatenate([order, order + 1]) % 30)
     means = scores.mean_scores(
-        feed, state.variables, np.arange(20), network, lambda: None
+        feed, state.variables, np.arange(20), network, lambda: None, True
     )
     return jax.device_get(state.params), losses, means
 

@@ -23,6 +23,7 @@ PARAMETERS = {
     "unet_strided": 2_137_185,
     "fcn": 1_179_025,
     "final": 2_137_185,
+    "best": 1_942_577,
     "quickstart": 133_681,
 }
 
@@ -91,7 +92,7 @@ def test_inputs_are_scaled_and_brought_to_the_networks_size():
     image = rng.integers(0, 256, (2, 4, 4, 3), np.uint8)
     label = rng.integers(0, 2, (2, 4, 4, 1), np.uint8)
     network = Network(FCN(features=(1,)), 8, "nearest")
-    found = network.inputs({"image": image, "label": label})
+    found = network.inputs(networks.unit_image(image), label)
     # Twice as large: each pixel becomes a square of four.
     for array, values in zip(found, (image / 255, label)):
         assert array.dtype == jnp.float32

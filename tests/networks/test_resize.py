@@ -43,7 +43,32 @@ def test_labels_stay_binary_and_match_the_image(method):
     found = np.asarray(resize.label_to_network(label, (101, 101), 128, method))
     assert set(np.unique(found)) == {0.0, 1.0}
     like = "nearest" if method == "bilinear" else method
-    np.testing.assert_allclose(found[..., 0], to_network(image, 128, like)[..., 0])
+    resized = to_network(image, 128, like)
+    if method == "pad":  # mirrored pixels have no label: 13 before and 14 after
+        resized = resized[:, 13:-14, 13:-14]
+    np.testing.assert_allclose(found[..., 0], resized[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((101, 101), 128), ((7, 50), 64), ((90, 91), 91)]
+)
+def test_without_padding_takes_the_pixels_that_pad_added_away(shape, size):
+    image = np.float32(tile(*shape)) / 255
+    padded = resize.image_to_network(image, shape, size, "pad")
+    found = resize.without_padding(padded, shape, size, "pad")
+    np.testing.assert_array_equal(found, image)
+    # Of a section that is larger than the tiles, the same number of pixels.
+    larger = np.float32(tile(150, 133)) / 255
+    padded = resize.image_to_network(larger, shape, size, "pad")
+    found = resize.without_padding(padded, shape, size, "pad")
+    np.testing.assert_array_equal(found, larger)
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+def test_interpolation_adds_no_padding(method):
+    image = to_network(tile(30, 40), 64, method)
+    found = resize.without_padding(image, (30, 40), 64, method)
+    np.testing.assert_array_equal(found, image)
 
 
 @pytest.mark.parametrize("method", ["nearest", "pad"])

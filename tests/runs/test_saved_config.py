@@ -43,7 +43,7 @@ def test_component_size_that_is_no_number_is_refused(tmp_path, text):
 
 def test_configs_of_this_version_are_not_changed_by_upgrade():
     for tree in ({}, {"eval": 3}, {"eval": {}}, {"eval": {"min_area": 7}}):
-        assert saved_config.upgrade(tree, 0) == tree
+        assert saved_config.upgrade(tree, saved_config.SCHEMA) == tree
 
 
 def test_settings_added_later_get_the_value_they_had_before(tmp_path, monkeypatch):

@@ -6,14 +6,14 @@ import tokenize
 import pytest
 from ml_collections import ConfigDict
 
-from configs import default, final, quickstart, unet, unet_strided
+from configs import best, default, final, quickstart, unet, unet_strided
 from configs import fcn as fcn_config
 from saltjax.runs import settings
 from saltjax.system.errors import InputError
 
 
 @pytest.mark.parametrize(
-    "module", [default, unet, unet_strided, fcn_config, final, quickstart]
+    "module", [default, unet, unet_strided, fcn_config, final, best, quickstart]
 )
 def test_shipped_configs_are_valid(module):
     settings.check(module.get_config())
@@ -86,7 +86,7 @@ def problems(config):
         ("optim.weight_decay", 1.5, "at most 1"),
         ("checkpoint.every_minutes", 1_000_000.5, "at most 1000000"),
         ("plateau.factor", 1.5, "at most 1"),
-        ("early_stopping.patience", 0, "at least 1"),
+        ("early_stopping.patience", -1, "at least 0"),
         ("checkpoint.every_minutes", -1.0, "at least 0"),
         ("seed", -1, "at least 0"),
         ("seed", 2**31, "less than 2147483648"),
@@ -132,7 +132,7 @@ def test_value_of_another_type_is_named(key, value, message):
         ("optim.weight_decay", 1.0),
         ("plateau.factor", 1.0),
         ("plateau.patience", 0),
-        ("early_stopping.patience", 1),
+        ("early_stopping.patience", 0),
         ("checkpoint.every_minutes", 0),
         ("eval.min_area", -1),
         ("data.split", (0.8, 0.1, 0.1)),  # 1 but for rounding
@@ -173,14 +173,14 @@ def test_missing_and_unknown_settings_are_named():
     tree = default.get_config().to_dict()
     del tree["eval"]["tta"], tree["model"]["norm"]
     tree["model"]["attention"] = True
-    tree["loss"] = {"lovasz": 1.0}
+    tree["loss"]["focal"] = 1.0
     (line,) = problems(ConfigDict(tree))
     assert "missing settings: eval.tta, model.norm" in line
-    assert "unknown settings: loss.lovasz, model.attention;" in line
+    assert "unknown settings: loss.focal, model.attention;" in line
     assert "configs/default.py" in line
     (line,) = problems(with_values({"model.attention": True}))
     assert "missing settings: none; unknown settings: model.attention;" in line
-    del tree["model"]["attention"], tree["loss"]
+    del tree["model"]["attention"], tree["loss"]["focal"]
     (line,) = problems(ConfigDict(tree))
     assert "missing settings: eval.tta, model.norm; unknown settings: none;" in line
 

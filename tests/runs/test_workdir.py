@@ -202,9 +202,9 @@ def test_setting_that_an_older_version_lacked_is_a_difference(tmp_path):
 def test_settings_of_a_newer_version_are_named(tmp_path):
     config = complete()
     config["model"]["attention"] = True
-    config["loss"] = {"lovasz": 0.5}
+    config["loss"]["focal"] = 0.5
     write_config(tmp_path, config)
-    message = r"does not know: loss\.lovasz, model\.attention; use the newer version"
+    message = r"does not know: loss\.focal, model\.attention; use the newer version"
     with pytest.raises(InputError, match=message):
         run_directory.status(tmp_path, complete())
 

@@ -6,7 +6,7 @@ from variables import draw_variables
 
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
-from saltjax.networks.network import Network
+from saltjax.networks.network import Network, unit_image
 from saltjax.networks.unet import UNet
 from saltjax.runs import result
 from saltjax.scoring import scores
@@ -27,7 +27,7 @@ def test_mean_scores_are_the_means_over_the_tiles(untrained):
     network, variables, feed = untrained
     order, called = np.array([6, 2, 3, 0, 1]), []
     batch = {"image": feed.tiles.images[order], "label": feed.tiles.labels[order]}
-    image, label = network.inputs(batch)
+    image, label = network.inputs(unit_image(batch["image"]), batch["label"])
     logits = reference.unet(
         np.asarray(image), variables["params"], levels=2, strided=False, skip=True
     )
@@ -36,7 +36,7 @@ def test_mean_scores_are_the_means_over_the_tiles(untrained):
     for resident in (False, True):
         other = feeds.create(feed.tiles, feed.mesh, feed.batch_size, resident)
         found = scores.mean_scores(
-            other, variables, order, network, lambda: called.append(1)
+            other, variables, order, network, lambda: called.append(1), False
         )
         assert found == {
             "loss": pytest.approx(loss, rel=1e-5),
@@ -53,7 +53,7 @@ def test_mean_scores_end_where_the_function_raises(untrained):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scores.mean_scores(feed, variables, np.arange(7), network, stop)
+        scores.mean_scores(feed, variables, np.arange(7), network, stop, False)
 
 
 def outputs_of(prob, label):

@@ -37,7 +37,7 @@ def numpy_prob(variables, image):
 
 def test_means_are_those_of_the_numpy_network(variables):
     batch = make_batch()
-    means = steps.score_step(variables, batch, network=NETWORK)
+    means = steps.score_step(variables, batch, network=NETWORK, count=False)
     prob, label = numpy_prob(variables, batch["image"]), batch["label"][..., 0]
     loss = -np.where(label, np.log(prob), np.log1p(-prob))
     assert means.keys() == {"loss", "accuracy"}
@@ -51,17 +51,17 @@ def test_calls_give_each_tile_the_same_means(variables):
     """Five tiles in batches of two, on four devices: the last batch has one tile."""
     tiles, mesh = synthetic.make_tiles(6, seed=0), devices.data_mesh()
     everything = {"image": tiles.images, "label": tiles.labels}
-    expected = steps.score_step(variables, everything, network=NETWORK)
+    expected = steps.score_step(variables, everything, network=NETWORK, count=True)
     placed = devices.replicate(variables, mesh)
     order = np.array([5, 1, 3, 0, 2])
     for resident in (False, True):
         feed = feeds.create(tiles, mesh, 2, resident)
         parts = []
         for batch, valid in feeds.calls(feed, order):
-            means = steps.score_call(feed, placed, batch, NETWORK)
+            means = steps.score_call(feed, placed, batch, NETWORK, count=True)
             assert means["loss"].shape == ((3, 4) if resident else (4,))
             parts.append(feeds.valid_means(means, valid))
-        for name in ("loss", "accuracy"):
+        for name in ("loss", "accuracy", "tp", "fp", "fn"):
             found = np.concatenate([part[name] for part in parts])
             np.testing.assert_allclose(found, expected[name][order], rtol=1e-5)
 

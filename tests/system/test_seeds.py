@@ -62,12 +62,16 @@ def test_keys_have_fixed_values():
     assert jax.random.key_data(seeds.init_key(7)).tolist() == [0, 7]
     step = seeds.dropout_key(np.int32(7), np.int32(3))
     assert jax.random.key_data(step).tolist() == [276534068, 1641862660]
+    # fold_in(fold_in(jax.random.key(7), 2**31), 3)
+    step = seeds.augment_key(np.int32(7), np.int32(3))
+    assert jax.random.key_data(step).tolist() == [2733499072, 4237008805]
 
 
-def test_dropout_differs_by_step_and_seed_and_from_the_initial_weights():
+def test_dropout_and_augmentation_differ_by_step_and_seed_and_from_each_other():
     keys = [seeds.init_key(seed) for seed in (0, 1)]
-    keys += [seeds.dropout_key(seed, step) for seed in (0, 1) for step in (0, 1, 2)]
-    assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 8
+    for make in (seeds.dropout_key, seeds.augment_key):
+        keys += [make(seed, step) for seed in (0, 1) for step in (0, 1, 2)]
+    assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 14
 
 
 def test_split_order_and_tiles_use_their_streams(monkeypatch):

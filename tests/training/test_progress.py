@@ -34,11 +34,11 @@ def row(epoch, val_loss):
     }
 
 
-def after(*losses):
+def after(*losses, select="val_loss"):
     """Returns the progress after epochs with those validation losses."""
     found = progress.begin(1e-3)
     for epoch, loss in enumerate(losses, 1):
-        found = progress.after_epoch(found, row(epoch, loss), 0.1, 5)
+        found = progress.after_epoch(found, row(epoch, loss), 0.1, 5, select)
     return found
 
 
@@ -78,7 +78,7 @@ def test_new_run_begins_with_its_own_state(tmp_path, caplog):
     )
     assert_same(state, make_state())
     assert found == Progress(schedules.Plateau(0.25), schedules.EarlyStopping())
-    assert (found.epochs, found.best_epoch, found.best_loss) == (0, 0, math.inf)
+    assert (found.epochs, found.best_epoch) == (0, 0)
     assert not caplog.records
     assert list(tmp_path.iterdir()) == []
     progress.save(tmp_path, state, found)
@@ -139,6 +139,16 @@ OLDER_META = {
 }
 
 
+def older_arrays(state):
+    """Returns what versions without averaged weights saved of a state."""
+    return {
+        "step": state.step,
+        "params": state.params,
+        "batch_stats": state.batch_stats,
+        "opt_state": state.opt_state.inner_state,
+    }
+
+
 def decays(params):
     return jax.tree.map(lambda x: x.ndim > 1, params)
 
@@ -161,7 +171,6 @@ def test_checkpoint_of_an_older_version_resumes(tmp_path):
     assert found == Progress(
         schedules.Plateau(0.0001, 0.5, 1),
         schedules.EarlyStopping(0.5, 1),
-        0.5,
         1,
         (row(1, 0.5), row(2, 0.75)),
         4,
@@ -192,7 +201,7 @@ def test_checkpoint_is_saved_as_older_versions_did(tmp_path):
         "batch_stats": {},
         "opt_state": optax.adamw(1.0, weight_decay=0.1, mask=decays).init(params),
     }
-    assert document["meta"].keys() == OLDER_META.keys()
+    assert document["meta"].keys() == OLDER_META.keys() - {"best_loss"}
     tree, _ = checkpoint.restore(tmp_path / "checkpoints/last", jax.device_get(older))
     assert_same(tree["params"], make_state(1).params)
 
@@ -224,8 +233,7 @@ def test_progress_of_another_version_is_refused(tmp_path, change):
     meta = json.loads(json.dumps(OLDER_META))
     change(meta)
     state = make_state()
-    arrays = vars(state) | {"opt_state": state.opt_state.inner_state}
-    checkpoint.save(tmp_path / "checkpoints/last", arrays, meta)
+    checkpoint.save(tmp_path / "checkpoints/last", older_arrays(state), meta)
     best = {"epoch": 1, "val_loss": 0.5}
     checkpoint.save(tmp_path / "checkpoints/best", state.variables, best)
     with pytest.raises(InputError, match="last was saved by another version"):
@@ -236,8 +244,7 @@ def test_a_value_added_later_is_that_of_its_default(tmp_path, monkeypatch):
     meta = json.loads(json.dumps(OLDER_META))
     del meta["seconds"], meta["plateau"]["bad_epochs"]
     state = make_state()
-    arrays = vars(state) | {"opt_state": state.opt_state.inner_state}
-    checkpoint.save(tmp_path / "checkpoints/last", arrays, meta)
+    checkpoint.save(tmp_path / "checkpoints/last", older_arrays(state), meta)
     best = {"epoch": 1, "val_loss": 0.5}
     checkpoint.save(tmp_path / "checkpoints/best", state.variables, best)
     with pytest.raises(InputError, match=r"it lacks plateau\.bad_epochs, seconds"):
@@ -286,7 +293,7 @@ def test_previous_best_replaces_a_damaged_one(tmp_path, caplog):
     progress.save(tmp_path, make_state(2), after(0.5, 0.4))
     (tmp_path / "checkpoints/best/sha256.json").write_text("{}")
     _, found = progress.restore(tmp_path, make_state(), learning_rate=1e-3, epochs=9)
-    assert (found.best_epoch, found.best_loss) == (1, 0.5)
+    assert found.best_epoch == 1
     assert found.history == after(0.5, 0.4).history
     assert "the best epoch was 2; of the remaining checkpoints it is 1" in caplog.text
 
