@@ -30,6 +30,14 @@ REFUSALS = (
 )
 
 
+# By the start of Python's or absl's reason why a flag has no such value: what it can be.
+VALUES = {
+    "Non-boolean argument": "True or False",
+    "could not convert string to float": "a number",
+    "invalid literal for int": "a whole number",
+}
+
+
 def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> None:
     """Parses the command line with the flags that `define` defines, and runs `main`.
 
@@ -261,6 +269,11 @@ def _place(argv: list[str], flag: str) -> str:
 def _message(error: BaseException) -> str:
     """Returns an error's message; if a library put a traceback into it, its last line."""
     text = str(error).strip().removeprefix("ERROR:: ")  # absl's, of flag files
+    if isinstance(error, flags.IllegalFlagValueError) and error.__context__:
+        reason = str(error.__context__)
+        for start, expected in VALUES.items():
+            if reason.strip("('\"").startswith(start):
+                return f"{text.removesuffix(reason)}expected {expected}"
     if isinstance(error, KeyError | AttributeError) and error.args:
         text = str(error.args[0])  # without another pair of quotes
         with contextlib.suppress(ValueError, SyntaxError):

@@ -104,7 +104,7 @@ def _export(
         f"Checked    without the model's code: differs by {difference:.1e} from the run"
     )
     console.say(
-        f"Written    {target}, {len(artifact) / 1e6:.1f} MB; {target.stem}.json describes its "
+        f"Written    {target}, {size_text(len(artifact))}; {target.stem}.json describes its "
         "input and output"
     )
 
@@ -122,7 +122,7 @@ def _export_network_file(
         _refuse_difference(difference, 0.0)
     console.say("Checked    read again: the same probabilities as the run's")
     console.say(
-        f"Written    {target}, {len(content) / 1e6:.2f} MB: --workdir={target} predicts, evaluates "
+        f"Written    {target}, {size_text(len(content))}: --workdir={target} predicts, evaluates "
         "and exports with it, and train.init_from starts from it"
     )
 
@@ -150,6 +150,15 @@ def _refuse_difference(difference: float, tolerance: float) -> None:
         raise RuntimeError(
             f"the artifact's probabilities differ from the run's by {difference:.1e}"
         )
+
+
+def size_text(size: int) -> str:
+    """Returns a number of bytes in MB, of small files in kB.
+
+    >>> size_text(98_200), size_text(8_250_000)
+    ('98.2 kB', '8.2 MB')
+    """
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def serialize(model: SectionModel) -> bytes:

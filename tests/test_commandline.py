@@ -129,6 +129,20 @@ def test_all_paths_are_expanded_and_other_values_kept(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--config.optim.decoupled=nah", "True or False"),
+        ("--tta=nah", "True or False"),
+        ("--config.optim.learning_rate=a: b", "a number"),
+        ("--config.train.epochs=1.5", "a whole number"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(option, expected):
+    done = forked.launch("--config=quickstart", option)
+    assert_refused(done, f"Error: flag {option}: expected {expected}\n")
+
+
 @pytest.mark.parametrize("mode", ["evaluate", "predict", "compare", "export"])
 def test_modes_that_take_the_config_of_a_run_refuse_another(mode):
     done = forked.launch(f"--mode={mode}", "--config=unet", "--workdir=x")

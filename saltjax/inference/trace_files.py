@@ -12,6 +12,7 @@ from saltjax.inference.windows import SectionModel
 from saltjax.scoring.postprocess import Postprocessing
 from saltjax.seismic import npy, segy
 from saltjax.system import console, output_directory
+from saltjax.system.errors import writing
 
 LIVE = "the samples of live traces"
 ALL_ELSE_IS_COMPLETE = (
@@ -42,15 +43,18 @@ def predict_array(
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
     ):
-        probs = npy.create(prob_part, shape, "float32")
-        if image is None:
-            damaged = volumes.segment(
-                source, probs, models, first.normalize, first.direction
-            )
-        else:
-            prob = windows.predict_image(image, models)
-            probs.write(np.arange(probs.count), prob.T)
+        # Both take their room on the disk before anything is computed.
+        with writing(prob_path):
+            probs = npy.create(prob_part, shape, "float32")
         sink = npy.create(mask_part, shape, "uint8")
+        with writing(prob_path):
+            if image is None:
+                damaged = volumes.segment(
+                    source, probs, models, first.normalize, first.direction
+                )
+            else:
+                prob = windows.predict_image(image, models)
+                probs.write(np.arange(probs.count), prob.T)
         share = masks.write(probs, sink, first.direction, chosen)
     masks.say_share(share, LIVE, chosen)
     console.say(f"Written    {prob_path}, {mask_path.name}")
@@ -81,12 +85,17 @@ def predict_segy(
         with (
             claimed.write(prob_path) as prob_part,
             claimed.write(mask_path) as mask_part,
-            contextlib.closing(segy.create(prob_part, source, prob_code)) as probs,
-            contextlib.closing(segy.create(mask_part, source, code)) as sink,
+            contextlib.ExitStack() as opened,
         ):
-            damaged = volumes.segment(
-                source, probs, models, first.normalize, first.direction
-            )
+            with writing(prob_path):
+                probs = segy.create(prob_part, source, prob_code)
+                opened.callback(probs.close)
+            sink = segy.create(mask_part, source, code)
+            opened.callback(sink.close)
+            with writing(prob_path):
+                damaged = volumes.segment(
+                    source, probs, models, first.normalize, first.direction
+                )
             share = masks.write(probs, sink, first.direction, chosen)
     masks.say_share(share, LIVE, chosen)
     console.say(f"Written    {prob_path}, {mask_path.name}")

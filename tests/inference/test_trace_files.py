@@ -1,5 +1,6 @@
 """Sections and volumes segmented by --mode=predict: .npy and SEG-Y."""
 
+import errno
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from prediction import random_traces, run_predict
 from program import assert_refused
 
 import saltjax
-from saltjax.inference import volumes
+from saltjax.inference import masks, volumes
 from saltjax.seismic import amplitudes
 from saltjax.system import output_directory
 from saltjax.system.errors import InputError
@@ -252,3 +253,25 @@ def test_a_damaged_trace_of_a_large_file_costs_only_itself(
     assert not prob[:, 33].any()
     mask = f"a_mask.{name[2:]}"
     assert (tmp_path / "out" / mask).exists()
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.sgy"])
+@pytest.mark.parametrize("full", ["prob", "mask"])
+def test_the_file_that_cannot_be_written_is_named(
+    plain, tmp_path, monkeypatch, name, full
+):
+    if name.endswith("npy"):
+        np.save(tmp_path / name, random_traces(30, 40))
+    else:
+        segy_writer.write(tmp_path / name, random_traces(40, 30))
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    module, function = (volumes, "segment") if full == "prob" else (masks, "write")
+    with monkeypatch.context() as disk:
+        disk.setattr(module, function, fail)
+        message = rf"^cannot write {tmp_path}/out/a_{full}\{name[1:]}: No space left"
+        with pytest.raises(InputError, match=message):
+            run_predict(plain, tmp_path / name, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*a_*"))
