@@ -55,8 +55,8 @@ TABLE: dict[str, tuple[Callable[..., Any], Any, tuple[str, ...], str]] = {
         flags.DEFINE_string,
         "",
         ("compare",),
-        "compare: the run that differences of scores are taken to; by default the one with the "
-        "lowest validation loss on the same test tiles.",
+        "compare: the run that differences of scores are taken to, by default the one with the "
+        "best validation score on the same test tiles; previous: of each the one before it by name.",
     ),
     "threshold": (
         flags.DEFINE_float,

@@ -14,20 +14,26 @@ from saltjax.runs.result import Interval
 from saltjax.system.errors import InputError
 
 
-def test_runs_are_ranked_by_validation_loss(tmp_path, caplog):
+def test_runs_are_ranked_by_the_validation_score_that_chose_their_thresholds(
+    tmp_path, caplog
+):
     caplog.set_level(logging.INFO, "saltjax")
-    for name, val_loss, loss in (("a", 0.3, 0.1), ("b", 0.2, 0.3), ("c", 0.25, 0.2)):
-        tested_run.write(tmp_path / name, None, val_loss=val_loss, loss=loss)
-    # The validation loss of this one is lost; it comes last.
-    tested_run.write(tmp_path / "d", None, val_loss=0.1)
+    # Neither the validation loss nor the test ranks them.
+    for name, score, loss in (("a", 0.6, 0.1), ("b", 0.8, 0.3), ("c", 0.7, 0.2)):
+        validation = {"val_metric": "kaggle_map", "val_score": score, "val_loss": score}
+        tested_run.write(tmp_path / name, None, loss=loss, **validation)
+    # The validation loss of this one is lost.
+    tested_run.write(tmp_path / "d", None, val_metric="kaggle_map", val_score=0.5)
     (tmp_path / "d/metrics.csv").write_text("epoch,val_loss\n1,x\n")
     compare.compare(tmp_path, "", "")
     rows = tested_run.read_csv(tmp_path / "compare.csv")
     assert [row["run"] for row in rows] == ["b", "c", "a", "d"]
-    assert [row["val loss"] for row in rows] == ["0.2", "0.25", "0.3", ""]
-    assert [row["val accuracy"] for row in rows] == ["0.8", "0.75", "0.7", ""]
+    assert [row["val score"] for row in rows] == ["0.8", "0.7", "0.6", "0.5"]
+    assert {row["chosen by"] for row in rows} == {"Kaggle mAP"}
+    assert [row["val loss"] for row in rows] == ["0.8", "0.7", "0.6", ""]
     assert [row["test loss"] for row in rows] == ["0.3", "0.2", "0.1", "0.25"]
     assert (rows[0]["val F1"], rows[0]["val AP"]) == ("0.75", "0.8125")
+    assert "Runs by validation Kaggle mAP" in caplog.text
     assert "d/metrics.csv: no epoch 2 in it" in caplog.text
     # These results are of a version that did not have all scores.
     assert rows[0]["two-class mean IoU"] == ""
@@ -36,6 +42,19 @@ def test_runs_are_ranked_by_validation_loss(tmp_path, caplog):
     assert len(lines) == 6
     assert not (tmp_path / "differences.csv").exists()
     assert "No differences of b, c, a, d: without test_outputs.npz" in caplog.text
+
+
+def test_runs_whose_thresholds_several_scores_chose_are_ranked_by_f1(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
+    tested_run.write(tmp_path / "a", None, val_score=0.7)
+    tested_run.write(tmp_path / "b", None, val_score=0.8)
+    # Its F1 is 0.75.
+    tested_run.write(tmp_path / "c", None, val_metric="iou", val_score=0.9)
+    compare.compare(tmp_path, "", "")
+    rows = tested_run.read_csv(tmp_path / "compare.csv")
+    assert [row["run"] for row in rows] == ["b", "c", "a"]
+    assert [row["chosen by"] for row in rows] == ["F1", "IoU", "F1"]
+    assert "Runs by validation F1" in caplog.text
 
 
 def test_folds_of_the_same_config_are_averaged(tmp_path, caplog):
@@ -105,6 +124,15 @@ def test_settings_of_the_test_are_not_averaged_over(tmp_path):
         tested_run.write(tmp_path / f"a{fold}", None, changes)
     compare.compare(tmp_path, "", "")
     assert not (tmp_path / "folds.csv").exists()
+
+
+def test_means_with_the_same_common_name_have_all_names(tmp_path):
+    for number in range(4):
+        changes = {"model.skip": number < 2, "seed": number}
+        tested_run.write(tmp_path / f"run{number}", None, changes)
+    compare.compare(tmp_path, "", "")
+    rows = tested_run.read_csv(tmp_path / "folds.csv")
+    assert [row["runs"] for row in rows] == ["run0, run1", "run2, run3"]
 
 
 def test_errors_over_folds_and_seeds(tmp_path):
@@ -186,17 +214,15 @@ def test_files_of_others_beside_the_runs_are_not_replaced(tmp_path):
 
 def test_a_difference_of_zero_has_no_minus_sign():
     zero = Interval(-1e-9, -2e-5, 1e-9)
-    scores = dict.fromkeys(paired.TITLES.values(), zero)
-    cells = paired.Difference("a", "b", 2, 2, scores).written()
-    assert cells["IoU"] == "+0.0000 (+0.0000 to +0.0000)"
+    assert paired.interval_text(zero) == "+0.0000 (+0.0000 to +0.0000)"
 
 
 def test_runs_have_their_names_in_the_figure(tmp_path):
     for name, seed in (("a", 0), ("a-seed=1", 1)):
         tested_run.write(tmp_path / name, None, {"seed": seed})
     runs = completed.read_runs(tmp_path)
-    means = averages.average(runs, [{"F1": 0.5}] * 2)
-    labels = [row.label for row in compare.figure_rows(runs, means, [])]
+    means = averages.average(averages.group(runs), lambda run: {"F1": 0.5})
+    labels = [row.label for row in compare.figure_rows(runs, means, [], False)]
     assert labels == ["a: seed=0", "a-seed=1", "a*; mean of 2 runs (seeds 0-1)"]
 
 

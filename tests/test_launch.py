@@ -219,7 +219,7 @@ def test_compare_lists_the_runs_and_what_differs(plain, no_skip, tmp_path):
         with open(tmp_path / name / "metrics.csv", newline="") as file:
             losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
         assert float(rows[name]["val loss"]) == min(losses)
-    best = min(rows, key=lambda name: float(rows[name]["val loss"]))
+    best = max(rows, key=lambda name: float(rows[name]["val F1"]))
     assert next(iter(rows)) == best
     markdown = (tmp_path / "compare.md").read_text().splitlines()
     assert len({line.count("|") for line in markdown[:4]}) == 1

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import written_run
+from scipy import ndimage
 
 from configs import default
 from saltjax.runs import saved_config, saved_outputs, workdir
@@ -33,11 +34,25 @@ def prob_of(labels: np.ndarray, error: float, seed: int) -> np.ndarray:
     return np.where(labels.astype(bool) ^ wrong, 52428, 13107).astype(np.uint16)
 
 
+def masks_of(prob: np.ndarray, threshold: float, min_area: int) -> np.ndarray:
+    """Returns the masks bool[N, H, W] for probabilities uint16[N, H, W], tile by tile."""
+    masks = prob / 65535 >= threshold
+    for mask in masks:
+        components, count = ndimage.label(mask, np.ones((3, 3)))
+        for number in range(1, count + 1):
+            if (components == number).sum() < min_area:
+                mask[components == number] = False
+    return masks
+
+
 def write(
     folder: pathlib.Path,
     outputs: SavedOutputs | None,
     overrides: dict[str, Any] | None = None,
     *,
+    chosen: tuple[float, int] = (0.5, 0),
+    val_metric: str = "f1",
+    val_score: float = 0.75,
     val_loss: float = 0.5,
     loss: float = 0.25,
     content: str = "data",
@@ -49,6 +64,8 @@ def write(
       folder: the run directory.
       outputs: for the test tiles; None for a run of a version that did not keep them.
       overrides: settings by their dotted keys.
+      chosen: threshold and minimum component size.
+      val_metric, val_score: what chose the threshold, and its value on the validation tiles.
       val_loss, loss: of validation and test.
       content, units: the hashes of the data and of their groups.
     """
@@ -62,10 +79,15 @@ def write(
     tree["epochs"], tree["best_epoch"] = 2, 2
     tree["data"]["dir"] = config.data.dir or tree["data"]["dir"]
     tree["eval"] = config.eval.to_dict()
-    tree["threshold"]["value"], tree["min_area"] = 0.5, 0
+    tree["threshold"] |= {"value": chosen[0], "metric": val_metric}
+    tree["threshold"]["score"] = val_score
+    if val_metric == "f1":
+        tree["threshold"]["f1"] = val_score
+    tree["min_area"] = chosen[1]
     tree["test"]["loss"] = loss
     if outputs is not None:
-        counts = metrics.confusion(outputs.prob > 32767, outputs.labels)
+        masks = masks_of(outputs.prob, *chosen)
+        counts = metrics.confusion(masks, outputs.labels)
         native = metrics.native_scores(counts, 0, outputs.units)
         tree["test_native"] = msgspec.to_builtins(native)
         saved_outputs.write(folder, outputs)

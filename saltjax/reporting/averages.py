@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,46 +51,61 @@ class Mean:
         return cells
 
 
-def average(
-    runs: Sequence[Run], scores: Sequence[dict[str, float | None]]
-) -> list[Mean]:
-    """Returns the means over folds and seeds for each config with two or more runs.
+def group(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Returns the runs that differ in fold and seeds alone, by a name for each set of them.
 
-    A second run of the same fold and seeds is left out, with a message.
-
-    Args:
-      runs: the runs.
-      scores: of each run by title.
+    The sets are in the order of their first runs. A second run of the same fold and seeds is left
+    out, with a message.
     """
-    same: dict[str, dict[tuple, int]] = collections.defaultdict(dict)
-    for i, run in enumerate(runs):
+    same: dict[str, dict[tuple, Run]] = collections.defaultdict(dict)
+    for run in runs:
         varied = (*REPEATED, *NEUTRAL)
         config = {key: value for key, value in run.config.items() if key not in varied}
         if config.get("data.dir"):  # whose tiles may have changed between two runs
             config["content"] = run.content
         members = same[json.dumps(config, sort_keys=True)]
-        repeat = tuple(run.config.get(key, 0) for key in REPEATED)
-        if repeat in members:
-            first = runs[members[repeat]].name
+        first = members.setdefault(repeat_of(run), run)
+        if first is not run:
             console.say(
-                f"{run.name}: the same fold and seeds as {first}, left out of the mean"
+                f"{run.name}: the same fold and seeds as {first.name}, left out of the mean"
             )
-        else:
-            members[repeat] = i
+    groups = [list(members.values()) for members in same.values()]
+    all_names = [[run.name for run in members] for members in groups]
+    short = collections.Counter(map(common_name, all_names))
+    return {
+        common_name(names)
+        if short[common_name(names)] == 1
+        else ", ".join(names): members
+        for names, members in zip(all_names, groups)
+    }
+
+
+def repeat_of(run: Run) -> tuple[int, int, int]:
+    """Returns the fold and the seeds of a run."""
+    fold, data_seed, seed = (run.config.get(key, 0) for key in REPEATED)
+    return fold, data_seed, seed
+
+
+def average(
+    groups: dict[str, list[Run]], scores: Callable[[Run], dict[str, float | None]]
+) -> list[Mean]:
+    """Returns the means over folds and seeds of each group with two or more runs.
+
+    Args:
+      groups: see `group`.
+      scores: returns those of a run by title.
+    """
     means = []
-    for members in same.values():
-        if len(members) > 1:
-            chosen = [runs[i] for i in members.values()]
-            repeats = list(members)
-            found = {
-                title: mean_and_error(
-                    repeats, [scores[i][title] for i in members.values()]
-                )
-                for title in scores[0]
+    for name, runs in groups.items():
+        if len(runs) > 1:
+            repeats = [repeat_of(run) for run in runs]
+            found = [scores(run) for run in runs]
+            averaged = {
+                title: mean_and_error(repeats, [row[title] for row in found])
+                for title in found[0]
             }
-            name = common_name([run.name for run in chosen])
-            folds = chosen[0].config.get("data.folds", 0)
-            means.append(Mean(name, describe(repeats, folds), chosen, found))
+            described = describe(repeats, runs[0].config.get("data.folds", 0))
+            means.append(Mean(name, described, runs, averaged))
     return means
 
 
@@ -158,9 +173,13 @@ def _ranges(numbers: Sequence[int]) -> str:
 def common_name(names: Sequence[str]) -> str:
     """Returns the common start and end of the names around a *; all names if there are none.
 
+    >>> common_name(["unet"])
+    'unet'
     >>> common_name(["unet-data.fold=0-data.folds=5", "unet-data.fold=13-data.folds=5"])
     'unet-data.fold=*-data.folds=5'
     """
+    if len(names) == 1:
+        return names[0]
     prefix = os.path.commonprefix
     start = prefix(names)
     ends = [name[len(start) :][::-1] for name in names]

@@ -47,7 +47,7 @@ class Row:
       label: what it is.
       scores: by the titles in PANELS, with an interval or an error where there is one; those that
         are not known are left out.
-      difference: of IoU to the reference; None if there is none.
+      difference: to the reference; None if there is none.
       is_reference: whether others are compared with it.
       is_mean: whether it is a mean over runs.
     """
@@ -104,8 +104,14 @@ def labels(
     return found
 
 
-def comparison(rows: Sequence[Row], source: str) -> Figure:
-    """Validation and test scores of runs and of means, and differences of IoU to a reference."""
+def comparison(rows: Sequence[Row], source: str, additive: bool = False) -> Figure:
+    """Validation and test scores of runs and of means, and differences to a reference.
+
+    Args:
+      rows: the rows, from the top.
+      source: what the data are.
+      additive: whether the differences are of Kaggle mAP to the row above, or of IoU.
+    """
     names = [textwrap.fill(r.label, 44, max_lines=4, placeholder=" …") for r in rows]
     lines = sum(name.count("\n") + 1 for name in names)
     figure = figure_of(13, 1.7 + 0.17 * (lines + len(rows)), source)
@@ -124,6 +130,10 @@ def comparison(rows: Sequence[Row], source: str) -> Figure:
                 label = part + ", mean ± standard error" * is_mean
                 _draw(axes, shown, shift, label, color, marker, face or color)
     _draw_differences(panels[-1], rows)
+    difference = "IoU minus the reference's,\n95 % interval"
+    if additive:
+        difference = "Kaggle mAP: gain on the\nrow above, 95 % interval"
+    panels[-1].set_xlabel(difference, fontsize=9)
     panels[0].set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     means = [y for y, row in enumerate(rows) if row.is_mean]
@@ -179,4 +189,3 @@ def _draw_differences(axes, rows: Sequence[Row]) -> None:
         if row.is_reference:
             where = {"transform": axes.get_yaxis_transform(), "va": "center"}
             axes.text(0.02, y, "reference", fontsize=7, color="0.35", **where)
-    axes.set_xlabel("IoU minus the reference's,\n95 % interval", fontsize=9)

@@ -16,13 +16,22 @@ from saltjax.scoring.postprocess import Postprocessing
 from saltjax.system import console, files
 from saltjax.system.errors import InputError
 
-# Of the scores of `differences`.
+# Of the scores of `differences`, by their titles, under what their tables are headed.
 TITLES = {
-    "IoU": "iou",
-    "Kaggle mAP": "kaggle_map",
-    "F1": "f1",
-    "accuracy at threshold": "accuracy",
+    "each run's own threshold and minimum component size": {
+        "IoU": "iou",
+        "Kaggle mAP": "kaggle_map",
+        "F1": "f1",
+        "accuracy at threshold": "accuracy",
+    },
+    "the threshold 0.5, without a minimum component size": {
+        "IoU at 0.5": "iou at 0.5",
+        "Kaggle mAP at 0.5": "kaggle_map at 0.5",
+        "F1 at 0.5": "f1 at 0.5",
+        "accuracy at 0.5": "accuracy at 0.5",
+    },
 }
+NUMERIC = [title for titles in TITLES.values() for title in titles]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Difference:
     Attributes:
       name, reference: of the runs or means.
       tiles, units: number of test tiles, and of what the intervals resample.
-      scores: by the values of TITLES, at the tiles' own resolution.
+      scores: by the keys of `differences.differences`, at the tiles' own resolution.
     """
 
     name: str
@@ -41,28 +50,45 @@ class Difference:
     units: int
     scores: dict[str, Interval]
 
-    def written(self) -> dict[str, str]:
-        """Returns the cells of the printed table by their titles."""
-        cells = {"run": self.name, "reference": self.reference}
+    @property
+    def resampled(self) -> str:
+        """What the intervals resample, in words."""
         tiles = f"{self.tiles} tiles"
         groups = f"{self.units} groups, {tiles}"
-        cells["resampled"] = tiles if self.units == self.tiles else groups
-        for title, key in TITLES.items():
-            score = self.scores[key]
-            cells[title] = (
-                f"{score.value:+z.4f} ({score.low:+z.4f} to {score.high:+z.4f})"
-            )
-        return cells
+        return tiles if self.units == self.tiles else groups
 
     def exact(self) -> dict[str, Any]:
         """Returns the cells of differences.csv by their titles."""
         cells: dict[str, Any] = {"run": self.name, "reference": self.reference}
         cells |= {"tiles": self.tiles, "units": self.units}
-        for title, key in TITLES.items():
-            score = self.scores[key]
-            cells |= {title: score.value, f"{title} low": score.low}
-            cells[f"{title} high"] = score.high
+        for titles in TITLES.values():
+            for title, key in titles.items():
+                score = self.scores[key]
+                cells |= {title: score.value, f"{title} low": score.low}
+                cells[f"{title} high"] = score.high
         return cells
+
+
+def tables(found: Sequence[Difference]) -> dict[str, list[dict[str, str]]]:
+    """Returns the rows of the printed tables, by the heading of each."""
+    written: dict[str, list[dict[str, str]]] = {}
+    for masks, titles in TITLES.items() if found else ():
+        heading = f"Difference to the reference (95 % interval), at {masks}"
+        written[heading] = [
+            {"run": one.name, "reference": one.reference, "resampled": one.resampled}
+            | {title: interval_text(one.scores[key]) for title, key in titles.items()}
+            for one in found
+        ]
+    return written
+
+
+def interval_text(score: Interval) -> str:
+    """Returns a difference with its interval.
+
+    >>> interval_text(Interval(-0.00001, -0.025, 0.0125))
+    '+0.0000 (-0.0250 to +0.0125)'
+    """
+    return f"{score.value:+z.4f} ({score.low:+z.4f} to {score.high:+z.4f})"
 
 
 def find_differences(
@@ -76,7 +102,7 @@ def find_differences(
     Raises:
       InputError: if the reference has no usable test_outputs.npz.
     """
-    tested = _read_all(runs)
+    tested = read_all(runs)
     of_means, within = {}, {}
     for mean in means:
         names = [run.name for run in mean.runs]
@@ -96,7 +122,7 @@ def find_differences(
     return _paired(tested, alone) + _paired(of_means, within or alone)
 
 
-def _read_all(runs: Sequence[Run]) -> dict[str, TestedTiles]:
+def read_all(runs: Sequence[Run]) -> dict[str, TestedTiles]:
     """Returns the scores of the runs with a usable test_outputs.npz by name; reports the others."""
     tested: dict[str, TestedTiles] = {}
     lacking = []
@@ -130,7 +156,7 @@ def read_tested(run: Run) -> TestedTiles | None:
         return None
     chosen = Postprocessing(run.result.threshold.value, run.result.min_area)
     tested = differences.score_tiles(outputs, chosen, run.content)
-    iou = float(tested.scores["iou"].mean())
+    iou = float(tested.values()["iou"][0])
     if abs(iou - run.result.test_native.iou.value) > 1e-9:
         raise files.damaged(
             run.path / saved_outputs.NAME,
@@ -149,12 +175,17 @@ def _paired(
         for reference, others in references.items():
             if others.same_tiles(tiles):
                 if reference != name:
-                    units = len(np.unique(differences.common_units(tiles, others)))
-                    scores = differences.differences(tiles, others, seed=0)
-                    found.append(
-                        Difference(name, reference, len(tiles.ids), units, scores)
-                    )
+                    found.append(difference(name, tiles, reference, others))
                 break
         else:
             console.say(f"{name}: not the test tiles of {', '.join(references)}")
     return found
+
+
+def difference(
+    name: str, tested: TestedTiles, reference: str, others: TestedTiles
+) -> Difference:
+    """Returns the difference of scores to those of a reference on the same tiles."""
+    units = len(np.unique(differences.common_units(tested, others)))
+    scores = differences.differences(tested, others, seed=0)
+    return Difference(name, reference, len(tested.ids), units, scores)

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -39,9 +38,10 @@ class Run:
 
 
 def read_runs(folder: pathlib.Path) -> list[Run]:
-    """Returns the completed runs of a directory, ordered by data, then by validation loss.
+    """Returns the completed runs of a directory, by data, then by their validation score.
 
-    Others are left out, with a message.
+    The score is that of `ranking_score`, the best first. Other directories are left out, with a
+    message.
 
     Raises:
       InputError: if there is none.
@@ -73,10 +73,23 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
         raise InputError(
             f"--workdir={folder}: no completed run in it; expected directories with a result.json"
         )
-    return sorted(
-        _with_one_path(runs),
-        key=lambda run: (run.result.data.label, run.best.get("val_loss", math.inf)),
-    )
+    name = ranking_score(runs)
+
+    def rank(run: Run) -> tuple[str, float]:
+        chosen = run.result.threshold
+        score = chosen.f1 if name == "f1" else chosen.score
+        return run.result.data.label, -score
+
+    return sorted(_with_one_path(runs), key=rank)
+
+
+def ranking_score(runs: Sequence[Run]) -> str:
+    """Returns the name of the validation score that ranks runs, trained with whatever loss.
+
+    It is the one that all their thresholds were chosen by; if they were chosen by several, "f1".
+    """
+    names = {run.result.threshold.metric for run in runs}
+    return names.pop() if len(names) == 1 else "f1"
 
 
 def _read_run(path: pathlib.Path, name: str) -> Run:

@@ -12,18 +12,24 @@ from saltjax.scoring import metrics, postprocess
 
 # Of `metrics.tile_scores`, means over tiles, and of `metrics.pooled_scores`, over all pixels.
 MEANS, POOLED = ("iou", "kaggle_map"), ("f1", "accuracy")
+# Added to the names of the scores of the second masks of a tile, see `TestedTiles`.
+AT_HALF = " at 0.5"
+HALF = postprocess.Postprocessing(0.5, 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class TestedTiles:
     """Scores on T test tiles, of one run or the means over several.
 
+    Each tile has two masks: at the run's own threshold and minimum component size, and at the
+    threshold 0.5 without a minimum size.
+
     Attributes:
       content: hash of the data that the tiles are of: equal ids of equal data are equal tiles.
       ids: T ids, sorted.
       units: int[T], one number for the tiles that the bootstrap resamples together.
-      counts: float64[T, 4], `metrics.confusion`.
-      scores: float64[T] by the names in MEANS.
+      counts: float64[T, 2, 4], `metrics.confusion`.
+      scores: float64[T, 2] by the names in MEANS.
     """
 
     content: str
@@ -36,12 +42,24 @@ class TestedTiles:
         """Returns whether both are scores on the same tiles."""
         return (self.content, self.ids) == (other.content, other.ids)
 
-    def values(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns float64[R], the scores named in MEANS and POOLED, for weights float64[R, T]."""
-        drawn = weights.sum(axis=1)
-        means = {name: weights @ self.scores[name] / drawn for name in MEANS}
-        pooled = metrics.pooled_scores(weights @ self.counts)
-        return means | {name: pooled[name] for name in POOLED}
+    def values(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Returns float64[R], the scores named in MEANS and POOLED.
+
+        Those of the second masks have AT_HALF added to their names.
+
+        Args:
+          weights: float64[R, T], how often each tile counts; None: once, R = 1.
+        """
+        weights = np.ones((1, len(self.ids))) if weights is None else weights
+        drawn = weights.sum(axis=1, keepdims=True)
+        found = {name: weights @ self.scores[name] / drawn for name in MEANS}
+        pooled = metrics.pooled_scores(np.tensordot(weights, self.counts, axes=1))
+        found |= {name: pooled[name] for name in POOLED}
+        return {
+            name + suffix: values[:, i]
+            for name, values in found.items()
+            for i, suffix in enumerate(("", AT_HALF))
+        }
 
 
 def score_tiles(
@@ -49,16 +67,18 @@ def score_tiles(
 ) -> TestedTiles:
     """Returns the scores of a run's outputs; `content`: see `TestedTiles`."""
     prob = postprocess.from_sixteen_bits(outputs.prob)
-    masks = postprocess.salt_mask(prob, chosen)
-    counts = metrics.confusion(masks, outputs.labels).astype(np.float64)
     order = np.argsort(np.array(outputs.ids))
-    scores = metrics.tile_scores(counts)
+    counts = [
+        metrics.confusion(postprocess.salt_mask(prob, rule), outputs.labels)[order]
+        for rule in (chosen, HALF)
+    ]
+    scores = [metrics.tile_scores(of_masks) for of_masks in counts]
     return TestedTiles(
         content,
         tuple(outputs.ids[i] for i in order),
         outputs.units[order],
-        counts[order],
-        {name: scores[name][order] for name in MEANS},
+        np.stack(counts, axis=1).astype(np.float64),
+        {name: np.stack([found[name] for found in scores], axis=1) for name in MEANS},
     )
 
 
@@ -103,7 +123,7 @@ def common_units(a: TestedTiles, b: TestedTiles) -> np.ndarray:
 def differences(
     tested: TestedTiles, reference: TestedTiles, seed: int
 ) -> dict[str, Interval]:
-    """Returns the scores named in MEANS and POOLED minus those of a reference on the same tiles.
+    """Returns the scores of `TestedTiles.values` minus those of a reference on the same tiles.
 
     Each has its 95 % interval. Every bootstrap sample draws the same units for both, so what makes
     a tile easy or hard for both cancels.
@@ -114,12 +134,11 @@ def differences(
       seed: of the resampling.
     """
     weights = metrics.bootstrap_weights(common_units(tested, reference), seed)
-    everything = np.ones((1, len(tested.ids)))
-    found = {}
-    for name in (*MEANS, *POOLED):
-        value, resampled = (
-            tested.values(w)[name] - reference.values(w)[name]
-            for w in (everything, weights)
+    value, others = tested.values(), reference.values()
+    drawn, drawn_others = tested.values(weights), reference.values(weights)
+    return {
+        name: metrics.interval(
+            value[name][0] - others[name][0], drawn[name] - drawn_others[name]
         )
-        found[name] = metrics.interval(value[0], resampled)
-    return found
+        for name in value
+    }

@@ -45,7 +45,7 @@ def test_differences_are_paired_and_resample_groups(tmp_path, groups):
         "bad": tested_run.outputs(0.2, 2, groups=groups),
     }
     for name, found in runs.items():
-        tested_run.write(tmp_path / name, found, val_loss=len(name) / 10)
+        tested_run.write(tmp_path / name, found, val_score=len(name) / 10)
     compare.compare(tmp_path, "good", "")
     (row,) = tested_run.read_csv(tmp_path / "differences.csv")
     assert (row["run"], row["reference"]) == ("bad", "good")
@@ -104,16 +104,16 @@ def test_tiles_are_paired_by_id_whatever_their_order(tmp_path):
 
 def test_runs_on_other_tiles_have_no_difference(tmp_path, caplog):
     caplog.set_level(logging.INFO, "saltjax")
-    tested_run.write(tmp_path / "a", tested_run.outputs(0.1, 1), val_loss=0.1)
+    tested_run.write(tmp_path / "a", tested_run.outputs(0.1, 1), val_score=0.9)
     tested_run.write(
-        tmp_path / "b", tested_run.outputs(0.1, 2), {"seed": 2}, val_loss=0.2
+        tmp_path / "b", tested_run.outputs(0.1, 2), {"seed": 2}, val_score=0.8
     )
     other = tested_run.outputs(0.1, 3, range(20))
-    tested_run.write(tmp_path / "c", other, {"seed": 3}, val_loss=0.3)
-    tested_run.write(tmp_path / "d", other, {"seed": 4}, val_loss=0.4)
+    tested_run.write(tmp_path / "c", other, {"seed": 3}, val_score=0.7)
+    tested_run.write(tmp_path / "d", other, {"seed": 4}, val_score=0.6)
     # The same ids, of other data.
     found = tested_run.outputs(0.1, 2)
-    tested_run.write(tmp_path / "e", found, {"seed": 5}, content="x", val_loss=0.5)
+    tested_run.write(tmp_path / "e", found, {"seed": 5}, content="x", val_score=0.5)
     compare.compare(tmp_path, "b", "")
     rows = tested_run.read_csv(tmp_path / "differences.csv")
     assert [(row["run"], row["reference"]) for row in rows] == [("a", "b")]
