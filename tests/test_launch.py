@@ -247,6 +247,15 @@ def test_compare_lists_the_runs_and_what_differs(plain, no_skip, tmp_path):
     with open(tmp_path / "differences.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["run"], row["reference"]) == (best, other)
+    done = forked.launch(
+        "--mode=compare", f"--workdir={tmp_path}", "--reference=previous"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gains on the row above" in done.stdout
+    with open(tmp_path / "differences.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["run"], row["reference"]) == ("plain", "no_skip")
+    assert "model.skip=True" in row["changes"].split(", ")
 
 
 def test_check_describes_a_directory_and_trains_nothing(tile_folder, tmp_path):
