@@ -96,7 +96,7 @@ def show_native(min_area: int, scores: Scores) -> None:
     native = scores.test_native
     rows: list[tuple[str, NativeScores]] = [("all", native)]
     rows += [
-        (f"coverage {row.coverage}, {row.tiles} tiles", row)
+        (f"coverage {row.coverage}, {console.counted(row.tiles, 'tile')}", row)
         for row in scores.by_coverage
     ]
     width = max(len(name) for name, _ in rows)

@@ -44,6 +44,9 @@ def test_one_is_not_plural(said):
     assert said()[0] == "Data       1 tile of 10×12 pixels"
     assert said()[2].strip() == "1 image of one constant value"
     assert said()[3].strip() == "1 image is a copy, 0 with another mask, such as b of a"
+    row = dataclasses.replace(RESULT.by_coverage[0], tiles=1)
+    tables.show_native(0, dataclasses.replace(RESULT, by_coverage=[row]))
+    assert any(line.split()[:4] == ["coverage", "0,", "1", "tile"] for line in said())
 
 
 def test_copies_are_shown_with_examples(said):
