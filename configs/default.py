@@ -60,6 +60,11 @@ def get_config() -> ConfigDict:
     # Directory that keeps compiled programs between runs; "" for none.
     train.compile_cache = ""
 
+    # Trained network whose weights the run begins with: a run directory, a network file, or the name
+    # of a packaged network; "" for random weights.
+    train.init_from = ""
+    # Take over the arrays of the same path and shape, where the network is another one.
+    train.init_partial = False
     train.ema = 0.0  # decay per step of averaged weights, which are tested; 0 for none
 
     config.loss = loss = ConfigDict()

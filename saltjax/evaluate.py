@@ -141,7 +141,7 @@ def read_tiles(
     else:
         tiles = folder.read_folder(directory, "--input")
         units, indices = tiles.contents, np.arange(len(tiles))
-        seen = count_seen(network.tiles.splits, tiles)
+        seen = count_seen(network, tiles)
     return (
         tiles,
         units,
@@ -150,10 +150,9 @@ def read_tiles(
     )
 
 
-def count_seen(splits: dict[str, list[str]], tiles: Tiles) -> int:
+def count_seen(network: TrainedNetwork, tiles: Tiles) -> int:
     """Returns how many tiles have ids of training or validation tiles of the run; prints it."""
-    used = {tile for name in ("train", "val") for tile in splits.get(name, ())}
-    seen = len(used & set(tiles.ids))
+    seen = network.count_seen(tiles.ids)
     if seen:
         console.say(
             f"{seen} of these {len(tiles)} tiles have the ids of tiles that the run was trained or "

@@ -14,8 +14,16 @@ from saltjax.data import feed as feeds
 from saltjax.data import source
 from saltjax.networks import network as networks
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import environment, replacement, result, saved_config
+from saltjax.runs import (
+    checkpoint,
+    environment,
+    initial_weights,
+    replacement,
+    result,
+    saved_config,
+)
 from saltjax.runs import workdir as run_directory
+from saltjax.runs.initial_weights import InitialWeights
 from saltjax.runs.workdir import Status
 from saltjax.scoring import scores
 from saltjax.system import console, devices, files, locks, signals
@@ -81,6 +89,7 @@ def keep_finished(config: ConfigDict, workdir: pathlib.Path) -> None:
         facts = data.facts()
         run_directory.check_data(workdir, facts)
         files.write_json(workdir / "data.json", facts)
+    initial_weights.check_moved(workdir, config.train.init_from)
     replacement.recover(workdir)
     announce_moved(before, now)
     saved_config.write(workdir, config)
@@ -112,16 +121,28 @@ def run_to_end(
     """Prepares, restores, trains and tests the run in a locked directory."""
     earlier = None if overwrite else run_directory.earlier_splits(workdir)
     setup = prepare(config, workdir, pause, earlier)
+    shapes = jax.eval_shape(lambda: steps.create_state(setup.recipe, config.seed))
+    weights = None
+    if overwrite or not checkpoint.exists(workdir / "checkpoints/last"):
+        weights = initial_weights.read(
+            config.train.init_from, config.train.init_partial, shapes.trained
+        )
+    else:
+        initial_weights.check_moved(workdir, config.train.init_from)
     if overwrite:
         run_directory.delete(workdir)
-    shapes = jax.eval_shape(lambda: steps.create_state(setup.recipe, config.seed))
     show_banner(setup, networks.count_parameters(shapes.params))
+    if weights:
+        weights.announce(setup.data.facts())
     tables.show_statistics(setup.data.statistics)
     run_directory.check_data(workdir, setup.data.facts(), tested=False)
     console.say("Compiling; this takes some seconds …")
+    state = steps.create_state(setup.recipe, config.seed)
+    if weights:
+        state = steps.with_trained(state, weights.variables(state.trained))
     state, progress = progresses.restore(
         workdir,
-        steps.create_state(setup.recipe, config.seed),
+        state,
         config.optim.learning_rate,
         config.train.epochs,
     )
@@ -136,7 +157,7 @@ def run_to_end(
             "Result     of fewer epochs, or under other settings of the test: it is kept until the "
             "new one is complete"
         )
-    record_start(setup, status, progress)
+    record_start(setup, status, progress, weights)
     with pause.deferred():
         if new:
             # A disk that is full or read-only is noticed now and not after an epoch.
@@ -215,7 +236,9 @@ def show_banner(setup: Setup, parameters: int) -> None:
     )
 
 
-def record_start(setup: Setup, status: Status, progress: Progress) -> None:
+def record_start(
+    setup: Setup, status: Status, progress: Progress, weights: InitialWeights | None
+) -> None:
     """Writes what a start changes in the run directory, apart from checkpoints.
 
     To be called when nothing can refuse the start any more. A run with a result keeps it, with the
@@ -230,6 +253,8 @@ def record_start(setup: Setup, status: Status, progress: Progress) -> None:
         saved_config.write(workdir, config)
         files.write_json(workdir / "data.json", data.facts())
     start = environment.describe(list(setup.feed.mesh.devices.flat))
+    if weights:
+        start[initial_weights.KEY] = weights.record()
     environment.record(workdir, start)
     run_directory.write_metrics(workdir, progress.history)
     run_figures.draw_data(data.tiles, workdir / "plots", config.data.seed)

@@ -104,6 +104,19 @@ def restore(
     return None
 
 
+def exists(path: pathlib.Path) -> bool:
+    """Returns whether `restore` finds a checkpoint at `path`, or refuses to go on without it.
+
+    Raises:
+      InputError: if that cannot be seen.
+    """
+    path = path.absolute()
+    new, old = _new_and_old(path)
+    with reading(path):
+        there = any(_exists(candidate) for candidate in (path, new / MANIFEST, old))
+    return there or bool(_damaged_before(path))
+
+
 def _candidates(path: pathlib.Path, repair: bool) -> list[pathlib.Path]:
     """Returns the checkpoints that there are, the newest first; reports a missing one."""
     new, old = _new_and_old(path)

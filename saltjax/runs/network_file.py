@@ -19,7 +19,7 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -86,6 +86,15 @@ class TrainedNetwork:
     def network(self) -> Network:
         """The model and its resolution."""
         return network_of(self.config)
+
+    def count_seen(self, ids: Iterable[str]) -> int:
+        """Returns how many of these tiles have ids of its training and validation tiles."""
+        used = {
+            tile
+            for name in ("train", "val")
+            for tile in self.tiles.splits.get(name, ())
+        }
+        return len(used & {*ids})
 
     def weights_sha256(self) -> str:
         """Returns a checksum of the weights, the same for a run and for its network file."""

@@ -30,6 +30,8 @@ ADDED: dict[int, dict[str, Any]] = {
         "optim.schedule": "plateau",
         "optim.warmup_epochs": 0,
         "checkpoint.select": "val_loss",
+        "train.init_from": "",
+        "train.init_partial": False,
     },
 }
 
@@ -128,7 +130,8 @@ def upgrade(tree: dict[str, Any], version: int) -> dict[str, Any]:
         if area == "auto" or (area.isascii() and area.isdecimal() and len(area) < 10):
             evaluation["min_area"] = -1 if area == "auto" else int(area)
     before = settings.flatten(tree)
-    for added in range(version + 1, SCHEMA + 1):
+    # Before its release the newest version had not yet all of its settings.
+    for added in range(min(version + 1, SCHEMA), SCHEMA + 1):
         for key, value in ADDED[added].items():
             section, _, name = key.rpartition(".")
             found = tree.setdefault(section, {}) if section else tree

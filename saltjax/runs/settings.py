@@ -57,8 +57,9 @@ _TYPES = {
     str: "a string",
     tuple: "a tuple",
 }
-# What a run reads from: it may resume under another path that leads to the same tiles and splits.
-PATHS = ("data.dir", "data.groups")
+# What a run reads from: it may resume under another path that leads to the same tiles, splits and
+# initial weights.
+PATHS = ("data.dir", "data.groups", "train.init_from")
 # The last integer of four bytes in the 240 of a trace header begins at 237.
 HEADER_BYTES = (
     "expected the first bytes of two numbers of four bytes in the trace header, 1 to 237, such as "
@@ -126,6 +127,11 @@ def check(config: ConfigDict) -> None:
         lines += _check_schedule(config.optim, config.train.epochs)
     if not any(key.startswith("model.") for key in problems):
         lines += _check_model(config.model)
+    if flat["train.init_partial"] is True and flat["train.init_from"] == "":
+        lines.append(
+            "config.train.init_partial=True without config.train.init_from; expected the network "
+            "to take weights from"
+        )
     if lines:
         raise InputError("\n".join(lines))
 

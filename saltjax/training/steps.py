@@ -68,6 +68,11 @@ class TrainState:
         """The variables to be validated and tested: params and batch_stats, averaged if they are."""
         if self.averages:
             return self.averages
+        return self.trained
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The variables that the optimizer updates, and not their averages: params and batch_stats."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -77,6 +82,12 @@ def create_state(recipe: Recipe, seed: int) -> TrainState:
     step, opt_state = jnp.zeros((), jnp.int32), recipe.tx.init(variables["params"])
     averages = jax.tree.map(jnp.copy, variables) if recipe.ema else {}
     return TrainState(step, opt_state=opt_state, averages=averages, **variables)
+
+
+def with_trained(state: TrainState, variables: dict[str, Any]) -> TrainState:
+    """Returns the state before the first step with other params and batch_stats."""
+    averages = jax.tree.map(jnp.copy, variables) if state.averages else {}
+    return dataclasses.replace(state, averages=averages, **variables)
 
 
 def with_learning_rate(state: TrainState, learning_rate: float) -> TrainState:
