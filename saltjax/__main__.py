@@ -28,7 +28,8 @@ TABLE: dict[str, tuple[Callable[..., Any], Any, tuple[str, ...], str]] = {
         flags.DEFINE_string,
         "",
         ("train", "check", "evaluate", "predict", "compare", "export"),
-        "The run directory; predict: or several, as a,b,c, whose probabilities are averaged; "
+        "The run directory; evaluate, predict, export: or a network file *.safetensors, or the name "
+        "of a packaged network; predict: or several, as a,b,c, whose probabilities are averaged; "
         "compare: the directory that holds the runs.",
     ),
     "overwrite": (
@@ -49,7 +50,7 @@ TABLE: dict[str, tuple[Callable[..., Any], Any, tuple[str, ...], str]] = {
         "",
         ("evaluate", "predict", "export", "compare"),
         "The directory to write to; evaluate, compare: by default --workdir; export: or a file "
-        "*.onnx.",
+        "*.onnx or *.safetensors.",
     ),
     "reference": (
         flags.DEFINE_string,
@@ -103,7 +104,10 @@ def dispatch() -> None:
             f"--mode={mode} takes no --config: the settings are those of the run"
         )
     elif mode != "compare" and not FLAGS.workdir:
-        raise InputError(f"--mode={mode} needs the --workdir of a finished run")
+        raise InputError(
+            f"--mode={mode} needs --workdir: a finished run, a network file or the name of a packaged "
+            "network"
+        )
     match mode:
         case "train":
             from saltjax import train

@@ -11,8 +11,9 @@ import pytest
 from program import TINY, assert_refused
 from tile_files import write_sections, write_tiles
 
-from saltjax import evaluate, predict
+from saltjax import evaluate, export, predict
 from saltjax.reporting import figures
+from saltjax.runs import trained
 from saltjax.system import locks, output_directory
 from saltjax.system.errors import InputError
 
@@ -91,6 +92,35 @@ def test_evaluation_on_the_runs_own_test_tiles_gives_its_scores(run, caplog):
         "worst",
     }
     assert f"loss {found['test']['loss']:.4f}" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_network_file_has_the_scores_of_its_run(run, tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "saltjax")
+    write_sections(tmp_path / "tiles", 50, seed=0)
+    tiles, file = str(tmp_path / "tiles"), tmp_path / "net.safetensors"
+    export.export(run, str(file))
+    evaluate.evaluate(run, tiles, str(tmp_path / "a"), None)
+    monkeypatch.setattr(trained, "PACKAGED", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    # Its own copy of the ids knows the tiles of training, too.
+    for name in (file, "net"):
+        caplog.clear()
+        evaluate.evaluate(name, tiles, str(tmp_path / "b"), None)
+        assert "42 of these 50 tiles" in caplog.text
+        found = read(tmp_path / "b/evaluation.json")
+        assert found.pop("run") == "net"
+        expected = read(tmp_path / "a/evaluation.json")
+        assert expected.pop("run") == run.name
+        assert found == expected
+    caplog.clear()
+    evaluate.evaluate("net", tiles, str(tmp_path / "b"), True)
+    assert "chosen without mirror images (eval.tta=False)" in caplog.text
+    assert "repeat the command" not in caplog.text
+    # It has no tiles and no directory of its own.
+    for source, output in (("", ""), (tiles, ""), ("", str(tmp_path / "b"))):
+        with pytest.raises(InputError, match=r"needs --input, .* and --output"):
+            evaluate.evaluate(file, source, output, None)
 
 
 @pytest.mark.slow
@@ -298,7 +328,7 @@ def test_a_run_of_an_earlier_version_is_shown_and_tested_again(run):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--mode=evaluate",), ["needs the --workdir"]),
+        (("--mode=evaluate",), ["needs --workdir: a finished run, a network file"]),
         (("--mode=evaluate", "--workdir=nowhere"), ["nowhere: no such run"]),
         (("--mode=evaluate", "--config=configs/unet.py"), ["takes no --config"]),
         (("--mode=evaluate", "--workdir=x", "--threshold=1"), ["takes no --threshold"]),

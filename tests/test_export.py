@@ -1,18 +1,23 @@
 """Exported networks, called without saltjax."""
 
+import dataclasses
 import json
 import logging
 import re
 import subprocess
 import sys
 
+import forked
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
+from program import assert_refused
 
 import saltjax
 from saltjax import export
-from saltjax.system import files
+from saltjax.runs import network_file
+from saltjax.system import files, output_directory
 from saltjax.system.errors import InputError
 
 
@@ -67,6 +72,90 @@ def test_the_check_compares_with_the_run_on_the_cpu(plain, tmp_path, monkeypatch
     with jax.default_device(jax.devices()[2]):
         export.export(plain, str(tmp_path / "out"))
     assert seen == {jax.devices("cpu")[0]}
+
+
+def test_a_network_file_is_checked_and_written(plain, tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "saltjax")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # it replaces itself
+        export.export(plain, "out/net.safetensors")
+        assert (
+            "Checked    read again: the same probabilities as the run's" in caplog.text
+        )
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"net.safetensors", output_directory.RECORD}
+    content = (tmp_path / "out/net.safetensors").read_bytes()
+    export.export(tmp_path / "out/net.safetensors", "copy.safetensors")
+    assert (tmp_path / "copy.safetensors").read_bytes() == content
+    found, expected = saltjax.load("copy.safetensors"), saltjax.load(plain)
+    section = np.random.default_rng(0).normal(0, 1, (21, 34))
+    np.testing.assert_array_equal(found.predict(section), expected.predict(section))
+    assert (found.tile, found.tta) == (expected.tile, expected.tta)
+    assert dataclasses.replace(found.result, data=expected.result.data) == (
+        expected.result
+    )
+
+
+def test_a_network_file_does_not_replace_itself_as_the_input(plain, tmp_path):
+    path = tmp_path / "net.safetensors"
+    export.export(plain, str(path))
+    content = path.read_bytes()
+    with pytest.raises(InputError, match=r"net\.safetensors is an input"):
+        export.export(path, str(path))
+    assert path.read_bytes() == content
+
+
+@pytest.mark.slow
+def test_a_network_file_is_exported_as_its_run(plain, tmp_path):
+    export.export(plain, f"{tmp_path}/net.safetensors")
+    export.export(tmp_path / "net.safetensors", f"{tmp_path}/out")
+    description = json.loads((tmp_path / "out/model.json").read_text())
+    assert description["run"] == "net"
+    assert description["threshold"] == saltjax.load(plain).threshold
+
+
+def test_a_network_file_that_differs_is_not_written(plain, tmp_path, monkeypatch):
+    encode = network_file.encode
+
+    def other(trained, starts):
+        variables = jax.tree.map(lambda x: x * np.float32(1.5), trained.variables)
+        return encode(dataclasses.replace(trained, variables=variables), starts)
+
+    monkeypatch.setattr(network_file, "encode", other)
+    with pytest.raises(RuntimeError, match="differ from the run's by"):
+        export.export(plain, f"{tmp_path}/net.safetensors")
+
+    def other_threshold(trained, starts):
+        result = dataclasses.replace(trained.result, min_area=7)
+        return encode(dataclasses.replace(trained, result=result), starts)
+
+    monkeypatch.setattr(network_file, "encode", other_threshold)
+    with pytest.raises(RuntimeError, match="min_area=7"):
+        export.export(plain, f"{tmp_path}/net.safetensors")
+    assert [p.name for p in tmp_path.iterdir() if "net" in p.name] == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "text"])
+def test_a_network_file_that_cannot_be_used_ends_with_status_2(plain, tmp_path, damage):
+    path = tmp_path / "net.safetensors"
+    export.export(plain, str(path))
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "truncated": content[:-100],
+            "foreign": safetensors.numpy.save({"w": np.ones(3)}),
+            "text": b"version https://git-lfs.github.com/spec/v1\n" * 9,
+        }[damage]
+    )
+    np.save(tmp_path / "s.npy", np.ones((20, 20), np.float32))
+    done = forked.launch(
+        "--mode=predict",
+        f"--workdir={path}",
+        f"--input={tmp_path}/s.npy",
+        f"--output={tmp_path}/out",
+    )
+    assert_refused(done, str(path), "--mode=export --output=NAME.safetensors wrote")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_artifact_that_differs_is_not_written(plain, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Salt segmented in files by the program, and in arrays by the library."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -17,8 +18,8 @@ from prediction import random_traces, run_predict, set_threshold
 from program import ROOT, assert_refused
 
 import saltjax
-from saltjax import predict
-from saltjax.runs import checkpoint
+from saltjax import __main__, export, predict
+from saltjax.runs import checkpoint, trained
 from saltjax.system import output_directory
 from saltjax.system.errors import InputError
 
@@ -78,6 +79,30 @@ def test_several_runs_are_averaged(plain, tmp_path):
 
 
 @pytest.mark.slow
+def test_runs_files_and_packaged_networks_are_averaged(
+    plain, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO, "saltjax")
+    monkeypatch.chdir(tmp_path)
+    write_other_run(plain, tmp_path / "other")
+    (tmp_path / "package").mkdir()
+    export.export(plain, "net.safetensors")
+    export.export(tmp_path / "other", "package/tgs.safetensors")
+    monkeypatch.setattr(trained, "PACKAGED", tmp_path / "package")
+    section = random_traces(30, 50)
+    np.save("s.npy", section)
+    one, two = (saltjax.load(path).predict(section) for path in (plain, "other"))
+    for given, path in (("net.safetensors", plain), ("tgs", "other")):
+        network, run = saltjax.load(given), saltjax.load(path)
+        np.testing.assert_array_equal(network.predict(section), run.predict(section))
+        assert network.postprocessing == run.postprocessing
+    given = __main__.workdirs(f"{plain},net.safetensors,tgs")
+    predict.predict(given, "s.npy", "out", None, None)
+    found = np.load("out/s_prob.npy")
+    np.testing.assert_allclose(found, (2 * one + two) / 3, atol=1e-6)
+    assert "Network    tgs, of the package" in caplog.text
+
+
 def test_an_interrupted_prediction_leaves_no_incomplete_file(plain, tmp_path):
     # 216 MB of which only the header is written: the rest is a hole in the file.
     np.lib.format.open_memmap(

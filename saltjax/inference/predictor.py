@@ -116,12 +116,16 @@ def announce_tta(predictors: Sequence[Predictor], tta: bool | None) -> None:
     """Says whose threshold was chosen with mirror images, or without, but is used otherwise."""
     for predictor in predictors:
         if tta is not None and tta != predictor.tta:
-            console.say(
+            line = (
                 f"Threshold  of {predictor.workdir}: chosen "
-                f"{'with' if predictor.tta else 'without'} mirror images (eval.tta={predictor.tta}); "
-                "to choose it as it is used here, repeat the command that trained the run with "
-                f"--config.eval.tta={tta}"
+                f"{'with' if predictor.tta else 'without'} mirror images (eval.tta={predictor.tta})"
             )
+            if predictor.workdir.is_dir():
+                line += (
+                    "; to choose it as it is used here, repeat the command that trained the run "
+                    f"with --config.eval.tta={tta}"
+                )
+            console.say(line)
 
 
 def common_postprocessing(
