@@ -88,6 +88,20 @@ def test_weights_are_those_that_were_saved(expected):
     np.testing.assert_allclose(found, expected["prob"], rtol=0, atol=TOLERANCE)
 
 
+def test_its_network_file_is_read(expected):
+    network = saltjax.load(GOLDEN / make.NETWORK_FILE)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(network.variables)
+    named = sorted((jax.tree_util.keystr(path), leaf) for path, leaf in leaves)
+    flat = np.concatenate([leaf.ravel() for _, leaf in named])
+    assert make.checksum(flat) == expected["best"]
+    run = saltjax.load(GOLDEN / "finished")
+    assert network.result == run.result
+    assert network.postprocessing == run.postprocessing
+    assert (network.tile, network.batch_size) == (run.tile, run.batch_size)
+    found = network.predict(expected["image"])
+    np.testing.assert_allclose(found, expected["prob"], rtol=0, atol=TOLERANCE)
+
+
 @pytest.mark.slow
 def test_history_and_state_are_restored(either, tmp_path):
     workdir = shutil.copytree(either, tmp_path / "run")

@@ -16,6 +16,7 @@ from prediction import random_traces, run_predict, set_threshold
 from program import ROOT
 
 import saltjax
+from saltjax import export
 from saltjax.system import output_directory
 
 
@@ -192,3 +193,14 @@ def test_the_library_example_of_the_readme_runs(plain):
     names = {"section": random_traces(20, 30)}
     exec(example.replace("runs/strided", str(plain)), names)
     assert names["prob"].shape == names["mask"].shape == (20, 30)
+
+
+def test_the_example_of_the_network_file_runs(plain, tmp_path, monkeypatch, capsys):
+    text = (ROOT / "docs/networks.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    export.export(plain, "final.safetensors")
+    capsys.readouterr()
+    exec(example, {})
+    scores = json.loads((plain / "result.json").read_text())["test_native"]
+    assert capsys.readouterr().out == f"{scores}\n"

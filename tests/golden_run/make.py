@@ -1,6 +1,7 @@
 """Makes the golden run again: `python tests/golden_run/make.py` in a clone; then read README.md.
 
-`finished` is a complete run on built-in sections, `interrupted` the same, stopped within an epoch.
+`finished` is a complete run on built-in sections, `finished.safetensors` its network file and
+`interrupted` the same run, stopped within an epoch.
 expected.npz holds, by means of orbax and NumPy alone, checksums of the finished run's checkpoints,
 and what the program says of an image.
 """
@@ -17,6 +18,7 @@ import tempfile
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
+NETWORK_FILE = "finished.safetensors"
 ROOT = HERE.parents[1]
 OPTIONS = (
     "--config=default",
@@ -53,9 +55,10 @@ __main__.main()
 
 
 def main() -> None:
-    """Makes both runs and expected.npz."""
+    """Makes both runs, the network file and expected.npz."""
     sys.path.insert(0, str(ROOT))
     import saltjax
+    from saltjax import export
 
     with tempfile.TemporaryDirectory() as folder:
         for name in ("finished", "interrupted"):
@@ -72,6 +75,8 @@ def main() -> None:
                 remove_path(checkpoint, folder)
             shutil.rmtree(HERE / name, ignore_errors=True)
             shutil.copytree(run, HERE / name)
+        export.export(HERE / "finished", f"{folder}/{NETWORK_FILE}")
+        shutil.copy(pathlib.Path(folder, NETWORK_FILE), HERE)
     image = np.random.default_rng(0).integers(0, 256, (24, 30), np.uint8)
     prob = saltjax.load(HERE / "finished").predict(image)
     sums = {
