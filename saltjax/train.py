@@ -169,9 +169,8 @@ def run_to_end(
         while not finished(progress, config):
             state, progress = run_epoch(state, progress, setup)
             progresses.save(workdir, state, progress)
-            tables.show_epoch(
-                progress.history[-1], progress.best_epoch, config.train.epochs
-            )
+            best = 0 if config.checkpoint.select == "last" else progress.best_epoch
+            tables.show_epoch(progress.history[-1], best, config.train.epochs)
             pause.saved()
     final_test.run(config, workdir, setup.data, setup.recipe.network, state, progress)
 

@@ -1,5 +1,6 @@
 """The program in a fork of a process that has imported it already, which saves seconds a start."""
 
+import itertools
 import multiprocessing
 import os
 import pathlib
@@ -61,6 +62,20 @@ def launch(*args: object, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProce
         assert status is not None, "the program does not end"
         texts = [path.read_text(encoding="utf-8") for path in paths]
     return subprocess.CompletedProcess(args, status, *texts)
+
+
+def send_signal(signum: int, call: int) -> None:
+    """Makes this process send itself a signal in that call of a training step; for `prepare`."""
+    from saltjax.training import steps
+
+    train_call, calls = steps.train_call, itertools.count(1)
+
+    def train_call_with_signal(*args):
+        if next(calls) == call:
+            os.kill(os.getpid(), signum)
+        return train_call(*args)
+
+    steps.train_call = train_call_with_signal
 
 
 def _run(command, stdout, stderr, cwd, prepare) -> None:

@@ -1,5 +1,6 @@
-"""The networks in plain NumPy, float64, to compare the JAX networks with."""
+"""Networks, losses and scores in plain NumPy, float64, to compare those of the package with."""
 
+import itertools
 import math
 
 import numpy as np
@@ -112,17 +113,51 @@ def decode(code, shape):
     return mask
 
 
+def kaggle_precision(truth, found):
+    """Returns the challenge's score of one tile, by its own definition, of masks bool[H, W]."""
+    if not truth.any():
+        return 0.0 if found.any() else 1.0
+    iou = (truth & found).sum() / (truth | found).sum()
+    levels = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+    return sum(iou > t for t in levels) / 10
+
+
 def kaggle_score(labels, codes):
     """Returns the challenge's score, by its own definition, of labels and encodings by id."""
+    scores = [
+        kaggle_precision(label > 0, decode(codes[name], label.shape))
+        for name, label in labels.items()
+    ]
+    return sum(scores) / len(scores)
+
+
+def lovasz_extension(errors, label):
+    """Returns the integral over all levels t of 1 - IoU if the pixels with an error >= t are wrong."""
+    levels = np.unique(np.append(errors, 0.0))
     total = 0.0
-    for name, label in labels.items():
-        truth, found = label > 0, decode(codes[name], label.shape)
-        if not truth.any():
-            total += 0.0 if found.any() else 1.0
-            continue
-        iou = (truth & found).sum() / (truth | found).sum()
-        hits = [
-            iou > t for t in (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-        ]
-        total += sum(hits) / 10
-    return total / len(labels)
+    for low, high in itertools.pairwise(levels):
+        wrong = errors >= high
+        union = (label > 0) | wrong
+        total += (high - low) * (1 - (union & ~wrong & (label > 0)).sum() / union.sum())
+    return total
+
+
+def elu_errors(logits, label):
+    """Returns elu(margin error) + 1 of each pixel."""
+    margin = 1 - logits * np.where(label > 0, 1, -1)
+    return np.where(margin > 0, margin + 1, np.exp(np.minimum(margin, 0)))
+
+
+def symmetric_lovasz(logits, label):
+    """Returns the mean of the Lovász hinges of a tile for salt and for background."""
+    errors = elu_errors(logits, label)
+    return (lovasz_extension(errors, label) + lovasz_extension(errors, 1 - label)) / 2
+
+
+def cosine_rate(step, learning_rate, warmup, total):
+    """Returns the rate of a step: up in a line to `learning_rate` at step `warmup`, to 0 at `total`."""
+    if step < warmup:
+        first = learning_rate / warmup
+        return first + (learning_rate - first) * step / warmup
+    done = (step - warmup) / (total - warmup)
+    return learning_rate * (1 + math.cos(math.pi * done)) / 2

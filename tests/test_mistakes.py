@@ -47,6 +47,14 @@ def test_a_misspelt_flag_is_not_attributed_to_the_config_file():
             ("--config=configs/unet.py", "--config.model.features=(True,4)"),
             ["features", "channels"],
         ),
+        (
+            ("--config=configs/unet.py", "--config.optim.warmup_epochs=3"),
+            ["config.optim.warmup_epochs=3", "only cosine has a warm-up: expected 0"],
+        ),
+        (
+            ("--config=configs/best.py", "--config.train.epochs=5"),
+            ["warmup_epochs=5 of config.train.epochs=5; expected fewer"],
+        ),
         (("--config=configs/unet.py", "stray"), ["stray"]),
         (("--config=configs/unet.py", "--mode=tain"), ["mode", "train"]),
         (("--config=configs/unet.py", "--workdr=x"), ["workdr", "workdir"]),

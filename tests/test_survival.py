@@ -19,7 +19,6 @@ from tile_files import flip_a_bit, write_tiles
 from saltjax import train
 from saltjax.runs import checkpoint
 from saltjax.training import progress as progresses
-from saltjax.training import steps
 
 OPTIONS = (
     "--config=configs/quickstart.py",
@@ -154,18 +153,6 @@ def test_a_run_killed_many_times_ends_with_the_same_result(tiles, whole, tmp_pat
     assert outcome(workdir) == outcome(whole)
 
 
-def send_signal(signum, call):
-    """Sends this process a signal during that call of a training step."""
-    train_call, calls = steps.train_call, itertools.count(1)
-
-    def train_call_with_signal(*args):
-        if next(calls) == call:
-            os.kill(os.getpid(), signum)
-        return train_call(*args)
-
-    steps.train_call = train_call_with_signal
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize(
@@ -177,7 +164,7 @@ def test_a_signal_saves_the_state_within_the_epoch(
 ):
     workdir = tmp_path / "stopped"
     # Without the signal nothing would be saved within an epoch.
-    fault = functools.partial(send_signal, signum, STEPS + 3)
+    fault = functools.partial(forked.send_signal, signum, STEPS + 3)
     assert run(tiles, workdir, fault, every_minutes=10.0) == status
     progress = read_checkpoint(workdir / "checkpoints/last")["meta"]["meta"]
     assert len(progress["history"]) == 1

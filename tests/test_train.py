@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 import json
 import pathlib
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import reference
 import sklearn.metrics
 from jax.sharding import Mesh
 from tiny import tiny_config
@@ -50,13 +52,16 @@ def run_epochs(config, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("norm", "counts"),
-    [("none", (2, 4)), ("batch", (3,))],
+    ("norm", "counts", "options"),
+    [
+        ("none", (2, 4), {}),
+        ("batch", (3,), {"lovasz": 1.0, "augment": "affine", "ema": 0.9}),
+    ],
 )
-def test_a_step_does_not_depend_on_the_number_of_devices(norm, counts):
+def test_a_step_does_not_depend_on_the_number_of_devices(norm, counts, options):
     network = Network(UNet(features=(4, 8), norm=norm), 16, "nearest")
     # With SGD at rate 1 the change of the parameters is the gradient.
-    recipe = Recipe(network, optax.sgd(1.0), np.int32(0))
+    recipe = Recipe(network, optax.sgd(1.0), np.int32(0), **options)
     tiles = synthetic.make_tiles(5, seed=0)
     outcomes = []
     for n in (1, *counts):
@@ -170,6 +175,26 @@ def test_result_agrees_with_scikit_learn(finished_run):
     assert result["test_native"]["iou"]["value"] == pytest.approx(np.mean(iou))
 
 
+@pytest.mark.slow
+def test_the_epoch_of_the_highest_kaggle_map_is_tested(tmp_path):
+    config = tiny_config(**{"checkpoint.select": "kaggle_map"})
+    train.train(config, tmp_path, overwrite=False)
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        maps = [float(row["val_kaggle_map"]) for row in csv.DictReader(file)]
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["best_epoch"] == 1 + np.argmax(maps)
+    setup = make_setup(config)
+    like = steps.create_state(setup.recipe, config.seed)
+    variables, meta = checkpoint.restore_best(tmp_path, like.variables)
+    assert meta["epoch"] == result["best_epoch"]
+    model = section_model(setup, jax.device_get(variables))
+    rows = setup.data.split["val"]
+    val = evaluation.predict_tiles(setup.data.tiles, rows, model)
+    labels = setup.data.tiles.labels[rows, :, :, 0] > 0
+    scores = map(reference.kaggle_precision, labels, val.prob_native >= 0.5)
+    assert max(maps) == pytest.approx(np.mean(list(scores)))
+
+
 def reopen(finished, workdir):
     """Returns a copy of a run as it was before its test, and its (state, progress)."""
     shutil.copytree(finished, workdir)
@@ -191,6 +216,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(finished_run, tmp_pa
     # A checkpoint that holds such weights nevertheless.
     arrays = vars(jax.device_get(bad))
     arrays = arrays | {"opt_state": arrays["opt_state"].inner_state}
+    del arrays["averages"]  # of which there are none
     checkpoint.save(workdir / "checkpoints/last", arrays, dataclasses.asdict(two))
     before = sorted(
         (p, p.stat().st_mtime_ns) for p in (workdir / "checkpoints").rglob("*")
@@ -217,7 +243,7 @@ def test_the_best_checkpoint_is_tested_not_the_last(finished_run, tmp_path):
     assert found == expected
 
 
-@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (9, 5)])
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (9, 5), (0, 5)])
 def test_early_stopping_ends_the_run(patience, epochs):
     config = tiny_config(**{"train.epochs": 5, "early_stopping.patience": patience})
     progress = progresses.begin(1e-3)
@@ -229,7 +255,7 @@ def test_early_stopping_ends_the_run(patience, epochs):
         if epoch == epochs:
             break
     assert train.finished(progress, config)
-    assert progress.stopped_early(patience) == (patience < 9)
+    assert progress.stopped_early(patience) == (patience in (1, 2))
 
 
 @pytest.mark.slow

@@ -65,22 +65,24 @@ def tidy(axes) -> None:
 
 
 def curves(history: Sequence[dict[str, Any]], best_epoch: int, source: str) -> Figure:
-    """Loss, accuracy and learning rate over the epochs; rows of metrics.csv."""
-    epochs = [row["epoch"] for row in history]
-    figure = figure_of(10, 3.2, source)
-    loss, accuracy, rate = figure.subplots(1, 3)
-    for axes, key, label in (
-        (loss, "loss", "Loss (BCE)"),
-        (accuracy, "accuracy", "Pixel accuracy"),
-    ):
-        for part, color, name in (
-            ("train", BLUE, "training"),
-            ("val", ORANGE, "validation"),
+    """Loss, accuracy, Kaggle mAP if there is one, and learning rate; rows of metrics.csv."""
+    epochs, columns = [row["epoch"] for row in history], history[0].keys()
+    labels = {"loss": "Loss (BCE)", "accuracy": "Pixel accuracy"}
+    if "val_kaggle_map" in columns:
+        labels["kaggle_map"] = "Kaggle mAP at 0.5"
+    count = len(labels) + 1
+    figure = figure_of(10 * count / 3, 3.2, source)
+    *scores, rate = figure.subplots(1, count)
+    for axes, (key, label) in zip(scores, labels.items()):
+        for column, color, name in (
+            (f"train_{key}", BLUE, "training"),
+            (f"val_{key}", ORANGE, "validation"),
         ):
-            values = [row[f"{part}_{key}"] for row in history]
-            axes.plot(
-                epochs, values, color=color, label=name, marker="o", markersize=2.5
-            )
+            if column in columns:
+                values = [row[column] for row in history]
+                axes.plot(
+                    epochs, values, color=color, label=name, marker="o", markersize=2.5
+                )
         axes.axvline(
             best_epoch,
             color=BLACK,
@@ -89,12 +91,12 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int, source: str) -> F
             label=f"best, epoch {best_epoch}",
         )
         axes.set(xlabel="Epoch", ylabel=label)
-    loss.legend(frameon=False, fontsize=8)
+    scores[0].legend(frameon=False, fontsize=8)
     rates = [row["learning_rate"] for row in history]
     rate.step(epochs, rates, where="mid", color=GREEN, marker="o", markersize=2.5)
     rate.set(xlabel="Epoch", ylabel="Learning rate", yscale="log")
     rate.margins(y=0.3)
-    for axes in (loss, accuracy, rate):
+    for axes in (*scores, rate):
         tidy(axes)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     return figure

@@ -37,12 +37,16 @@ def show_statistics(stats: Statistics) -> None:
 
 
 def show_epoch(row: dict[str, Any], best_epoch: int, epochs: int) -> None:
-    """Prints an epoch, a row of metrics.csv, of at most `epochs`."""
+    """Prints an epoch, a row of metrics.csv, of at most `epochs`; it is marked if it is the best."""
     mark = "  best" if best_epoch == row["epoch"] else ""
+    score = ""
+    if "val_kaggle_map" in row:
+        score = f" {SCORE_NAMES['kaggle_map']} {row['val_kaggle_map']:.4f}"
     console.say(
         f"epoch {row['epoch']:3d}/{epochs}  train loss {row['train_loss']:z.4f} accuracy "
         f"{row['train_accuracy']:.4f}  val loss {row['val_loss']:z.4f} accuracy "
-        f"{row['val_accuracy']:.4f}  lr {row['learning_rate']:.3g}  {row['seconds']:.1f} s{mark}"
+        f"{row['val_accuracy']:.4f}{score}  lr {row['learning_rate']:.3g}  "
+        f"{row['seconds']:.1f} s{mark}"
     )
 
 

@@ -48,7 +48,8 @@ def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Statu
     Args:
       workdir: the run's directory, which need not exist.
       config: the complete config. A run of another one is refused, apart from `settings.FREE`,
-        `settings.PATHS` (see `check_data`) and train.epochs (see `progress.check_epochs`). If
+        `settings.PATHS` (see `check_data`) and, but for the schedule "cosine", train.epochs (see
+        `progress.check_epochs`). If
         settings of the test differ, or there are to be more epochs than the result has and training
         did not stop early, the result is to be replaced (OUTDATED). None accepts any run.
 
@@ -117,6 +118,9 @@ def _refuse_other(
     growing = flat[1]["optim.schedule"] != "cosine"  # see `progress.check_epochs`
     if growing and type(flat[0].get("train.epochs")) is int:
         allowed.add("train.epochs")
+    notes = {}
+    if not growing:
+        notes["train.epochs"] = ", on which the rates of optim.schedule=cosine depend"
     # Paths may differ if what they lead to is known; built-in sections have none.
     if (workdir / "data.json").exists():
         allowed |= {key for key, old, new in moved(before, now) if old and new}
@@ -124,7 +128,7 @@ def _refuse_other(
     if "group" not in [config.get("data.split_by") for config in flat]:
         allowed.add("data.groups")
     lines = [
-        f"  {key}: {old!r} there, {new!r} now"
+        f"  {key}: {old!r} there, {new!r} now{notes.get(key, '')}"
         for key, old, new in settings.differences(before, now)
         if key not in allowed
     ]

@@ -92,11 +92,11 @@ def is_better(row: dict[str, Any], best: dict[str, Any] | None, select: str) -> 
       row, best: rows of metrics.csv.
       select: "val_loss", the lowest; "kaggle_map", the highest; "last", every epoch.
     """
-    if best is None or select == "last":
+    if select == "last":
         return True
     if select == "kaggle_map":
-        return row["val_kaggle_map"] > best["val_kaggle_map"]
-    return row["val_loss"] < best["val_loss"]
+        return best is None or row["val_kaggle_map"] > best["val_kaggle_map"]
+    return row["val_loss"] < (math.inf if best is None else best["val_loss"])
 
 
 def save(workdir: pathlib.Path, state: TrainState, progress: Progress) -> None:

@@ -5,6 +5,7 @@ import pytest
 import reference
 from variables import draw_variables
 
+from saltjax.data import feed as feeds
 from saltjax.data import synthetic
 from saltjax.data.tiles import Tiles
 from saltjax.inference import evaluation, windows
@@ -14,6 +15,7 @@ from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
 from saltjax.scoring import scores
 from saltjax.scoring.postprocess import Postprocessing
+from saltjax.system import devices
 
 UNET = UNet(features=(4, 8))
 VARIABLES = draw_variables(UNET)
@@ -86,6 +88,41 @@ def test_labels_are_resized_as_images_are(method):
         )
     else:
         assert np.corrcoef(found.label[0].ravel(), image.ravel())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "pad"])
+def test_loss_and_accuracy_of_the_test_are_those_of_validation(method):
+    tiles, mesh = make_tiles(5, 12, 10), devices.data_mesh()
+    feed = feeds.create(tiles, mesh, 4, resident=False)
+    validated = scores.mean_scores(
+        feed,
+        devices.replicate(VARIABLES, mesh),
+        np.arange(5),
+        Network(UNET, 16, method),
+        lambda: None,
+        kaggle_map=False,
+    )
+    tested = predict(tiles, method=method, tile=(12, 10))
+    assert tested.loss == pytest.approx(validated["loss"], rel=1e-5)
+    assert tested.accuracy == pytest.approx(validated["accuracy"])
+
+
+def test_pixels_added_by_pad_count_in_no_score():
+    tiles = make_tiles(5, 12, 10)
+    found = predict(tiles, method="pad", tile=(12, 10))
+    labels = tiles.labels[..., 0]
+    np.testing.assert_array_equal(found.label, labels)
+    np.testing.assert_allclose(found.prob, found.prob_native, atol=1e-5)
+    logits = numpy_logits(
+        np.pad(tiles.images / 255, ((0, 0), (2, 2), (3, 3), (0, 0)), mode="reflect")
+    )[:, 2:-2, 3:-3]
+    loss = np.log1p(np.exp(np.where(labels, -logits, logits))).mean()
+    assert found.loss == pytest.approx(loss, rel=1e-5)
+    assert found.accuracy == pytest.approx(np.mean((logits >= 0) == labels))
+    test = scores.score(found, labels, Postprocessing(0.5, 0), seed=0)
+    tp, fp, fn, tn = test.counts.sum(axis=0)
+    assert test.scores.test.accuracy_at_threshold == pytest.approx((tp + tn) / 600)
+    assert test.scores.test.f1 == pytest.approx(2 * tp / (2 * tp + fp + fn))
 
 
 @pytest.mark.parametrize("sign", [1, -1])

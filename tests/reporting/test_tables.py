@@ -113,7 +113,7 @@ def test_result_at_the_last_epoch_without_a_minimum_size(said, area):
     assert not any("components" in line for line in said())
 
 
-@pytest.mark.parametrize(("best", "mark"), [(12, "  best"), (11, "")])
+@pytest.mark.parametrize(("best", "mark"), [(12, "  best"), (11, ""), (0, "")])
 def test_epoch_is_one_line(said, best, mark):
     row = {
         "epoch": 12,
@@ -129,6 +129,11 @@ def test_epoch_is_one_line(said, best, mark):
         "epoch  12/100  train loss 0.2500 accuracy 0.8750  val loss 0.5000 accuracy "
         f"0.7500  lr 0.0001  3.2 s{mark}"
     ]
+    tables.show_epoch(row | {"val_kaggle_map": 0.625, "train_lovasz": 1.5}, best, 100)
+    assert said()[1] == (
+        "epoch  12/100  train loss 0.2500 accuracy 0.8750  val loss 0.5000 accuracy "
+        f"0.7500 Kaggle mAP 0.6250  lr 0.0001  3.2 s{mark}"
+    )
 
 
 ROWS = [

@@ -60,6 +60,36 @@ def test_settings_added_later_get_the_value_they_had_before(tmp_path, monkeypatc
     assert saved_config.read_json(tmp_path) == {"model": {"new": "a"}}
 
 
+# What the settings of version 2 mean for earlier runs: nothing of them was there.
+MEANT = {
+    "data.augment": "none",
+    "train.ema": 0.0,
+    "loss.lovasz": 0.0,
+    "optim.schedule": "plateau",
+    "optim.warmup_epochs": 0,
+    "checkpoint.select": "val_loss",
+}
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_runs_of_before_the_recipe_go_on_without_it(tmp_path, version):
+    tree = older_config(0)
+    for key in MEANT:
+        section, _, name = key.rpartition(".")
+        del tree[section][name]
+    del tree["loss"]  # this section held nothing else
+    if version:
+        tree["schema"] = version
+    (tmp_path / "config.json").write_text(json.dumps(tree))
+    found = settings.flatten(saved_config.read(tmp_path).to_dict())
+    assert MEANT.items() <= found.items()
+    config = default.get_config()
+    assert workdir.status(tmp_path, config.to_dict()) is workdir.Status.RESUME
+    config.train.ema = 0.9
+    with pytest.raises(InputError, match=r"train\.ema: 0\.0 there, 0\.9 now"):
+        workdir.status(tmp_path, config.to_dict())
+
+
 def test_seed_of_an_older_run_is_also_its_data_seed(tmp_path):
     tree = older_config("0") | {"seed": 3}
     del tree["data"]["seed"]

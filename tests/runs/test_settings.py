@@ -90,6 +90,15 @@ def problems(config):
         ("checkpoint.every_minutes", -1.0, "at least 0"),
         ("seed", -1, "at least 0"),
         ("seed", 2**31, "less than 2147483648"),
+        ("data.augment", "rotate", "expected one of none, flip, affine"),
+        ("loss.lovasz", -1.0, "at least 0"),
+        ("loss.lovasz", float("nan"), "at least 0"),
+        ("optim.schedule", "linear", "expected one of plateau, cosine"),
+        ("optim.warmup_epochs", -1, "at least 0"),
+        ("optim.warmup_epochs", 5, "only cosine has a warm-up: expected 0"),
+        ("train.ema", 1.0, "less than 1"),
+        ("train.ema", -0.1, "at least 0"),
+        ("checkpoint.select", "best", "expected one of val_loss, kaggle_map, last"),
     ],
 )
 def test_invalid_value_is_named(key, value, message):
@@ -136,10 +145,31 @@ def test_value_of_another_type_is_named(key, value, message):
         ("checkpoint.every_minutes", 0),
         ("eval.min_area", -1),
         ("data.split", (0.8, 0.1, 0.1)),  # 1 but for rounding
+        ("loss.lovasz", 1000),
+        ("train.ema", 0.9999),
+        ("train.ema", 0),
     ],
 )
 def test_values_at_their_limits_are_valid(key, value):
     settings.check(with_values({key: value}))
+
+
+@pytest.mark.parametrize(("warmup", "valid"), [(0, True), (9, True), (10, False)])
+def test_warm_up_of_a_cosine_is_shorter_than_the_run(warmup, valid):
+    config = with_values(
+        {
+            "optim.schedule": "cosine",
+            "optim.warmup_epochs": warmup,
+            "train.epochs": 10,
+        }
+    )
+    if valid:
+        settings.check(config)
+    else:
+        message = (
+            "config.optim.warmup_epochs=10 of config.train.epochs=10; expected fewer"
+        )
+        assert problems(config) == [message]
 
 
 def test_all_problems_are_named_at_once():

@@ -135,6 +135,28 @@ def test_number_of_epochs_of_an_unfinished_run_is_free(tmp_path):
         assert run_directory.status(tmp_path, now) is Status.RESUME
 
 
+@pytest.mark.parametrize("finished", [False, True])
+def test_number_of_epochs_of_a_run_with_a_cosine_is_its_own(tmp_path, finished):
+    cosine = {"optim.schedule": "cosine", "train.epochs": 20}
+    write_config(tmp_path, complete(cosine))
+    expected = Status.RESUME
+    if finished:
+        finish(tmp_path, 20, False)
+        expected = Status.FINISHED
+    assert run_directory.status(tmp_path, complete(cosine)) is expected
+    for epochs in (19, 21):
+        with pytest.raises(InputError) as caught:
+            run_directory.status(tmp_path, complete(cosine | {"train.epochs": epochs}))
+        _, line, advice = str(caught.value).splitlines()
+        assert line == (
+            f"  train.epochs: 20 there, {epochs} now, on which the rates of "
+            "optim.schedule=cosine depend"
+        )
+        assert advice == "choose another --workdir, or start again with --overwrite"
+    with pytest.raises(InputError, match=r"optim\.schedule: 'cosine' there, 'plateau'"):
+        run_directory.status(tmp_path, complete({"train.epochs": 20}))
+
+
 def test_result_says_under_which_settings_it_was_tested(tmp_path):
     """As after a kill between the replacements of result.json and of config.json."""
     write_config(tmp_path, complete())
@@ -287,6 +309,17 @@ def test_delete_removes_a_run_whose_config_is_damaged(tmp_path, content):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_delete_knows_a_run_by_metrics_with_more_columns(tmp_path):
+    row = dict.fromkeys((*run_directory.METRICS, "train_lovasz", "val_kaggle_map"), 1)
+    run_directory.write_metrics(tmp_path, [row])
+    run_directory.delete(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    for header in ("epoch,train_loss", "more," + ",".join(run_directory.METRICS)):
+        (tmp_path / "metrics.csv").write_text(header + "\n")
+        with pytest.raises(InputError, match="of a run"):
+            run_directory.delete(tmp_path)
+
+
 def test_delete_refuses_what_is_no_run(tmp_path):
     (tmp_path / "plots").mkdir()
     (tmp_path / "data.json").write_text("somebody's")
@@ -315,3 +348,8 @@ def test_metrics_csv_has_a_row_for_each_epoch(tmp_path):
     assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == header
     assert [r["epoch"] for r in rows] == ["1", "2"]
     assert float(rows[0]["learning_rate"]) == 1e-3
+    more = {"train_lovasz": 0.75, "val_kaggle_map": 0.25}
+    run_directory.write_metrics(tmp_path, [row | more])
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert lines[0] == header + ",train_lovasz,val_kaggle_map"
+    assert lines[1].endswith(",0.5,0.75,0.25")

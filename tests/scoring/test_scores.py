@@ -6,6 +6,7 @@ from variables import draw_variables
 
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
+from saltjax.data.tiles import Tiles
 from saltjax.networks.network import Network, unit_image
 from saltjax.networks.unet import UNet
 from saltjax.runs import result
@@ -44,6 +45,48 @@ def test_mean_scores_are_the_means_over_the_tiles(untrained):
         }
     # After each call: two batches from the host, or one call with both.
     assert len(called) == 3
+
+
+def to_native(prob, method):
+    """Returns [B, 8, 8] for probabilities [B, 16, 16] of tiles of 8 × 8 pixels."""
+    if method == "pad":  # by four pixels on every side
+        return prob[:, 4:12, 4:12]
+    return prob.reshape(len(prob), 8, 2, 8, 2).mean(axis=(2, 4))
+
+
+@pytest.mark.parametrize("method", ["nearest", "pad"])
+def test_kaggle_map_is_that_of_masks_at_the_tiles_own_resolution(method):
+    network = Network(UNet(features=(4, 8)), 16, method)
+    variables = draw_variables(network.model)
+    rng = np.random.default_rng(3)
+    grey = rng.integers(0, 256, (9, 8, 8, 1), np.uint8)
+    image = network.inputs(unit_image(grey.repeat(3, 3)), grey)[0]
+    logits = reference.unet(
+        np.asarray(image), variables["params"], levels=2, strided=False, skip=True
+    )
+    # Around the median of all pixels, so that masks are neither empty nor full.
+    head = variables["params"]["head"]
+    head["bias"] = head["bias"] - np.float32(np.median(logits))
+    logits = logits - np.median(logits)
+    native = to_native(1 / (1 + np.exp(-logits[..., 0])), method)
+    found = native >= 0.5
+    # Masks of which more and more pixels are wrong; one is empty.
+    wrong = rng.random(found.shape) < np.linspace(0, 0.4, 9)[:, None, None]
+    truth = found ^ wrong
+    truth[4] = False
+    expected = [reference.kaggle_precision(t, f) for t, f in zip(truth, found)]
+    assert len(set(expected)) > 3
+    labels = truth[..., None].astype(np.uint8)
+    tiles = Tiles(tuple("abcdefghi"), grey.repeat(3, 3), labels, "folder")
+    mesh = devices.data_mesh()
+    placed = devices.replicate(variables, mesh)
+    for resident in (False, True):
+        feed = feeds.create(tiles, mesh, 4, resident)
+        means = scores.mean_scores(
+            feed, placed, np.arange(9), network, lambda: None, True
+        )
+        assert means.keys() == {"loss", "accuracy", "kaggle_map"}
+        assert means["kaggle_map"] == pytest.approx(np.mean(expected))
 
 
 def test_mean_scores_end_where_the_function_raises(untrained):

@@ -48,8 +48,8 @@ def first_state():
     return jax.device_get(steps.create_state(RECIPE, 0))
 
 
-def make_state(seed=0):
-    """Returns a state of random numpy arrays after `seed` steps."""
+def make_state(seed=0, averages=False):
+    """Returns a state of random numpy arrays after `seed` steps, if so with averaged weights."""
     rng = np.random.default_rng(seed)
 
     def draw(tree):
@@ -57,11 +57,12 @@ def make_state(seed=0):
 
     state = first_state()
     inner = draw(state.opt_state.inner_state)
-    return state.replace(
+    state = state.replace(
         step=np.array(seed, np.int32),
         params=draw(state.params),
         opt_state=state.opt_state._replace(inner_state=inner),
     )
+    return state.replace(averages=draw(state.variables) if averages else {})
 
 
 def assert_same(found, expected):
@@ -123,6 +124,21 @@ def test_best_is_saved_after_the_best_epoch_only(tmp_path):
     variables, best = checkpoint.restore_best(tmp_path, make_state().variables)
     assert best == {"epoch": 1, "val_loss": 0.5}
     assert_same(variables, make_state(1).variables)
+
+
+def test_averages_are_restored_and_are_the_best_weights(tmp_path):
+    saved = make_state(5, averages=True)
+    progress.save(tmp_path, saved, after(0.5))
+    state, _ = progress.restore(
+        tmp_path, make_state(averages=True), learning_rate=9.0, epochs=9
+    )
+    for name in ("params", "averages", "batch_stats", "step"):
+        assert_same(getattr(state, name), getattr(saved, name))
+    best, _ = checkpoint.restore_best(tmp_path, make_state().variables)
+    assert_same(best, saved.averages)
+    assert not np.array_equal(
+        best["params"]["head"]["bias"], saved.params["head"]["bias"]
+    )
 
 
 # What versions wrote in whose state the optimizer was optax.adamw at the rate 1; Adam's step was
@@ -298,6 +314,43 @@ def test_previous_best_replaces_a_damaged_one(tmp_path, caplog):
     assert "the best epoch was 2; of the remaining checkpoints it is 1" in caplog.text
 
 
+def test_epochs_after_a_damaged_best_are_compared_with_the_one_that_replaced_it(
+    tmp_path,
+):
+    maps = {1: 0.3, 2: 0.6, 3: 0.5, 4: 0.7}
+    epochs = [row(epoch, 0.5) | {"val_kaggle_map": x} for epoch, x in maps.items()]
+    found = progress.begin(1e-3)
+    for i, each in enumerate(epochs[:2], 1):
+        found = progress.after_epoch(found, each, 0.1, 5, "kaggle_map")
+        progress.save(tmp_path, make_state(i), found)
+    assert found.best_epoch == 2
+    (tmp_path / "checkpoints/best/sha256.json").write_text("{}")
+    _, found = progress.restore(tmp_path, make_state(), learning_rate=1e-3, epochs=9)
+    assert found.best_epoch == 1
+    found = progress.after_epoch(found, epochs[2], 0.1, 5, "kaggle_map")
+    assert found.best_epoch == 3  # 0.5 is more than 0.3
+
+
+@pytest.mark.parametrize(
+    ("select", "expected"),
+    [
+        ("val_loss", [1, 2, 2, 2, 5]),
+        ("kaggle_map", [1, 1, 3, 3, 3]),
+        ("last", [1, 2, 3, 4, 5]),
+    ],
+)
+def test_best_epoch_is_the_one_that_is_selected(select, expected):
+    found, best = progress.begin(1e-3), []
+    # Of equal ones the first.
+    for epoch, (loss, score) in enumerate(
+        [(0.5, 0.3), (0.4, 0.3), (0.6, 0.6), (0.4, 0.6), (0.3, 0.1)], 1
+    ):
+        each = row(epoch, loss) | {"val_kaggle_map": score}
+        found = progress.after_epoch(found, each, 0.1, 5, select)
+        best.append(found.best_epoch)
+    assert best == expected
+
+
 def test_missing_best_is_refused(tmp_path):
     progress.save(tmp_path, make_state(1), after(0.5))
     shutil.rmtree(tmp_path / "checkpoints/best")
@@ -322,11 +375,9 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
 
 def test_patience_counts_epochs_above_the_best():
     found = after(0.5, 0.6, 0.7)
-    assert [found.stopped_early(patience) for patience in (1, 2, 3)] == [
-        True,
-        True,
-        False,
-    ]
+    patiences = {1: True, 2: True, 3: False, 0: False}  # 0 never stops
+    assert {p: found.stopped_early(p) for p in patiences} == patiences
+    assert not progress.begin(1e-3).stopped_early(0)
 
 
 def test_means_are_added_to_the_totals_of_the_epoch():
@@ -335,6 +386,11 @@ def test_means_are_added_to_the_totals_of_the_epoch():
     means = {"loss": np.array([0.5, 0.25, 4.0]), "accuracy": np.array([1.0, 0.5, 0.0])}
     progress.add_means(totals, means, valid, epoch=1, step=2)
     assert totals == {"loss": 5.75, "accuracy": 3.5, "tiles": 6.0}
+    # Another mean, of the first call of an epoch and of a later one.
+    for expected in (1.5, 3.0):
+        means["lovasz"] = np.array([0.25, 0.25, 1.0])
+        progress.add_means(totals, means, valid, epoch=1, step=2)
+        assert totals["lovasz"] == expected
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import reference
 
 from saltjax.training import schedules
 
@@ -65,3 +67,25 @@ def test_early_stopping_counts_as_the_study(losses, counts):
         state = state.update(loss)
         found.append(state.bad_epochs)
     assert found == counts
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "warmup", "total"),
+    [(1e-3, 10, 50), (0.5, 0, 7), (1e-2, 1, 3), (2.0, 5, 6), (1e-3, 0, 1)],
+)
+def test_cosine_point_by_point(learning_rate, warmup, total):
+    schedule = schedules.cosine(learning_rate, warmup, total)
+    expected = [
+        reference.cosine_rate(step, learning_rate, warmup, total)
+        for step in range(total + 1)
+    ]
+    found = [float(schedule(step)) for step in range(total + 1)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7 * learning_rate)
+    assert found[0] == pytest.approx(learning_rate / max(warmup, 1))
+    assert found[warmup] == pytest.approx(learning_rate)
+    assert found[total] == pytest.approx(0, abs=1e-7 * learning_rate)
+
+
+def test_cosine_of_the_same_arguments_is_the_same_object():
+    assert schedules.cosine(1e-3, 10, 50) is schedules.cosine(1e-3, 10, 50)
+    assert schedules.cosine(1e-3, 10, 50) is not schedules.cosine(1e-3, 10, 51)

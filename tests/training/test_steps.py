@@ -12,7 +12,7 @@ from saltjax.data import synthetic
 from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
 from saltjax.system import devices
-from saltjax.training import optimizer, steps
+from saltjax.training import optimizer, schedules, steps
 
 NETWORK = Network(UNet(features=(2, 4)), 8, "nearest")
 # Compiled faster.
@@ -21,8 +21,8 @@ ONE_LEVEL = Network(UNet(features=(2,)), 8, "nearest")
 SGD = optax.sgd(1.0)
 
 
-def make_recipe(tx=SGD, network=ONE_LEVEL, seed=0):
-    return steps.Recipe(network, tx, np.int32(seed))
+def make_recipe(tx=SGD, network=ONE_LEVEL, seed=0, **options):
+    return steps.Recipe(network, tx, np.int32(seed), **options)
 
 
 def make_batch(count, seed=0, padding=0):
@@ -36,30 +36,47 @@ def make_batch(count, seed=0, padding=0):
     }
 
 
-def numpy_loss(params, batch):
-    """Returns the loss of each tile in float64, by the numpy network."""
-    logits = reference.unet(batch["image"] / 255, params, 2, strided=False, skip=True)
+def numpy_losses(params, batch, margin):
+    """Returns cross-entropy and Lovász hinge of each tile in float64, by the numpy network.
+
+    Tiles are mirrored by `margin` pixels on every side, which count in no loss.
+    """
+    around = ((0, 0), (margin, margin), (margin, margin), (0, 0))
+    image = np.pad(batch["image"] / 255, around, mode="reflect")
+    logits = reference.unet(image, params, 2, strided=False, skip=True)
+    logits = logits[:, margin : margin + 8, margin : margin + 8]
     signed = np.where(batch["label"], -logits, logits)
-    return np.log1p(np.exp(signed)).mean(axis=(1, 2, 3))
+    entropy = np.log1p(np.exp(signed)).mean(axis=(1, 2, 3))
+    lovasz = map(reference.symmetric_lovasz, logits, batch["label"].astype(float))
+    return entropy, np.array(list(lovasz))
 
 
-def test_step_follows_the_gradient_of_the_loss_of_valid_tiles():
-    recipe, batch = make_recipe(network=NETWORK), make_batch(3, padding=1)
+@pytest.mark.parametrize(("margin", "lovasz"), [(0, 0.0), (4, 0.5)])
+def test_step_follows_the_gradient_of_the_loss_of_valid_tiles(margin, lovasz):
+    network = Network(NETWORK.model, 8 + 2 * margin, "pad" if margin else "nearest")
+    recipe = make_recipe(network=network, lovasz=lovasz)
+    batch = make_batch(3, padding=1)
     state = steps.create_state(recipe, seed=0)
     before = jax.tree.map(lambda x: np.asarray(x, np.float64), state.params)
     state, means = steps.train_step(state, batch, recipe)
-    np.testing.assert_allclose(means["loss"], numpy_loss(before, batch), rtol=1e-5)
+    entropy, hinge = numpy_losses(before, batch, margin)
+    np.testing.assert_allclose(means["loss"], entropy, rtol=1e-5)
+    assert means.keys() == {"loss", "accuracy"} | ({"lovasz"} if lovasz else set())
+    if lovasz:
+        np.testing.assert_allclose(means["lovasz"], hinge, rtol=1e-5)
     assert int(state.step) == 1
     # Central differences along random directions, the mean over two of the three tiles.
     rng, h = np.random.default_rng(1), 1e-6
     change = jax.tree.map(lambda a, b: np.asarray(a) - b, state.params, before)
     for _ in range(5):
         direction = jax.tree.map(lambda x: rng.normal(0, 1, x.shape), before)
-        up, down = (
-            numpy_loss(
-                jax.tree.map(lambda x, d, s=s: x + s * h * d, before, direction), batch
-            )[:2].mean()
+        moved = (
+            jax.tree.map(lambda x, d, s=s: x + s * h * d, before, direction)
             for s in (1, -1)
+        )
+        up, down = (
+            (entropy + lovasz * hinge)[:2].mean()
+            for entropy, hinge in (numpy_losses(x, batch, margin) for x in moved)
         )
         products = jax.tree.map(lambda c, d: (c * d).sum(), change, direction)
         slope = -sum(jax.tree.leaves(products))
@@ -69,18 +86,28 @@ def test_step_follows_the_gradient_of_the_loss_of_valid_tiles():
 @pytest.mark.parametrize("way", ["nearest", "bilinear", "pad"])
 @pytest.mark.parametrize("upsample", ["transposed", "bilinear"])
 def test_steps_hold_no_scatter(way, upsample):
-    """On GPUs its sums have no fixed order, and XLA's deterministic kernels have none for some."""
+    """On GPUs its sums have no fixed order, and XLA's deterministic kernels have none for some.
+
+    But for one that sums nothing: what the hinge's sort moves returns to places that all differ.
+    """
     # Mirrored from 9 pixels to 10.
     network = Network(UNet((2, 4), upsample=upsample, norm="batch"), 9, way)
-    recipe = make_recipe(optimizer.adam(0.0, True), network)
+    recipe = make_recipe(
+        optimizer.adam(0.0, True), network, lovasz=1.0, augment="affine", ema=0.9
+    )
     state = jax.eval_shape(lambda: steps.create_state(recipe, seed=0))
     lowered = steps.train_step.lower(state, make_batch(2), recipe).as_text()
     assert "stablehlo.convolution" in lowered
-    assert "scatter" not in lowered
+    scatters = [x for x in lowered.splitlines() if "stablehlo.scatter" in x]
+    assert ["unique_indices = true" in x for x in scatters] == [True]
 
 
-def test_padding_changes_neither_weights_nor_other_means():
-    recipe = make_recipe(network=Network(UNet((2,), norm="batch"), 8, "nearest"))
+@pytest.mark.parametrize(
+    "options", [{}, {"augment": "affine", "lovasz": 1.0, "ema": 0.5}]
+)
+def test_padding_changes_neither_weights_nor_other_means(options):
+    network = Network(UNet((2,), norm="batch"), 8, "nearest")
+    recipe = make_recipe(network=network, **options)
     batch = make_batch(4, padding=2)
     other = make_batch(4, seed=1)
     padded = {
@@ -97,6 +124,76 @@ def test_padding_changes_neither_weights_nor_other_means():
     assert outcomes[0][0].variables["batch_stats"]
 
 
+def test_rate_of_a_step_is_that_of_the_schedule():
+    """As if it were set before each step, whatever is set."""
+    tx, batch = optimizer.adam(0.1, True), make_batch(2)
+    scheduled = make_recipe(tx, schedule=schedules.cosine(0.25, 2, 6))
+    state = steps.with_learning_rate(steps.create_state(scheduled, 0), 77.0)
+    expected = steps.create_state(make_recipe(tx), 0)
+    for step in range(6):
+        rate = reference.cosine_rate(step, 0.25, 2, 6)
+        expected = steps.with_learning_rate(expected, rate)
+        expected, _ = steps.train_step(expected, batch, make_recipe(tx))
+        before = float(state.params["head"]["bias"][0])
+        state, _ = steps.train_step(state, batch, scheduled)
+        if step == 0:  # Adam's first step is the rate, up to eps
+            change = float(state.params["head"]["bias"][0]) - before
+            assert abs(change) == pytest.approx(0.125, rel=1e-3)
+        found = float(state.opt_state.hyperparams["learning_rate"])
+        assert found == pytest.approx(rate, rel=1e-6)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+            state.params,
+            expected.params,
+        )
+
+
+@pytest.mark.parametrize(("decay", "count"), [(0.5, 3), (0.9, 60), (0.999999, 20)])
+def test_averages_weigh_each_step_by_the_powers_of_the_decay(decay, count):
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, (count, 5))
+    weights = decay ** np.arange(count - 1, -1, -1.0)
+    expected = (weights / weights.sum()) @ values
+    found = {"a": np.full(5, 10, np.float32)}  # the initial ones have no weight
+    for step, value in enumerate(values, 1):
+        found = steps.averaged(found, {"a": np.float32(value)}, np.int32(step), decay)
+    np.testing.assert_allclose(found["a"], expected, rtol=1e-4, atol=2e-6)
+    constant = {"a": np.full(5, 0.75, np.float32)}
+    found = steps.averaged(constant, constant, np.int32(count), decay)
+    np.testing.assert_allclose(found["a"], 0.75, rtol=1e-6)  # the sum of weights is 1
+
+
+def test_averaged_weights_and_statistics_are_the_variables_of_a_state():
+    network = Network(UNet((2,), norm="batch"), 8, "nearest")
+    outcomes, batch = [], make_batch(2)
+    for options in ({"ema": 0.5}, {}):
+        recipe = make_recipe(network=network, **options)
+        state, seen = steps.create_state(recipe, seed=0), []
+        for _ in range(3):
+            state, _ = steps.train_step(state, batch, recipe)
+            seen.append(
+                jax.device_get(
+                    {"params": state.params, "batch_stats": state.batch_stats}
+                )
+            )
+        outcomes.append((jax.device_get(state), seen))
+    (state, seen), (plain, same) = outcomes
+    # They change nothing of the training.
+    jax.tree.map(np.testing.assert_array_equal, seen, same)
+    assert (plain.averages, plain.variables["params"]) == ({}, plain.params)
+    expected = jax.tree.map(
+        lambda a, b, c: (np.float64(a) + 2 * np.float64(b) + 4 * np.float64(c)) / 7,
+        *seen,
+    )
+    assert state.variables is state.averages
+    assert expected["batch_stats"]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        state.averages,
+        expected,
+    )
+
+
 def test_weights_follow_from_the_seed():
     recipe = make_recipe(optimizer.adam(0.0, True))
     first, same, other = (steps.create_state(recipe, seed) for seed in (3, 3, 4))
@@ -105,6 +202,7 @@ def test_weights_follow_from_the_seed():
     assert not np.array_equal(*kernels)
     assert (int(first.step), first.batch_stats) == (0, {})
     assert first.variables == {"params": first.params, "batch_stats": {}}
+    assert first.averages == {}
 
 
 def test_learning_rate_scales_the_step():
@@ -140,12 +238,13 @@ def test_new_rates_and_seeds_do_not_compile_again():
     assert steps.train_step._cache_size() == before + 2
 
 
-def test_dropout_follows_from_seed_and_step():
-    network = Network(UNet(features=(2,), dropout=0.5), 8, "nearest")
-    batch = make_batch(2)
+@pytest.mark.parametrize(("dropout", "augment"), [(0.5, "none"), (0.0, "affine")])
+def test_dropout_and_augmentation_follow_from_seed_and_step(dropout, augment):
+    network = Network(UNet(features=(2,), dropout=dropout), 8, "nearest")
+    batch = make_batch(8)
 
     def loss(seed, step):
-        recipe = make_recipe(network=network, seed=seed)
+        recipe = make_recipe(network=network, seed=seed, augment=augment)
         state = steps.create_state(recipe, seed=0)
         state = dataclasses.replace(state, step=jnp.int32(step))
         return np.asarray(steps.train_step(state, batch, recipe)[1]["loss"]).tolist()
