@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,20 @@ from scipy import ndimage
 
 from saltjax.data import augment
 from saltjax.system import devices
+
+FLIP, AFFINE = (
+    jax.jit(functools.partial(augment.augment, kind=kind))
+    for kind in ("flip", "affine")
+)
+
+
+@jax.jit
+def transformed(image, label, flip, shift, scale, degrees):
+    """Returns tiles [1, H, W, …] after one transform, and the coordinates that they show."""
+    coordinates = augment.source_coordinates(
+        image.shape[1:3], flip, shift, scale, jnp.deg2rad(degrees)
+    )
+    return *augment.warp(image, label, *(x[None] for x in coordinates)), coordinates
 
 
 def make_tiles(count, height=21, width=17):
@@ -45,14 +61,9 @@ def transform(flip, shift, scale, degrees, shape):
 )
 def test_warp_is_the_affine_transform_of_scipy(flip, shift, scale, degrees):
     image, label = make_tiles(1)
-    coordinates = augment.source_coordinates(
-        image.shape[1:3],
-        jnp.asarray(flip),
-        jnp.asarray(shift, jnp.float32),
-        jnp.float32(scale),
-        jnp.deg2rad(jnp.float32(degrees)),
+    warped, moved, coordinates = transformed(
+        image, label, flip, np.float32(shift), np.float32(scale), np.float32(degrees)
     )
-    warped, moved = augment.warp(image, label, *(x[None] for x in coordinates))
     matrix, offset = transform(flip, shift, scale, degrees, image.shape[1:3])
     for channel in range(3):
         expected = ndimage.affine_transform(
@@ -83,17 +94,21 @@ def test_a_point_moves_as_described():
         (False, (0, 1), 1.5, 0, (10, 20)),
         (False, (1, 0), 1, 90, (5, 10)),
     ):
-        coordinates = augment.source_coordinates(
-            (21, 21), jnp.asarray(flip), jnp.float32(shift), scale, np.deg2rad(degrees)
+        warped, moved, _ = transformed(
+            image,
+            label,
+            flip,
+            np.float32(shift),
+            np.float32(scale),
+            np.float32(degrees),
         )
-        warped, moved = augment.warp(image, label, *(x[None] for x in coordinates))
         assert warped[(0, *place)] == pytest.approx(1, abs=1e-5)
         assert moved[(0, *place)] == 1
 
 
 def test_flip_mirrors_about_half_of_the_tiles_and_never_turns_them_over():
     image, label = make_tiles(64)
-    flipped, moved = augment.augment(image, label, jax.random.key(1), "flip")
+    flipped, moved = jax.device_get(FLIP(image, label, jax.random.key(1)))
     mirrored = 0
     for i in range(64):
         same = np.array_equal(flipped[i], image[i])
@@ -104,46 +119,58 @@ def test_flip_mirrors_about_half_of_the_tiles_and_never_turns_them_over():
     assert 20 <= mirrored <= 44
 
 
+def drawn_transforms(rows, columns):
+    """Returns flip, shift down and right, scale and degrees of coordinates [B, 5, 5]."""
+    # Of the source per pixel down and to the right: cos / scale and sin / scale.
+    cos, sin = rows[:, 1, 0] - rows[:, 0, 0], rows[:, 0, 1] - rows[:, 0, 0]
+    flip = columns[:, 0, 1] < columns[:, 0, 0]
+    down, right = rows[:, 2, 2] - 2, columns[:, 2, 2] - 2  # of the centre
+    right = np.where(flip, -right, right)
+    size = cos**2 + sin**2
+    shift = -(cos * down - sin * right) / size, -(sin * down + cos * right) / size
+    return flip, *shift, size**-0.5, np.rad2deg(np.arctan2(sin, cos))
+
+
 def test_affine_draws_from_the_whole_range_and_no_further(monkeypatch):
-    drawn = []
-    coordinates = augment.source_coordinates
+    seen = []
 
-    def record(shape, flip, shift, scale, angle):
-        jax.debug.callback(
-            lambda *x: drawn.append(np.hstack(x)), flip, shift, scale, angle
-        )
-        return coordinates(shape, flip, shift, scale, angle)
+    def record(image, label, rows, columns):
+        seen.extend(np.asarray(x, np.float64) for x in (rows, columns))
+        return image, label
 
-    monkeypatch.setattr(augment, "source_coordinates", record)
+    monkeypatch.setattr(augment, "warp", record)
     image = np.full((300, 5, 5, 3), 0.5, np.float32)
     label = np.zeros((300, 5, 5, 1), np.uint8)
     changed, _ = augment.augment(image, label, jax.random.key(0), "affine")
-    jax.effects_barrier()
-    flip, down, right, scale, angle = np.array(drawn).T
+    flip, down, right, scale, degrees = drawn_transforms(*seen)
     for values, low, high in (
         (down, -20, 20),
         (right, -20, 20),
         (scale, 0.85, 1.15),
-        (np.rad2deg(angle), -10, 10),
+        (degrees, -10, 10),
         # Contrast does not change the middle grey.
         (np.asarray(changed)[:, 0, 0, 0], 0.4, 0.6),
     ):
-        slack = (high - low) * 0.03
-        assert low - 1e-5 <= values.min() <= low + slack
-        assert high - slack <= values.max() <= high + 1e-5
+        slack, rounding = (high - low) * 0.03, (high - low) * 1e-5
+        assert low - rounding <= values.min() <= low + slack
+        assert high - slack <= values.max() <= high + rounding
     assert 110 <= flip.sum() <= 190
+    # They are drawn independently of each other.
+    drawn = np.stack([flip, down, right, scale, degrees, changed[:, 0, 0, 0]])
+    assert np.abs(np.corrcoef(drawn) - np.eye(6)).max() < 0.2
 
 
 def test_contrast_and_brightness_stay_in_the_range_of_images():
-    label, key = np.zeros((300, 4, 4, 1), np.uint8), jax.random.key(0)
-    black, dark, bright, white = (
-        np.asarray(
-            augment.augment(
-                np.full((300, 4, 4, 3), grey, np.float32), label, key, "affine"
-            )[0]
-        )[:, 0, 0, 0]
-        for grey in (0.0, 0.3, 0.7, 1.0)
-    )
+    label = np.zeros((300, 4, 4, 1), np.uint8)
+
+    def change(*greys):
+        """Returns what becomes of tiles of these greys, one a channel."""
+        image = np.broadcast_to(np.float32(greys), (300, 4, 4, 3))
+        changed, _ = AFFINE(image, label, jax.random.key(0))
+        return np.asarray(changed)[:, 0, 0].T
+
+    black, dark, bright = change(0.0, 0.3, 0.7)
+    white, *_ = change(1.0, 1.0, 1.0)
     contrast = (bright - dark) / 0.4
     brightness = (bright + dark) / 2 - 0.5
     assert 0.9 - 1e-5 <= contrast.min() < 0.91
@@ -155,16 +182,15 @@ def test_contrast_and_brightness_stay_in_the_range_of_images():
     assert (black.min(), white.max()) == (0, 1)
 
 
-@pytest.mark.parametrize("kind", ["flip", "affine"])
-def test_a_tile_is_changed_alike_in_any_batch_and_on_any_devices(kind):
+@pytest.mark.parametrize("step", [FLIP, AFFINE], ids=["flip", "affine"])
+def test_a_tile_is_changed_alike_in_any_batch_and_on_any_devices(step):
     image, label = make_tiles(8)
-    step = jax.jit(augment.augment, static_argnames="kind")
-    whole = step(image, label, jax.random.key(3), kind)
-    part = step(image[:3], label[:3], jax.random.key(3), kind)
+    whole = step(image, label, jax.random.key(3))
+    part = step(image[:3], label[:3], jax.random.key(3))
     mesh = Mesh(jax.devices()[:4], ("data",))
-    sharded = step(*devices.shard((image, label), mesh), jax.random.key(3), kind)
+    sharded = step(*devices.shard((image, label), mesh), jax.random.key(3))
     for a, b, c in zip(whole, part, sharded):
         np.testing.assert_allclose(a[:3], b, atol=1e-6)
         np.testing.assert_allclose(a, c, atol=1e-6)
-    other = step(image, label, jax.random.key(4), kind)
+    other = step(image, label, jax.random.key(4))
     assert not np.array_equal(other[0], whole[0])
