@@ -9,9 +9,8 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """Returns the complete config."""
     config = ConfigDict()
-    config.seed = (
-        0  # of initial weights, order and augmentation of training tiles, dropout
-    )
+    # Of initial weights, order and augmentation of training tiles, and dropout.
+    config.seed = 0
 
     config.data = data = ConfigDict()
     # Of split and synthetic tiles, and of what shows them: bootstrap intervals, example tiles.
