@@ -24,8 +24,8 @@ from saltjax.networks.unet import UNet
 from saltjax.runs import checkpoint
 from saltjax.system import devices, signals
 from saltjax.system.errors import InputError
+from saltjax.training import optimizer, schedules, steps
 from saltjax.training import progress as progresses
-from saltjax.training import schedules, steps
 from saltjax.training.steps import Recipe
 
 
@@ -48,6 +48,37 @@ def run_epochs(config, count):
     for _ in range(count):
         state, progress = train.run_epoch(state, progress, setup)
     return setup, state, progress
+
+
+def test_recipe_is_that_of_the_config():
+    network = Network(UNet(features=(4, 8)), 16, "nearest")
+    plain = train.create_recipe(tiny_config(), network, 7)
+    rate = quickstart.get_config().optim
+    tx = optimizer.adam(rate.weight_decay, rate.decoupled)
+    assert plain == Recipe(network, tx, np.int32(0))
+    config = tiny_config(
+        **{
+            "seed": 3,
+            "data.augment": "flip",
+            "loss.lovasz": 0.5,
+            "train.ema": 0.75,
+            "train.epochs": 5,
+            "optim.learning_rate": 0.25,
+            "optim.schedule": "cosine",
+            "optim.warmup_epochs": 2,
+            "optim.weight_decay": 0.125,
+            "optim.decoupled": False,
+        }
+    )
+    assert train.create_recipe(config, network, 7) == Recipe(
+        network,
+        optimizer.adam(0.125, False),
+        np.int32(3),
+        augment="flip",
+        lovasz=0.5,
+        ema=0.75,
+        schedule=schedules.cosine(0.25, 2 * 7, 5 * 7),
+    )
 
 
 @pytest.mark.slow
