@@ -27,7 +27,7 @@ TABLE: dict[str, tuple[Callable[..., Any], Any, tuple[str, ...], str]] = {
     "workdir": (
         flags.DEFINE_string,
         "",
-        ("train", "check", "evaluate", "predict", "compare", "export"),
+        ("train", "check", "evaluate", "predict", "compare", "report", "export"),
         "The run directory; evaluate, predict, export: or a network file *.safetensors, or the name "
         "of a packaged network; predict: or several, as a,b,c, whose probabilities are averaged; "
         "compare: the directory that holds the runs.",
@@ -80,7 +80,7 @@ TABLE: dict[str, tuple[Callable[..., Any], Any, tuple[str, ...], str]] = {
         "as in the run's config.",
     ),
 }
-MODES = ("train", "check", "evaluate", "predict", "compare", "export")
+MODES = ("train", "check", "evaluate", "predict", "compare", "report", "export")
 
 
 def define_flags() -> None:
@@ -139,6 +139,10 @@ def dispatch() -> None:
             from saltjax import export
 
             export.export(workdir, FLAGS.output)
+        case "report":
+            from saltjax import report
+
+            report.report(workdir)
         case "compare":
             from saltjax import compare
 

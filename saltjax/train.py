@@ -13,7 +13,7 @@ from saltjax import final_test
 from saltjax.data import feed as feeds
 from saltjax.data import source
 from saltjax.networks import network as networks
-from saltjax.reporting import run_figures, tables
+from saltjax.reporting import run_figures, run_report, tables
 from saltjax.runs import (
     checkpoint,
     environment,
@@ -171,8 +171,10 @@ def run_to_end(
             progresses.save(workdir, state, progress)
             best = 0 if config.checkpoint.select == "last" else progress.best_epoch
             tables.show_epoch(progress.history[-1], best, config.train.epochs)
+            run_report.refresh(workdir, setup.data.tiles, running=True)
             pause.saved()
     final_test.run(config, workdir, setup.data, setup.recipe.network, state, progress)
+    run_report.refresh(workdir, setup.data.tiles, running=False)
 
 
 def prepare(

@@ -17,7 +17,7 @@ LAYERS = (
     ("scoring",),
     ("inference", "reporting"),
     ("final_test",),
-    ("train", "check", "evaluate", "predict", "compare", "export"),
+    ("train", "check", "evaluate", "predict", "compare", "report", "export"),
     ("commandline",),
     ("__main__", "benchmark"),
     ("start",),

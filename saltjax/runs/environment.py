@@ -7,6 +7,7 @@ import datetime
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -40,7 +41,7 @@ def describe(devices: list) -> dict[str, Any]:
     now = datetime.datetime.now(datetime.UTC)
     return {
         "time": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [_name(sys.argv[0]), *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {"saltjax": version()} | {p: _installed(p) for p in PACKAGES},
@@ -49,6 +50,27 @@ def describe(devices: list) -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "git_commit": git_commit(),
     }
+
+
+def program() -> str:
+    """Returns how this program was started, for commands to copy."""
+    return "python launch.py" if _name(sys.argv[0]) == "launch.py" else "saltjax"
+
+
+def command_line(command: list[str]) -> str:
+    """Returns the `command` of an entry of env.json as it is typed; "" if there is none.
+
+    >>> command_line(["launch.py", "--config.model.features=(4,8)"])
+    "python launch.py '--config.model.features=(4,8)'"
+    """
+    if not command:
+        return ""
+    first = {"launch.py": "python launch.py", "__main__.py": "python -m saltjax"}
+    return " ".join([first.get(command[0], command[0]), *map(shlex.quote, command[1:])])
+
+
+def _name(path: str) -> str:
+    return pathlib.Path(path).name
 
 
 def version() -> str:

@@ -1,7 +1,9 @@
 """The run directory: its status and deletion, and metrics.csv."""
 
+import csv
 import enum
 import json
+import math
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -28,6 +30,7 @@ RUN_FILES = (
     "result.json",
     "test_outputs.npz",
     "evaluation.json",
+    "report.html",
     "config.json",
 )
 RUN_FOLDERS = ("checkpoints", "plots", replacement.STAGE, "evaluation")
@@ -254,3 +257,27 @@ def write_metrics(workdir: pathlib.Path, history: Sequence[dict[str, Any]]) -> N
     """Writes metrics.csv, a row for each epoch."""
     more = [key for key in (history[0] if history else ()) if key not in METRICS]
     files.write_csv(workdir / "metrics.csv", [*METRICS, *more], history)
+
+
+def read_metrics(workdir: pathlib.Path) -> list[dict[str, float]]:
+    """Returns the rows of metrics.csv; none if there is no such file, before the first epoch.
+
+    Raises:
+      InputError: if it is damaged.
+    """
+    path = workdir / "metrics.csv"
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [
+                {key: float(value) for key, value in row.items()}
+                for row in csv.DictReader(file)
+            ]
+        if any(not {*METRICS} <= row.keys() for row in rows):
+            raise ValueError(f"expected the columns {', '.join(METRICS)}")
+        if not all(math.isfinite(value) for row in rows for value in row.values()):
+            raise ValueError("a value is not finite")
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise files.damaged(path, error) from None
+    return rows

@@ -63,6 +63,20 @@ def lock(folder: pathlib.Path, option: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_locked(folder: pathlib.Path) -> bool:
+    """Returns whether another process writes in the directory, as far as locks tell."""
+    if fcntl is None:
+        return False
+    try:
+        with (folder / NAME).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or the file system has no locks
+        return False
+    return False
+
+
 def _acquire(path: pathlib.Path) -> tuple[int, str]:
     """Returns the open lock file, and why it is not locked, "" if it is.
 

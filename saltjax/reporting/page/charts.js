@@ -1,0 +1,154 @@
+"use strict";
+// Line charts as SVG, with a readout at the pointer.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+// Returns a new element of HTML, or of SVG if `space` is given, with attributes and children.
+function element(name, attributes = {}, children = [], space = null) {
+  const node = space ? document.createElementNS(space, name) : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+// Returns round numbers from low to high, about `most` of them.
+function ticks(low, high, most) {
+  const rough = (high - low) / most || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
+  const first = Math.ceil(low / step - 1e-9);
+  const found = [];
+  for (let i = first; i * step <= high + step * 1e-6; i++) found.push(i * step);
+  return found;
+}
+
+// Returns a number with at most `digits` decimals, or in the form 1e-4 if it is small.
+function shortNumber(value, digits = 4) {
+  if (value && Math.abs(value) < 10 ** -digits) return value.toExponential(1);
+  return String(Number(value.toFixed(digits)));
+}
+
+// A line chart in a <figure>.
+//
+// options: {x, y: {label, min, max, log}, series: [{name, points: [[x, y] …], kind}], square}. The kind
+// is the class that gives a series colour and dashes. Marks, [{x, y, name, kind}], can be moved.
+class Chart {
+  constructor(figure, options) {
+    this.options = options;
+    this.marks = [];
+    this.svg = element("svg", { role: "img", "aria-label": figure.dataset.title }, [], SVG);
+    this.readout = element("p", { class: "readout" });
+    const keys = options.series
+      .filter((series) => series.name)
+      .map((series) => {
+        const swatch = element("svg", { viewBox: "0 0 24 8", class: "key" }, [], SVG);
+        swatch.append(element("path", { d: "M1 4H23", class: `line ${series.kind}` }, [], SVG));
+        return element("span", {}, [swatch, series.name]);
+      });
+    figure.append(element("div", { class: "keys" }, keys), this.svg, this.readout);
+    this.svg.addEventListener("pointermove", (event) => this.read(event));
+    this.svg.addEventListener("pointerleave", () => this.read(null));
+    new ResizeObserver(() => this.draw()).observe(figure);
+  }
+
+  setMarks(marks) {
+    this.marks = marks;
+    this.drawMarks();
+  }
+
+  draw() {
+    const width = Math.max(this.svg.parentNode.clientWidth, 200);
+    const height = this.options.square ? Math.min(width, 320) : Math.min(width * 0.62, 260);
+    const box = { left: 46, right: width - 10, top: 8, bottom: height - 38 };
+    const { x, y } = this.options;
+    const scale = (axis, from, to) => {
+      const of = axis.log ? Math.log10 : Number;
+      const span = of(axis.max) - of(axis.min) || 1;
+      return (value) => from + ((of(value) - of(axis.min)) / span) * (to - from);
+    };
+    this.box = box;
+    this.toX = scale(x, box.left, box.right);
+    this.toY = scale(y, box.bottom, box.top);
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.svg.replaceChildren(...this.axes(width, height), ...this.lines());
+    this.layer = element("g", {}, [], SVG);
+    this.pointer = element("g", {}, [], SVG);
+    this.svg.append(this.layer, this.pointer);
+    this.drawMarks();
+  }
+
+  axes(width, height) {
+    const { box, toX, toY } = this;
+    const { x, y } = this.options;
+    const text = (content, attributes) => element("text", attributes, [content], SVG);
+    const grid = (d) => element("path", { d, class: "grid" }, [], SVG);
+    const parts = [];
+    const powers = (axis) =>
+      ticks(Math.log10(axis.min), Math.log10(axis.max), 4)
+        .filter(Number.isInteger)
+        .map((power) => 10 ** power);
+    for (const value of ticks(x.min, x.max, Math.max(3, width / 90))) {
+      if (x.whole && !Number.isInteger(value)) continue;
+      parts.push(grid(`M${toX(value)} ${box.top}V${box.bottom}`));
+      parts.push(text(shortNumber(value), { x: toX(value), y: box.bottom + 15, class: "middle" }));
+    }
+    for (const value of y.log ? powers(y) : ticks(y.min, y.max, 5)) {
+      parts.push(grid(`M${box.left} ${toY(value)}H${box.right}`));
+      const label = y.log ? value.toExponential(0) : shortNumber(value);
+      parts.push(text(label, { x: box.left - 6, y: toY(value) + 4, class: "end" }));
+    }
+    const middle = (box.left + box.right) / 2;
+    parts.push(text(x.label, { x: middle, y: height - 5, class: "middle name" }));
+    return parts;
+  }
+
+  lines() {
+    return this.options.series.map(({ points, kind }) => {
+      const at = points.map(([x, y]) => `${this.toX(x).toFixed(1)} ${this.toY(y).toFixed(1)}`);
+      const d = at.length > 1 ? `M${at.join("L")}` : at.map((p) => `M${p}h.01`).join("");
+      return element("path", { d, class: `line ${kind}` }, [], SVG);
+    });
+  }
+
+  drawMarks() {
+    if (!this.layer) return;
+    const { box } = this;
+    const parts = [];
+    for (const { x, y, name, kind } of this.marks) {
+      const cx = this.toX(x);
+      if (y === undefined) {
+        parts.push(element("path", { d: `M${cx} ${box.top}V${box.bottom}`, class: `rule ${kind}` }, [], SVG));
+      } else {
+        parts.push(element("circle", { cx, cy: this.toY(y), r: 5, class: `mark ${kind}` }, [], SVG));
+      }
+      if (!name) continue;
+      const left = cx > (box.left + box.right) / 2;
+      const place = { x: cx + (left ? -9 : 9), y: y === undefined ? box.bottom - 6 : this.toY(y) + 16 };
+      parts.push(element("text", { ...place, class: left ? "end" : "" }, [name], SVG));
+    }
+    this.layer.replaceChildren(...parts);
+  }
+
+  // Shows the values of all series at the pointer, or nothing without one.
+  read(event) {
+    this.pointer.replaceChildren();
+    this.readout.textContent = "";
+    if (!event) return;
+    const at = new DOMPoint(event.clientX, event.clientY);
+    const x = at.matrixTransform(this.svg.getScreenCTM().inverse()).x;
+    const texts = [];
+    let nearest = null;
+    for (const { name, points } of this.options.series) {
+      if (!name) continue;
+      const distance = (point) => Math.abs(this.toX(point[0]) - x);
+      const point = points.reduce((a, b) => (distance(b) < distance(a) ? b : a), points[0]);
+      if (!point) continue;
+      nearest = nearest ?? point[0];
+      texts.push(`${name} ${shortNumber(point[1])}`);
+      const place = { cx: this.toX(point[0]), cy: this.toY(point[1]), r: 3, class: "dot" };
+      this.pointer.append(element("circle", place, [], SVG));
+    }
+    if (nearest === null) return;
+    this.readout.textContent = `${this.options.x.label} ${shortNumber(nearest)}: ${texts.join(" · ")}`;
+  }
+}

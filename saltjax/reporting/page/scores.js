@@ -1,0 +1,172 @@
+"use strict";
+// Masks and scores of tiles from their probabilities, the same numbers as saltjax.scoring.
+//
+// tiles = {count, height, width, prob: Uint16Array, labels: Uint8Array}, 65535 for probability 1.
+
+const KAGGLE_TWENTIETHS = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
+const COVERAGE_EDGES = [0, 0.1, 0.4]; // upper bounds of the classes but the last, inclusive
+
+// Returns the least uint16 probability that reaches a threshold, compared in float32 as in Python.
+function cutOf(threshold) {
+  const least = Math.fround(threshold);
+  let cut = Math.max(0, Math.floor(threshold * 65535) - 2);
+  while (cut < 65536 && Math.fround(cut / 65535) < least) cut++;
+  return cut;
+}
+
+// Returns the area of the component that each pixel of a mask belongs to, 0 outside of it.
+//
+// The mask is prob >= cut; components are 8-connected, within a tile.
+function componentAreas({ count, height, width, prob }, cut) {
+  const areas = new Uint32Array(prob.length);
+  const queue = new Uint32Array(height * width); // the pixels of one component
+  for (let tile = 0; tile < count; tile++) {
+    const first = tile * height * width;
+    for (let start = first; start < first + height * width; start++) {
+      if (prob[start] < cut || areas[start]) continue;
+      let found = 1;
+      queue[0] = start;
+      areas[start] = 1;
+      for (let next = 0; next < found; next++) {
+        const x = (queue[next] - first) % width;
+        const y = (queue[next] - first - x) / width;
+        const right = Math.min(x + 1, width - 1);
+        const below = Math.min(y + 1, height - 1);
+        for (let v = Math.max(y - 1, 0); v <= below; v++) {
+          for (let u = Math.max(x - 1, 0); u <= right; u++) {
+            const pixel = first + v * width + u;
+            if (prob[pixel] < cut || areas[pixel]) continue;
+            areas[pixel] = 1;
+            queue[found++] = pixel;
+          }
+        }
+      }
+      for (let i = 0; i < found; i++) areas[queue[i]] = found;
+    }
+  }
+  return areas;
+}
+
+// A threshold and a minimum component size, with what they need of the tiles.
+class Masks {
+  // earlier: the masks before, whose components are taken over if the threshold is the same.
+  constructor(tiles, threshold, minSize, earlier = null) {
+    this.tiles = tiles;
+    this.cut = cutOf(threshold);
+    this.minSize = minSize;
+    this.areas = earlier && earlier.cut === this.cut ? earlier.areas : null;
+    if (minSize > 1 && !this.areas) this.areas = componentAreas(tiles, this.cut);
+  }
+
+  // Returns whether a pixel is predicted as salt.
+  has(pixel) {
+    if (this.tiles.prob[pixel] < this.cut) return false;
+    return this.minSize <= 1 || this.areas[pixel] >= this.minSize;
+  }
+
+  // Returns for each tile {tp, fp, fn, tn}, numbers of pixels.
+  confusion() {
+    const { count, height, width, labels } = this.tiles;
+    const cells = [];
+    for (let tile = 0, pixel = 0; tile < count; tile++) {
+      const found = [0, 0, 0, 0]; // by 2 * label + predicted
+      for (const end = pixel + height * width; pixel < end; pixel++) {
+        found[2 * labels[pixel] + (this.has(pixel) ? 1 : 0)]++;
+      }
+      cells.push({ tp: found[3], fp: found[1], fn: found[2], tn: found[0] });
+    }
+    return cells;
+  }
+}
+
+// Returns the IoU of salt of a tile; an empty prediction of no salt has 1.
+function iouOf({ tp, fp, fn }) {
+  const union = tp + fp + fn;
+  return union ? tp / union : 1;
+}
+
+// Returns the challenge's precision of a tile, see docs/scores.md.
+function kaggleOf({ tp, fp, fn }) {
+  const union = tp + fp + fn;
+  if (!union) return 1;
+  return KAGGLE_TWENTIETHS.filter((twentieth) => 20 * tp > twentieth * union).length / 10;
+}
+
+// Returns the sums of confusion cells over tiles.
+function total(cells) {
+  const sum = { tp: 0, fp: 0, fn: 0, tn: 0 };
+  for (const cell of cells) for (const key in sum) sum[key] += cell[key];
+  return sum;
+}
+
+// Returns the scores of tiles; those of salt are null where there is none in the labels.
+function scoresOf(cells) {
+  const mean = (score) => cells.reduce((sum, cell) => sum + score(cell), 0) / cells.length;
+  const { tp, fp, fn, tn } = total(cells);
+  const ofSalt = (part, whole) => (tp + fn === 0 ? null : whole ? part / whole : 0);
+  return {
+    f1: ofSalt(2 * tp, 2 * tp + fp + fn),
+    iou: mean(iouOf),
+    kaggle_map: mean(kaggleOf),
+    precision: ofSalt(tp, tp + fp),
+    recall: ofSalt(tp, tp + fn),
+    accuracy: (tp + tn) / (tp + fp + fn + tn),
+  };
+}
+
+// Returns the class of salt coverage, 0 to 3, of a tile with these confusion cells.
+function coverageClass({ tp, fp, fn, tn }) {
+  const coverage = (tp + fn) / (tp + fp + fn + tn);
+  const found = COVERAGE_EDGES.findIndex((edge) => coverage <= edge);
+  return found < 0 ? COVERAGE_EDGES.length : found;
+}
+
+// Returns the scores at each of K increasing thresholds without a minimum size, [{threshold, f1 …}].
+//
+// A histogram of each tile, by the thresholds that its pixels reach, spares K passes over the pixels.
+function scoresOver({ count, height, width, prob, labels }, thresholds) {
+  const k = thresholds.length;
+  const reached = new Uint8Array(65536); // of a probability: how many thresholds it reaches
+  for (const threshold of thresholds) {
+    for (let p = cutOf(threshold); p < 65536; p++) reached[p]++;
+  }
+  const above = Array.from({ length: count }, () => [new Int32Array(k + 2), new Int32Array(k + 2)]);
+  for (let tile = 0, pixel = 0; tile < count; tile++) {
+    for (const end = pixel + height * width; pixel < end; pixel++) {
+      above[tile][labels[pixel]][reached[prob[pixel]]]++;
+    }
+    for (const histogram of above[tile]) {
+      for (let i = k - 1; i >= 0; i--) histogram[i] += histogram[i + 1];
+    }
+  }
+  return thresholds.map((threshold, i) => {
+    const cells = above.map(([none, salt]) => {
+      const [tp, fp] = [salt[i + 1], none[i + 1]];
+      return { tp, fp, fn: salt[0] - tp, tn: none[0] - fp };
+    });
+    return { threshold, ...scoresOf(cells) };
+  });
+}
+
+// Returns the precision-recall curve over all pixels, [{threshold, precision, recall}], by recall.
+//
+// Of its 65536 points those are left out that differ little from the one before.
+function precisionRecall({ prob, labels }) {
+  const histograms = [new Float64Array(65536), new Float64Array(65536)];
+  for (let i = 0; i < prob.length; i++) histograms[labels[i]][prob[i]]++;
+  const salt = histograms[1].reduce((a, b) => a + b, 0);
+  const points = [];
+  let [tp, fp] = [0, 0];
+  for (let p = 65535; p >= 0 && salt; p--) {
+    tp += histograms[1][p];
+    fp += histograms[0][p];
+    if (!tp) continue;
+    const point = { threshold: p / 65535, precision: tp / (tp + fp), recall: tp / salt };
+    const last = points[points.length - 1];
+    const step = last
+      ? Math.max(point.recall - last.recall, Math.abs(point.precision - last.precision))
+      : 1;
+    if (step > 0.002 || p === 0) points.push(point);
+  }
+  return points;
+}

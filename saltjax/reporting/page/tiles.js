@@ -1,0 +1,57 @@
+"use strict";
+// Pictures of a tile: its image, label, probability, predicted mask, and their difference.
+
+const VIEWS = ["image", "label", "probability", "mask", "difference"];
+// Okabe and Ito's colours, as in the figures: found, wrong and missed salt.
+const COLORS = { tp: [0, 158, 115], fp: [230, 159, 0], fn: [0, 114, 178] };
+const VIRIDIS = [
+  [68, 1, 84], [71, 45, 123], [59, 82, 139], [44, 114, 142], [33, 145, 140],
+  [40, 174, 128], [94, 201, 98], [173, 220, 48], [253, 231, 37],
+];
+
+// Returns the colour of a probability, uint16.
+function probabilityColor(value) {
+  const position = (value / 65535) * (VIRIDIS.length - 1);
+  const i = Math.min(Math.floor(position), VIRIDIS.length - 2);
+  return VIRIDIS[i].map((c, k) => c + (VIRIDIS[i + 1][k] - c) * (position - i));
+}
+const PROBABILITY_COLORS = Uint8ClampedArray.from(
+  { length: 3 * 256 },
+  (_, i) => probabilityColor(Math.floor(i / 3) * 257)[i % 3],
+);
+
+// Draws a view of a tile on a canvas of its size; without its image, `image` is not to be asked for.
+function drawTile(canvas, tiles, masks, tile, view) {
+  const { height, width, prob, labels, mosaic, columns } = tiles;
+  const context = canvas.getContext("2d");
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
+  const needsImage = mosaic && (view === "image" || view === "difference");
+  const picture = needsImage
+    ? mosaic.getImageData((tile % columns) * width, Math.floor(tile / columns) * height, width, height)
+    : context.createImageData(width, height);
+  const { data } = picture;
+  const first = tile * height * width;
+  const set = (at, red, green, blue) => {
+    data[at] = red;
+    data[at + 1] = green;
+    data[at + 2] = blue;
+  };
+  for (let i = 0; i < height * width; i++) {
+    const at = 4 * i;
+    const pixel = first + i;
+    data[at + 3] = 255;
+    if (view === "label" || view === "mask") {
+      const grey = (view === "label" ? labels[pixel] : masks.has(pixel)) ? 255 : 0;
+      set(at, grey, grey, grey);
+    } else if (view === "probability") {
+      set(at, ...PROBABILITY_COLORS.subarray(3 * (prob[pixel] >> 8), 3 * (prob[pixel] >> 8) + 3));
+    } else if (view === "difference") {
+      const found = masks.has(pixel);
+      const color = COLORS[found ? (labels[pixel] ? "tp" : "fp") : labels[pixel] ? "fn" : ""];
+      if (!mosaic) set(at, 96, 96, 96);
+      if (color) for (let k = 0; k < 3; k++) data[at + k] = 0.45 * data[at + k] + 0.55 * color[k];
+    }
+  }
+  context.putImageData(picture, 0, 0);
+}

@@ -1,0 +1,395 @@
+"""report.html of a run: what is there of it, gathered from its directory and written as one page."""
+
+import dataclasses
+import datetime
+import hashlib
+import pathlib
+import shlex
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from saltjax.data import png, synthetic
+from saltjax.data.tiles import COVERAGE_CLASSES, Tiles
+from saltjax.reporting import html
+from saltjax.reporting.figures import SCORE_NAMES
+from saltjax.runs import environment, result, saved_config, saved_outputs, settings
+from saltjax.runs import workdir as run_directory
+from saltjax.runs.result import Result
+from saltjax.runs.saved_outputs import SavedOutputs
+from saltjax.scoring import metrics, postprocess
+from saltjax.system import console, files, locks
+from saltjax.system.errors import InputError
+
+T = TypeVar("T")
+NAME = "report.html"
+STYLES = ("page.css",)
+SCRIPTS = ("arrays.js", "scores.js", "charts.js", "tiles.js", "gallery.js", "run.js")
+# Of the test tiles in a page, which then has about 15 MB; of more tiles it shows a sample.
+MAX_PIXELS = 8_000_000
+# Outputs of another result than result.json differ more than this in the mean IoU.
+TOLERANCE = 5e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a page shows of data.json."""
+
+    height: int = 0
+    width: int = 0
+    splits: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    content_sha256: str = ""
+    units_sha256: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a page shows of an entry of env.json."""
+
+    time: str = "at an unknown time"
+    command: list[str] = dataclasses.field(default_factory=list)
+    python: str = "unknown"
+    platform: str = "unknown"
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    devices: list[str] = dataclasses.field(default_factory=list)
+    device_kind: str = "unknown"
+    git_commit: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What could be read of a run.
+
+    Attributes:
+      workdir: its directory.
+      config: every setting by its dotted key; {} if not known.
+      facts: of its data.
+      starts: oldest first.
+      history: the rows of metrics.csv.
+      result: of the test; None before it.
+      outputs: for the test tiles; None without them.
+      problems: why parts could not be read.
+    """
+
+    workdir: pathlib.Path
+    config: dict[str, Any]
+    facts: Facts
+    starts: list[Start]
+    history: list[dict[str, float]]
+    result: Result | None
+    outputs: SavedOutputs | None
+    problems: list[str]
+
+
+def refresh(workdir: pathlib.Path, tiles: Tiles, running: bool) -> None:
+    """Writes report.html from within training, which goes on if that fails.
+
+    Args:
+      workdir: the run directory.
+      tiles: those of the run.
+      running: whether training goes on; then only its curves are written, which takes no time.
+    """
+    try:
+        write(read(workdir, with_outputs=not running), running, tiles)
+    except Exception as error:  # a report is never worth a run
+        console.say(
+            f"Report     not written ({type(error).__name__}: {error}); training is not affected"
+        )
+
+
+def read(workdir: pathlib.Path, with_outputs: bool = True) -> Run:
+    """Returns what can be read of a run, running, interrupted, damaged or finished.
+
+    Raises:
+      InputError: if the directory holds no run.
+    """
+    problems: list[str] = []
+
+    def attempt(reader: Callable[[], T], otherwise: T) -> T:
+        try:
+            return reader()
+        except InputError as error:
+            problems.append(str(error))
+            return otherwise
+
+    if not any((workdir / n).exists() for n in ("config.json", "result.json")):
+        raise InputError(
+            f"--workdir={workdir}: no run in it; expected the directory of a run, finished or not"
+        )
+    config: dict[str, Any] = attempt(lambda: saved_config.read(workdir).to_dict(), {})
+    found: Result | None = None
+    outputs: SavedOutputs | None = None
+    if (workdir / "result.json").exists():
+        found = attempt(lambda: result.read(workdir), None)
+    if found and with_outputs:
+        outputs = attempt(lambda: saved_outputs.read(workdir), None)
+    return Run(
+        workdir=workdir,
+        config=settings.flatten(config),
+        facts=attempt(lambda: _read_facts(workdir / "data.json"), Facts()),
+        starts=attempt(lambda: _read_starts(workdir), []),
+        history=attempt(lambda: run_directory.read_metrics(workdir), []),
+        result=found,
+        outputs=outputs,
+        problems=problems,
+    )
+
+
+def _read_facts(path: pathlib.Path) -> Facts:
+    try:
+        return msgspec.convert(files.read_json(path), Facts)
+    except msgspec.ValidationError as error:
+        raise files.damaged(path, error) from None
+
+
+def _read_starts(workdir: pathlib.Path) -> list[Start]:
+    try:
+        return msgspec.convert(environment.read(workdir), list[Start])
+    except msgspec.ValidationError as error:
+        raise files.damaged(workdir / "env.json", error, environment.ADVICE) from None
+
+
+def write(run: Run, running: bool | None = None, tiles: Tiles | None = None) -> None:
+    """Writes report.html into the directory of a run.
+
+    Args:
+      run: what is there of it.
+      running: whether it is being trained; None to find out.
+      tiles: those of the run, if they are at hand; else they are read or made again.
+
+    Raises:
+      InputError: if it cannot be written.
+    """
+    live = running is True
+    running = locks.is_locked(run.workdir) if running is None else running
+    shown, notes = test_tiles(run, tiles, live)
+    page = html.render(
+        "run.html",
+        STYLES,
+        SCRIPTS,
+        **describe(run, running, live),
+        problems=run.problems,
+        notes=notes,
+        **shown,
+    )
+    files.write_text(run.workdir / NAME, page)
+
+
+def test_tiles(
+    run: Run, tiles: Tiles | None, live: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Returns what the page holds of the test tiles, and notes on what it lacks of them."""
+    empty = {"tiles": None, "prob": "", "labels": "", "mosaic": ""}
+    if run.result is None:
+        return empty, ["Scores and test tiles follow when the run is complete."]
+    rest = f"--mode=evaluate --workdir={shlex.quote(_absolute(run.workdir))}"
+    if live:
+        return empty, ["The test tiles follow when training is complete."]
+    if run.outputs is None:
+        return empty, [
+            f"The probabilities of the test tiles are not there ({saved_outputs.NAME}). "
+            f"{environment.program()} {rest} computes them; then write this report again."
+        ]
+    outputs, notes = run.outputs, []
+    if not _belong_together(outputs, run.result):
+        notes.append(
+            f"{saved_outputs.NAME} has other scores than result.json: it is of another test. Delete "
+            f"it; {environment.program()} {rest} computes it again."
+        )
+    n, height, width = outputs.prob.shape
+    rows = list(range(n))
+    if (most := max(MAX_PIXELS // (height * width), 1)) < n:
+        rows = np.linspace(0, n - 1, most).round().astype(int).tolist()
+        notes.append(
+            f"Of {n} test tiles this file holds an even sample of {most}, so that it stays small: "
+            "scores, curves and gallery are of these."
+        )
+    ids = [outputs.ids[i] for i in rows]
+    labels, prob = outputs.labels[rows], outputs.prob[rows]
+    try:
+        images = find_images(ids, labels, run, tiles)
+        picture, columns = html.mosaic(images)
+    except InputError as error:
+        picture, columns = "", 0
+        notes.append(f"Without the images of the tiles: {error}.")
+    shown = {
+        "ids": ids,
+        "height": height,
+        "width": width,
+        "columns": columns,
+        "coverageClasses": COVERAGE_CLASSES,
+    }
+    return {
+        "tiles": shown,
+        "prob": html.pack_uint16(prob),
+        "labels": html.pack(labels.tobytes()),
+        "mosaic": picture,
+    }, notes
+
+
+def _belong_together(outputs: SavedOutputs, found: Result) -> bool:
+    """Returns whether the outputs have the mean IoU of a result."""
+    chosen = postprocess.Postprocessing(found.threshold.value, found.min_area)
+    masks = postprocess.salt_mask(postprocess.from_sixteen_bits(outputs.prob), chosen)
+    iou = metrics.mean_score(metrics.confusion(masks, outputs.labels), "iou")
+    return abs(iou - found.test_native.iou.value) < TOLERANCE
+
+
+def find_images(
+    ids: list[str], labels: np.ndarray, run: Run, tiles: Tiles | None
+) -> np.ndarray:
+    """Returns the images uint8[N, H, W, 3] of the tiles with these ids and labels uint8[N, H, W].
+
+    Raises:
+      InputError: if they cannot be read, or are not those of the run.
+    """
+    folder = run.config.get("data.dir")
+    if tiles is None and folder == "":
+        count, seed = run.config["data.synthetic_count"], run.config["data.seed"]
+        tiles = synthetic.make_tiles(count, seed)
+    if tiles is not None:
+        row = {name: i for i, name in enumerate(tiles.ids)}
+        return tiles.images[[row[i] for i in ids]]
+    if folder is None:
+        raise InputError("config.json does not say where they are")
+    images = []
+    for name, label in zip(ids, labels):
+        paths = [
+            pathlib.Path(folder, kind, f"{name}.png") for kind in ("images", "masks")
+        ]
+        try:
+            image, mask = png.read_image(paths[0]), png.read_mask(paths[1])
+        except ValueError as error:
+            raise InputError(f"{paths[0]}: {error}") from None
+        if (
+            not np.array_equal(mask.label[..., 0], label)
+            or image.shape[:2] != label.shape
+        ):
+            raise InputError(f"{paths[1]}: not the tile that the run was tested on")
+        images.append(image)
+    return np.stack(images)
+
+
+def describe(run: Run, running: bool, live: bool) -> dict[str, Any]:
+    """Returns what the template says about a run, apart from its test tiles."""
+    found, workdir = run.result, _absolute(run.workdir)
+    name = files.path_label(workdir)
+    start = run.starts[-1] if run.starts else Start()
+    now = datetime.datetime.now(datetime.UTC)
+    data: dict[str, Any] = {
+        "history": run.history,
+        "bestEpoch": best_epoch(run),
+        "result": None,
+        "commands": commands(workdir),
+    }
+    if found is not None:
+        data["result"] = {
+            "threshold": found.threshold.value,
+            "minArea": found.min_area,
+            "native": dataclasses.asdict(found.test_native),
+            "calibration": dataclasses.asdict(found.calibration),
+        }
+    return {
+        "name": _text(name),
+        "workdir": workdir,
+        "state": state(run, running),
+        "live": live,
+        "version": environment.version(),
+        "written": now.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "result": found,
+        "config": run.config,
+        "facts": run.facts,
+        "splits": run.facts.splits
+        if {"train", "val", "test"} <= run.facts.splits.keys()
+        else None,
+        "history": run.history,
+        "best_epoch": data["bestEpoch"],
+        "score_names": SCORE_NAMES,
+        "differing": differing_settings(run.config),
+        "all_settings": [(k, settings.value_text(v)) for k, v in run.config.items()],
+        "start": start,
+        "starts": run.starts,
+        "repeat": environment.command_line(start.command),
+        "hashes": hashes(run),
+        "data": data,
+    }
+
+
+def state(run: Run, running: bool) -> tuple[str, str]:
+    """Returns the state of a run in one word, and in a sentence."""
+    done, most = len(run.history), run.config.get("train.epochs", "?")
+    epochs = f"{console.counted(done, 'epoch')} of at most {most}"
+    if run.result is not None and done <= run.result.epochs:
+        return "finished", ""
+    beyond = ""
+    if run.result is not None:
+        beyond = f" The result below is that of the first {run.result.epochs}."
+    if running:
+        return "running", f"Training is under way: {epochs} are complete.{beyond}"
+    return "interrupted", (
+        f"Training was interrupted after {epochs}. The command that trained the run resumes it."
+        f"{beyond}"
+    )
+
+
+def best_epoch(run: Run) -> int | None:
+    """Returns the epoch that was tested or, before that, the one that would be."""
+    if run.result is not None:
+        return run.result.best_epoch
+    if not run.history:
+        return None
+    select = run.config.get("checkpoint.select", "val_loss")
+    if select == "kaggle_map" and "val_kaggle_map" in run.history[0]:
+        best = max(run.history, key=lambda row: row["val_kaggle_map"])
+    elif select == "last":
+        best = run.history[-1]
+    else:
+        best = min(run.history, key=lambda row: row["val_loss"])
+    return int(best["epoch"])
+
+
+def differing_settings(config: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Returns (dotted key, value, the study's) of the settings that differ from the study's."""
+    texts = {key: settings.value_text(value) for key, value in config.items()}
+    study = {k: settings.value_text(v) for k, v in settings.defaults().items()}
+    return [
+        (key, text, study.get(key, "–"))
+        for key, text in texts.items()
+        if text != study.get(key)
+    ]
+
+
+def commands(workdir: str) -> dict[str, str]:
+    """Returns the first parts of the commands that use a threshold and a minimum size."""
+    run = f"--workdir={shlex.quote(workdir)}"
+    return {
+        "evaluate": f"{environment.program()} --mode=evaluate {run}",
+        "predict": f"{environment.program()} --mode=predict {run} --input=INPUT --output=OUTPUT",
+    }
+
+
+def hashes(run: Run) -> list[tuple[str, str]]:
+    """Returns what identifies data, code and outcome of a run, with a name for each."""
+    found = [
+        ("tiles and masks, SHA-256", run.facts.content_sha256),
+        ("groups of tiles, SHA-256", run.facts.units_sha256),
+        ("commit of saltjax", run.starts[-1].git_commit if run.starts else ""),
+    ]
+    for name in ("config.json", "result.json", saved_outputs.NAME):
+        path = run.workdir / name
+        if path.is_file():
+            found.append(
+                (f"{name}, SHA-256", hashlib.sha256(path.read_bytes()).hexdigest())
+            )
+    return [(name, value) for name, value in found if value]
+
+
+def _absolute(path: pathlib.Path) -> str:
+    return _text(str(path.resolve()))
+
+
+def _text(name: str) -> str:
+    """Returns a name that can be written as UTF-8, as those of files need not be."""
+    return name.encode(errors="replace").decode()
