@@ -9,7 +9,7 @@ import forked
 import pytest
 from program import ROOT, assert_refused
 
-CONFIGS = ("default", "fcn", "final", "quickstart", "unet", "unet_strided")
+CONFIGS = ("best", "default", "fcn", "final", "quickstart", "unet", "unet_strided")
 
 
 @pytest.mark.parametrize("name", CONFIGS)
