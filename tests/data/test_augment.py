@@ -139,25 +139,27 @@ def test_affine_draws_from_the_whole_range_and_no_further(monkeypatch):
         return image, label
 
     monkeypatch.setattr(augment, "warp", record)
-    image = np.full((300, 5, 5, 3), 0.5, np.float32)
+    image = np.broadcast_to(np.float32([0.3, 0.5, 0.7]), (300, 5, 5, 3))
     label = np.zeros((300, 5, 5, 1), np.uint8)
     changed, _ = augment.augment(image, label, jax.random.key(0), "affine")
     flip, down, right, scale, degrees = drawn_transforms(*seen)
+    dark, middle, bright = np.asarray(changed)[:, 0, 0].T
+    contrast = (bright - dark) / 0.4
     for values, low, high in (
         (down, -20, 20),
         (right, -20, 20),
         (scale, 0.85, 1.15),
         (degrees, -10, 10),
-        # Contrast does not change the middle grey.
-        (np.asarray(changed)[:, 0, 0, 0], 0.4, 0.6),
+        (contrast, 0.9, 1.1),
+        (middle, 0.4, 0.6),  # which contrast does not change
     ):
         slack, rounding = (high - low) * 0.03, (high - low) * 1e-5
         assert low - rounding <= values.min() <= low + slack
         assert high - slack <= values.max() <= high + rounding
     assert 110 <= flip.sum() <= 190
     # They are drawn independently of each other.
-    drawn = np.stack([flip, down, right, scale, degrees, changed[:, 0, 0, 0]])
-    assert np.abs(np.corrcoef(drawn) - np.eye(6)).max() < 0.2
+    drawn = np.stack([flip, down, right, scale, degrees, contrast, middle])
+    assert np.abs(np.corrcoef(drawn) - np.eye(7)).max() < 0.2
 
 
 def test_contrast_and_brightness_stay_in_the_range_of_images():
