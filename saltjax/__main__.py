@@ -62,8 +62,15 @@ TABLE: dict[str, tuple[Callable[..., Any], Any, tuple[str, ...], str]] = {
     "threshold": (
         flags.DEFINE_float,
         None,
-        ("predict",),
-        "predict: the probability at and above which a pixel is salt; by default the run's.",
+        ("evaluate", "predict"),
+        "evaluate, predict: the probability at and above which a pixel is salt; by default the run's.",
+    ),
+    "min_area": (
+        flags.DEFINE_integer,
+        None,
+        ("evaluate", "predict"),
+        "evaluate, predict: the least pixels of a connected component of salt; smaller ones are "
+        "removed from the mask; by default the run's.",
     ),
     "header_bytes": (
         flags.DEFINE_list,
@@ -123,7 +130,14 @@ def dispatch() -> None:
         case "evaluate":
             from saltjax import evaluate
 
-            evaluate.evaluate(workdir, FLAGS.input, FLAGS.output, FLAGS.tta)
+            evaluate.evaluate(
+                workdir,
+                FLAGS.input,
+                FLAGS.output,
+                FLAGS.tta,
+                FLAGS.threshold,
+                FLAGS.min_area,
+            )
         case "predict":
             from saltjax import predict
 
@@ -134,6 +148,7 @@ def dispatch() -> None:
                 FLAGS.threshold,
                 FLAGS.tta,
                 FLAGS.header_bytes,
+                FLAGS.min_area,
             )
         case "export":
             from saltjax import export

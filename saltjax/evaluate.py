@@ -11,18 +11,26 @@ from saltjax.data.tiles import Tiles
 from saltjax.inference import evaluation
 from saltjax.inference import predictor as predictors
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import result, trained
+from saltjax.runs import result, saved_outputs, trained
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.network_file import TrainedNetwork
-from saltjax.scoring import scores
+from saltjax.runs.saved_outputs import SavedOutputs
+from saltjax.scoring import postprocess, scores
 from saltjax.system import console, devices, files, output_directory, signals
 from saltjax.system.errors import InputError
 
 
 def evaluate(
-    workdir: pathlib.Path, directory: str, output: str, tta: bool | None
+    workdir: pathlib.Path,
+    directory: str,
+    output: str,
+    tta: bool | None,
+    threshold: float | None = None,
+    min_area: int | None = None,
 ) -> None:
     """Scores a run's best checkpoint, prints and draws the scores and writes evaluation.json.
+
+    A run without test_outputs.npz gets it, if its own test tiles are scored as its test did.
 
     Args:
       workdir: the trained network, as `trained.locate` takes it.
@@ -30,10 +38,13 @@ def evaluate(
         network file does not have.
       output: the directory to write to; "" for that of the run, which a network file does not have.
       tta: average each tile with its mirror image; None for the run's `eval.tta`.
+      threshold: at and above which a pixel is salt; None for the run's.
+      min_area: pixels, the minimum size of a component; None for the run's.
 
     Raises:
       InputError: for a mistake in run, data or directory.
     """
+    postprocess.check_given(threshold, min_area)
     location = trained.locate(workdir)
     if not location.is_run and not (directory and output):
         raise InputError(
@@ -53,7 +64,7 @@ def evaluate(
                 [target / "evaluation"],
             ) as write,
         ):
-            _evaluate(location, directory, target, tta, write)
+            _evaluate(location, directory, target, tta, threshold, min_area, write)
     except signals.Stopped as stopped:
         stopped.advice = "no evaluation was written; run the same command again"
         raise
@@ -64,6 +75,8 @@ def _evaluate(
     directory: str,
     target: pathlib.Path,
     tta: bool | None,
+    threshold: float | None,
+    min_area: int | None,
     write: files.Writer,
 ) -> None:
     config, train = location.config, location.config.train
@@ -72,7 +85,8 @@ def _evaluate(
     predictor = predictors.create(network)
     if directory:
         predictors.announce_synthetic([predictor])
-    predictors.announce_tta([predictor], tta)
+    if threshold is None:
+        predictors.announce_tta([predictor], tta)
     tta = predictor.tta if tta is None else tta
     tiles, units, indices, data = read_tiles(network, directory)
     description = tiles.description
@@ -85,9 +99,8 @@ def _evaluate(
     )
     outputs = evaluation.predict_tiles(tiles, indices, predictor.section_model(tta))
     labels = tiles.labels[indices, :, :, 0]
-    tested = scores.score(
-        outputs, labels, predictor.postprocessing, config.data.seed, units[indices]
-    )
+    chosen = predictors.common_postprocessing([predictor], threshold, min_area)
+    tested = scores.score(outputs, labels, chosen, config.data.seed, units[indices])
     scored = result.join(
         result.Evaluation,
         result.Evaluated(
@@ -96,7 +109,12 @@ def _evaluate(
             tta=tta,
             data=data,
         ),
-        result.Choice(predictor.result.threshold, predictor.result.min_area),
+        result.Applied(
+            predictor.result.threshold
+            if threshold is None
+            else result.GivenThreshold(threshold),
+            chosen.min_area,
+        ),
         tested.scores,
     )
     figures = target / "evaluation"
@@ -109,16 +127,36 @@ def _evaluate(
         run_figures.draw_scores(
             {"these tiles": tested.curve},
             tested,
-            predictor.postprocessing,
+            chosen,
             tiles,
             description,
             config.data.seed,
             figures,
             at_the_end,
         )
+    own = not directory and target.resolve() == location.path.resolve()
+    if own and tta == predictor.tta:
+        keep_outputs(target, tiles, outputs, units)
     tables.show_scores(scored, scored)
     console.say(f"Written    {target / 'evaluation.json'}")
     console.say(f"Figures    {figures}")
+
+
+def keep_outputs(
+    workdir: pathlib.Path, tiles: Tiles, outputs: scores.Outputs, units: np.ndarray
+) -> None:
+    """Writes test_outputs.npz of a run whose test has not; `units` int[N] are of all tiles."""
+    path, indices = workdir / saved_outputs.NAME, outputs.indices
+    if path.exists():
+        return
+    saved = SavedOutputs(
+        [tiles.ids[i] for i in indices],
+        postprocess.to_sixteen_bits(outputs.prob_native),
+        tiles.labels[indices, :, :, 0],
+        units[indices],
+    )
+    saved_outputs.write(workdir, saved)
+    console.say(f"Written    {path}, which was missing")
 
 
 def read_tiles(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from saltjax.inference import image_files, trace_files
 from saltjax.inference import predictor as predictors
 from saltjax.runs import settings, trained
+from saltjax.scoring import postprocess
 from saltjax.system import console, devices, output_directory, signals
 from saltjax.system.errors import InputError
 
@@ -20,6 +21,7 @@ def predict(
     threshold: float | None,
     tta: bool | None,
     header_bytes: Sequence[str] | None = None,
+    min_area: int | None = None,
 ) -> None:
     """Writes the probabilities and masks of an input into a directory.
 
@@ -32,6 +34,7 @@ def predict(
       tta: average with the mirror image; None for each run's `eval.tta`.
       header_bytes: first bytes of inline and crossline numbers in SEG-Y trace headers, as text;
         None for the first run's `data.header_bytes`.
+      min_area: pixels, the minimum size of a component; None for the mean of the runs'.
 
     Raises:
       InputError: for a mistake in run, input or output.
@@ -39,8 +42,7 @@ def predict(
     if not source or not output:
         raise InputError(f"--mode=predict needs --input and --output; {EXPECTED}")
     path, target = pathlib.Path(source), pathlib.Path(output)
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise InputError(f"--threshold={threshold}; expected a probability, 0 to 1")
+    postprocess.check_given(threshold, min_area)
     chosen_bytes = parse_header_bytes(header_bytes, path)
     suffix = find_suffix(path)
     locations = [trained.locate(workdir) for workdir in workdirs]
@@ -53,7 +55,7 @@ def predict(
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
             runs = [predictors.restore(location) for location in locations]
             predictors.announce_synthetic(runs)
-            chosen = predictors.common_postprocessing(runs, threshold)
+            chosen = predictors.common_postprocessing(runs, threshold, min_area)
             if threshold is None:
                 predictors.announce_tta(runs, tta)
             models = [run.section_model(tta) for run in runs]

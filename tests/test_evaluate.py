@@ -7,13 +7,15 @@ import os
 import pathlib
 
 import forked
+import numpy as np
 import pytest
 from program import TINY, assert_refused
+from tested_run import masks_of
 from tile_files import write_sections, write_tiles
 
 from saltjax import evaluate, export, predict
 from saltjax.reporting import figures
-from saltjax.runs import trained
+from saltjax.runs import saved_outputs, trained
 from saltjax.system import locks, output_directory
 from saltjax.system.errors import InputError
 
@@ -270,6 +272,53 @@ def test_weights_of_other_widths_are_refused(run):
     assert (run / "checkpoints/best/sha256.json").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("threshold", "min_area"), [(0.45, 40), (None, 3000), (0.55, None)]
+)
+def test_an_evaluation_takes_a_threshold_and_a_size(run, threshold, min_area):
+    """The masks are made here by another way than the program's, tile by tile."""
+    outputs = saved_outputs.read(run)
+    middle = float(np.median(outputs.prob) / 65535)
+    in_json(lambda tree: tree["threshold"].update(value=middle))(run / "result.json")
+    in_json(lambda tree: tree.update(min_area=9))(run / "result.json")
+    before = read(run / "result.json")
+    evaluate.evaluate(run, "", "", None, threshold, min_area)
+    found = read(run / "evaluation.json")
+    chosen = before["threshold"]
+    if threshold is not None:
+        chosen = {"value": threshold, "f1": None, "metric": None, "score": None}
+    assert found["threshold"] == chosen
+    assert found["min_area"] == (9 if min_area is None else min_area)
+    masks = masks_of(outputs.prob, found["threshold"]["value"], found["min_area"])
+    both, either = masks & outputs.labels, masks | outputs.labels
+    sums = [x.sum((1, 2)) for x in (both, either)]
+    iou = [a / b if b else 1 for a, b in zip(*sums)]
+    assert found["test_native"]["iou"]["value"] == pytest.approx(np.mean(iou))
+    assert read(run / "result.json") == before
+    # Other masks than the run's, or the threshold would not matter.
+    assert found["test_native"]["iou"] != before["test_native"]["iou"]
+
+
+@pytest.mark.slow
+def test_the_outputs_of_a_run_that_lacks_them_are_kept(run, tmp_path):
+    path = run / "test_outputs.npz"
+    before = saved_outputs.read(run)
+    path.unlink()
+    evaluate.evaluate(run, "", str(tmp_path / "elsewhere"), None)
+    evaluate.evaluate(run, "", "", True)  # other probabilities than those of the test
+    evaluate.evaluate(run, str(write_tiles(tmp_path / "tiles", 3)), "", None)
+    assert not path.exists()
+    evaluate.evaluate(run, "", "", None, 0.75, 4)
+    after = saved_outputs.read(run)
+    assert after.ids == before.ids
+    for name in ("prob", "labels", "units"):
+        assert np.array_equal(getattr(after, name), getattr(before, name)), name
+    content = path.read_bytes()
+    evaluate.evaluate(run, "", "", None)
+    assert path.read_bytes() == content
+
+
 def training_files(run):
     """Returns what training wrote, by relative path: weights and metrics.csv."""
     paths = [run / "metrics.csv", *(run / "checkpoints").rglob("*")]
@@ -331,7 +380,21 @@ def test_a_run_of_an_earlier_version_is_shown_and_tested_again(run):
         (("--mode=evaluate",), ["needs --workdir: a finished run, a network file"]),
         (("--mode=evaluate", "--workdir=nowhere"), ["nowhere: no such run"]),
         (("--mode=evaluate", "--config=configs/unet.py"), ["takes no --config"]),
-        (("--mode=evaluate", "--workdir=x", "--threshold=1"), ["takes no --threshold"]),
+        (("--mode=export", "--workdir=x", "--threshold=1"), ["takes no --threshold"]),
+        (("--mode=compare", "--min_area=1"), ["takes no --min_area"]),
+        (
+            ("--mode=evaluate", "--workdir=x", "--threshold=-0.1"),
+            ["--threshold=-0.1; expected a probability"],
+        ),
+        (
+            ("--mode=evaluate", "--workdir=x", "--min_area=-1"),
+            ["--min_area=-1; expected a number of pixels, at least 0"],
+        ),
+        (
+            ("--mode=predict", *PATHS, "--min_area=1000000000"),
+            ["--min_area=1000000000; expected a number of pixels", "less than"],
+        ),
+        (("--mode=predict", *PATHS, "--min_area=2.5"), ["--min_area=2.5"]),
         (("--mode=predict", "--workdir=x"), ["needs --input"]),
         (
             ("--mode=predict", *PATHS, "--threshold=2"),

@@ -16,6 +16,7 @@ import pytest
 import segy_writer
 from prediction import random_traces, run_predict, set_threshold
 from program import ROOT, assert_refused
+from scipy import ndimage
 
 import saltjax
 from saltjax import __main__, export, predict
@@ -76,6 +77,25 @@ def test_several_runs_are_averaged(plain, tmp_path):
     np.testing.assert_allclose(prob, np.mean(probs, axis=0), atol=1e-6)
     np.testing.assert_array_equal(mask, prob >= np.float32(median))
     assert 0.4 < mask.mean() < 0.6
+
+
+@pytest.mark.parametrize(("given", "least"), [(60, 60), (0, 0), (None, 235)])
+def test_a_minimum_size_is_given_or_that_of_the_run(run, tmp_path, given, least):
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps(result | {"min_area": 235}))
+    section = random_traces(60, 70)
+    np.save(tmp_path / "s.npy", section)
+    source, threshold = (
+        str(tmp_path / "s.npy"),
+        float(np.quantile(saltjax.load(run).predict(section), 0.7)),
+    )
+    predict.predict([run], source, str(tmp_path), threshold, None, min_area=given)
+    prob, mask = (np.load(tmp_path / f"s_{n}.npy") for n in ("prob", "mask"))
+    components, count = ndimage.label(prob >= np.float32(threshold), np.ones((3, 3)))
+    areas = ndimage.sum_labels(components > 0, components, range(1, count + 1))
+    assert areas.min() < 60 < 235 < areas.max()
+    kept = [number for number, area in enumerate(areas, 1) if area >= least]
+    assert np.array_equal(mask, np.isin(components, kept))
 
 
 @pytest.mark.slow

@@ -129,13 +129,16 @@ def announce_tta(predictors: Sequence[Predictor], tta: bool | None) -> None:
 
 
 def common_postprocessing(
-    predictors: Sequence[Predictor], threshold: float | None = None
+    predictors: Sequence[Predictor],
+    threshold: float | None = None,
+    min_area: int | None = None,
 ) -> Postprocessing:
-    """Returns the mean threshold, unless one is given, and the mean minimum component size."""
+    """Returns the mean threshold and minimum component size, or those that are given."""
     if threshold is None:
         threshold = float(np.mean([p.threshold for p in predictors]))
-    area = round(np.mean([p.postprocessing.min_area for p in predictors]))
-    return Postprocessing(threshold, area)
+    if min_area is None:
+        min_area = round(np.mean([p.postprocessing.min_area for p in predictors]))
+    return Postprocessing(threshold, min_area)
 
 
 def load(workdir: str | os.PathLike) -> Predictor:

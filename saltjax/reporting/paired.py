@@ -139,8 +139,7 @@ def read_all(runs: Sequence[Run]) -> dict[str, TestedTiles]:
     if lacking:
         console.say(
             f"No differences of {', '.join(lacking)}: without test_outputs.npz, which earlier "
-            "versions did not write. To have it written, delete result.json, and repeat the "
-            "command that trained the run: it tests the run again"
+            "versions did not write; --mode=evaluate --workdir=RUN writes it"
         )
     return tested
 

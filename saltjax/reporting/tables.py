@@ -5,7 +5,7 @@ from typing import Any
 
 from saltjax.data.statistics import Statistics
 from saltjax.reporting.figures import SCORE_NAMES
-from saltjax.runs.result import Choice, NativeScores, Result, Scores
+from saltjax.runs.result import Applied, NativeScores, Result, Scores, Validation
 from saltjax.system import console
 
 
@@ -60,9 +60,12 @@ def show_result(result: Result) -> None:
     show_scores(result, result)
 
 
-def show_scores(chosen: Choice, scores: Scores) -> None:
-    """Prints the scores of a test with the threshold and size chosen on the validation tiles."""
+def show_scores(chosen: Validation | Applied, scores: Scores) -> None:
+    """Prints the scores of a test with the threshold and size that were chosen or given."""
     test, threshold = scores.test, chosen.threshold
+    origin = "as given"
+    if threshold.metric is not None:
+        origin = f"best {SCORE_NAMES[threshold.metric]} on validation"
     console.say(
         f"Test       at the network's resolution: loss {test.loss:.4f}  average precision "
         f"{_number(test.average_precision)}"
@@ -72,8 +75,8 @@ def show_scores(chosen: Choice, scores: Scores) -> None:
         f"{scores.test_no_salt.accuracy:.4f})"
     )
     console.say(
-        f"           at {threshold.value:.3f}, best {SCORE_NAMES[threshold.metric]} on "
-        f"validation: accuracy {test.accuracy_at_threshold:.4f}  "
+        f"           at {threshold.value:.3f}, {origin}: "
+        f"accuracy {test.accuracy_at_threshold:.4f}  "
         f"precision {_number(test.precision)}  recall {_number(test.recall)}  "
         f"F1 {_number(test.f1)}"
     )

@@ -113,6 +113,16 @@ class Threshold:
 
 
 @dataclasses.dataclass(frozen=True)
+class GivenThreshold:
+    """A threshold that --threshold gave: no metric chose it, and it has no validation scores."""
+
+    value: float
+    f1: None = None
+    metric: None = None
+    score: None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class ThresholdAccuracy:
     """Pixel accuracies at one of the study's thresholds."""
 
@@ -178,17 +188,19 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
-    """What was chosen on the validation tiles."""
+class Applied:
+    """What masks were made with: chosen on the validation tiles of the run, or given."""
 
-    threshold: Threshold
+    threshold: Threshold | GivenThreshold
     min_area: int
 
 
 @dataclasses.dataclass(frozen=True)
-class Validation(Choice):
+class Validation:
     """What was chosen and measured on the validation tiles; `average_precision` is theirs."""
 
+    threshold: Threshold
+    min_area: int
     thresholds: list[ThresholdAccuracy]
     average_precision: float
 
@@ -221,7 +233,7 @@ class Evaluated:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation(Scores, Choice, Evaluated):
+class Evaluation(Scores, Applied, Evaluated):
     """What evaluation.json holds."""
 
 

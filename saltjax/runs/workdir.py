@@ -270,11 +270,9 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, float]]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [
-                {key: float(value) for key, value in row.items()}
-                for row in csv.DictReader(file)
-            ]
-        if any(not {*METRICS} <= row.keys() for row in rows):
+            reader = csv.DictReader(file)
+            rows = [{key: float(value) for key, value in row.items()} for row in reader]
+        if not {*METRICS} <= set(reader.fieldnames or ()):
             raise ValueError(f"expected the columns {', '.join(METRICS)}")
         if not all(math.isfinite(value) for row in rows for value in row.values()):
             raise ValueError("a value is not finite")

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 
 from saltjax.runs.result import Threshold
+from saltjax.runs.settings import RANGES
 from saltjax.scoring import metrics
+from saltjax.system.errors import InputError
 
 CANDIDATE_THRESHOLDS = np.arange(1, 100) / 100
 # Connectivity 8 within a mask, none between stacked masks.
@@ -25,6 +27,21 @@ class Postprocessing:
 
     threshold: float
     min_area: int
+
+
+def check_given(threshold: float | None, min_area: int | None) -> None:
+    """Checks --threshold and --min_area, None where they are not given.
+
+    Raises:
+      InputError: if they are no probability, or no number of pixels.
+    """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f"--threshold={threshold}; expected a probability, 0 to 1")
+    low, high, _ = RANGES["eval.min_area"]
+    if min_area is not None and not max(low, 0) <= min_area < high:
+        raise InputError(
+            f"--min_area={min_area}; expected a number of pixels, at least 0 and less than {high}"
+        )
 
 
 def to_sixteen_bits(prob: np.ndarray) -> np.ndarray:

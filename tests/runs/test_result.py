@@ -170,7 +170,7 @@ def test_evaluation_has_the_documented_keys_in_order(tmp_path):
     evaluation = result.join(
         result.Evaluation,
         result.Evaluated("final", 2, True, result.EvaluatedData("folder", "/x", 9, 1)),
-        result.Choice(run.threshold, run.min_area),
+        result.Applied(run.threshold, run.min_area),
         result.Scores(
             run.test,
             run.test_no_salt,

@@ -1,0 +1,318 @@
+"""The page of a run without a browser: what it says of runs in every state."""
+
+import html.parser
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tested_run
+import written_run
+
+from configs import default
+from saltjax import report
+from saltjax.data import synthetic
+from saltjax.reporting import run_report
+from saltjax.runs import saved_config, saved_outputs, workdir
+from saltjax.runs.saved_outputs import SavedOutputs
+from saltjax.system import locks
+from saltjax.system.errors import InputError
+
+
+class Text(html.parser.HTMLParser):
+    """The text of a page outside of style and scripts, and the names of its elements."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.words, self.tags, self.inside, self.attributes = [], [], "", []
+        self.feed(page)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+    def handle_data(self, data):
+        if self.inside not in ("script", "style"):
+            self.words.append(data)
+
+
+def page_of(run):
+    return Text((run / "report.html").read_text(encoding="utf-8"))
+
+
+def data_of(run):
+    """Returns the data that the page's script reads."""
+    page = (run / "report.html").read_text(encoding="utf-8")
+    _, _, rest = page.partition('<script type="application/json" id="run-data">')
+    return json.loads(rest.partition("</script>")[0])
+
+
+def row_of(epoch, **values):
+    return dict.fromkeys(workdir.METRICS, 0.25) | {"epoch": epoch} | values
+
+
+def begin(folder, epochs, overrides=None):
+    """Writes the directory of a run that has finished so many epochs, and no test."""
+    folder.mkdir()
+    config = default.get_config()
+    config.update_from_flattened_dict({"train.epochs": 30} | (overrides or {}))
+    saved_config.write(folder, config)
+    rows = [row_of(n + 1, val_loss=abs(n - 1.5) + 0.2) for n in range(epochs)]
+    workdir.write_metrics(folder, rows)
+    return folder
+
+
+@pytest.fixture
+def finished(tmp_path):
+    run = tmp_path / "run"
+    saved = tested_run.outputs(0.1, 1)
+    tested_run.write(run, saved, {"data.dir": str(tmp_path / "moved")})
+    return run
+
+
+def test_the_summary_of_a_finished_run(finished):
+    report.report(finished)
+    page = page_of(finished)
+    result = json.loads((finished / "result.json").read_text())
+    native = result["test_native"]
+    for part in (
+        "A U-Net with 16-32-64-128-256 channels, max-pooling and skip connections "
+        "(2,137,185 parameters), trained on 40 tiles of",
+        "5 others validate and 5 test it",
+        "It took 2 epochs, until early stopping and 12 s; the network of epoch 2 is tested",
+        "The threshold 0.500 was chosen on the validation tiles by F1",
+        f"IoU {native['iou']['value']:.3f} ({native['iou']['low']:.3f}–"
+        f"{native['iou']['high']:.3f})",
+        "Predicting no salt anywhere has Kaggle mAP 0.400 and accuracy 0.750",
+        "The expected calibration error is 0.0625",
+    ):
+        assert part in page.text, part
+    assert "refresh" not in dict(page.attributes).values()
+    assert data_of(finished)["bestEpoch"] == 2
+
+
+def test_what_identifies_the_run_is_told(finished):
+    import hashlib
+
+    start = {"command": ["launch.py", "--config=a b"], "git_commit": "c0ffee"}
+    (finished / "env.json").write_text(json.dumps([{}, start]))
+    report.report(finished)
+    page = page_of(finished)
+    digest = hashlib.sha256((finished / "test_outputs.npz").read_bytes()).hexdigest()
+    for part in (digest, "c0ffee", "python launch.py '--config=a b'", "started again"):
+        assert part in page.text, part
+
+
+def test_settings_that_differ_from_the_baseline_are_listed(tmp_path):
+    overrides = {"model.features": (4, 8), "model.norm": "batch"}
+    run = begin(tmp_path / "run", 1, overrides)
+    config = saved_config.read(run).to_dict()
+    differing = run_report.differing_settings(run_report.settings.flatten(config))
+    assert sorted(differing) == [
+        ("model.features", "4,8", "16,32,64,128,256"),
+        ("model.norm", "batch", "none"),
+        ("train.epochs", "30", "100"),
+    ]
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 4])
+def test_an_interrupted_run_shows_what_there_is(tmp_path, epochs):
+    run = begin(tmp_path / "run", epochs)
+    report.report(run)
+    page = page_of(run)
+    done = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    assert f"Training was interrupted after {done} of at most 30" in page.text
+    assert "Scores and test tiles follow" in page.text
+    assert [row["epoch"] for row in data_of(run)["history"]] == [*range(1, epochs + 1)]
+    assert data_of(run)["bestEpoch"] == (None, 1, 2, 2, 2)[epochs]
+    assert data_of(run)["result"] is None
+
+
+def test_a_run_in_training_says_so(tmp_path):
+    run = begin(tmp_path / "run", 3)
+    with locks.lock(run, "--workdir"):
+        report.report(run)
+        assert "Training is under way: 3 epochs of at most 30" in page_of(run).text
+        assert ("http-equiv", "refresh") not in page_of(run).attributes
+    assert not locks.is_locked(run)
+    run_report.refresh(run, synthetic.make_tiles(1, 0), running=True)
+    assert "Training is under way" in page_of(run).text
+    assert ("http-equiv", "refresh") in page_of(run).attributes
+
+
+@pytest.mark.parametrize(
+    ("select", "column", "best"),
+    [("val_loss", {}, 2), ("last", {}, 3), ("kaggle_map", {"val_kaggle_map": 0.5}, 1)],
+)
+def test_the_best_epoch_so_far_is_the_one_that_would_be_tested(
+    tmp_path, select, column, best
+):
+    run = begin(tmp_path / "run", 3, {"checkpoint.select": select})
+    rows = workdir.read_metrics(run)
+    workdir.write_metrics(
+        run,
+        [
+            row | {k: v - 0.1 * i for k, v in column.items()}
+            for i, row in enumerate(rows)
+        ],
+    )
+    report.report(run)
+    assert data_of(run)["bestEpoch"] == best
+
+
+def test_a_run_that_goes_on_says_what_its_result_is_of(finished):
+    rows = workdir.read_metrics(finished)
+    workdir.write_metrics(finished, [*rows, rows[-1] | {"epoch": 3.0}])
+    report.report(finished)
+    text = page_of(finished).text
+    assert "Training was interrupted after 3 epochs" in text
+    assert "The result below is that of the first 2." in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "{"),
+        ("config.json", '{"schema": 99}'),
+        ("data.json", "[]"),
+        ("data.json", '{"height": "tall"}'),
+        ("data.json", '{"splits": {"train": 3}}'),
+        ("env.json", "[3]"),
+        ("env.json", '[{"devices": 3}]'),
+        ("metrics.csv", "epoch\n1\n"),
+        ("metrics.csv", "no csv \x00"),
+        ("result.json", "{}"),
+        ("test_outputs.npz", "no archive"),
+    ],
+)
+def test_a_damaged_file_is_named_and_the_rest_is_shown(finished, caplog, name, content):
+    caplog.set_level("INFO", "saltjax")
+    report.report(finished)
+    before = page_of(finished)
+    (finished / name).write_text(content)
+    report.report(finished)
+    page = page_of(finished)
+    assert f"Left out: {finished / name}" in page.text
+    assert f"Left out   {finished / name}" in caplog.text
+    assert "Left out" not in before.text
+    assert "Training" in page.text
+    if name not in ("result.json", "test_outputs.npz"):
+        assert data_of(finished)["tiles"]["ids"] == [f"t{i:02d}" for i in range(40)]
+
+
+def test_values_of_metrics_that_are_not_finite_are_damage(finished):
+    text = (finished / "metrics.csv").read_text()
+    (finished / "metrics.csv").write_text(text.replace("0.25", "nan", 1))
+    report.report(finished)
+    assert "not finite" in page_of(finished).text
+    assert data_of(finished)["history"] == []
+
+
+def test_outputs_of_another_test_are_told(finished):
+    saved_outputs.write(finished, tested_run.outputs(0.4, 2))
+    report.report(finished)
+    assert "it is of another test" in page_of(finished).text
+
+
+def test_a_run_without_outputs_says_how_to_make_them(finished):
+    (finished / "test_outputs.npz").unlink()
+    report.report(finished)
+    assert f"--mode=evaluate --workdir={finished}" in page_of(finished).text
+    assert data_of(finished)["tiles"] is None
+
+
+def test_of_many_tiles_a_sample_is_shown(finished, monkeypatch):
+    monkeypatch.setattr(run_report, "MAX_PIXELS", 5 * 8 * 8)
+    report.report(finished)
+    assert (
+        "Of 40 test tiles this file holds an even sample of 5" in page_of(finished).text
+    )
+    assert data_of(finished)["tiles"]["ids"] == ["t00", "t10", "t20", "t29", "t39"]
+
+
+@pytest.mark.slow
+def test_the_images_of_synthetic_tiles_are_made_again(tmp_path):
+    tiles = synthetic.make_tiles(12, 5)
+    rows, labels = np.array([3, 4, 9]), tiles.labels[..., 0]
+    ids = [tiles.ids[i] for i in rows]
+    prob = np.full((3, 101, 101), 30000, np.uint16)
+    overrides = {"data.synthetic_count": 12, "data.seed": 5}
+    saved = SavedOutputs(ids, prob, labels[rows], rows)
+    tested_run.write(tmp_path / "run", saved, overrides)
+    run = run_report.read(tmp_path / "run")
+    images = run_report.find_images(ids, labels[rows], run, None)
+    assert np.array_equal(images, tiles.images[rows])
+
+
+@pytest.mark.parametrize("change", ["mask", "image"])
+def test_images_of_other_tiles_are_not_shown(tile_folder, tmp_path, change):
+    saved = SavedOutputs(
+        ["t01", "t05"],
+        np.full((2, 12, 10), 9, np.uint16),
+        np.zeros((2, 12, 10), np.uint8),
+        np.arange(2),
+    )
+    saved.labels[:, :1] = 1
+    run = tmp_path / "run"
+    tested_run.write(run, saved, {"data.dir": str(tile_folder)})
+    report.report(run)
+    assert "Without the images" not in page_of(run).text
+    if change == "mask":
+        shutil.copy(tile_folder / "masks/t02.png", tile_folder / "masks/t05.png")
+    else:
+        (tile_folder / "images/t05.png").unlink()
+    report.report(run)
+    assert "Without the images of the tiles" in page_of(run).text
+    assert str(tile_folder) in page_of(run).text
+
+
+def test_a_directory_without_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no run in it"):
+        report.report(tmp_path)
+    with pytest.raises(InputError, match="no run in it"):
+        report.report(tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_fails_ends_no_run(finished, monkeypatch, caplog):
+    caplog.set_level("INFO", "saltjax")
+
+    def fail(*_, **__):
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(run_report.html, "render", fail)
+    run_report.refresh(finished, synthetic.make_tiles(1, 0), running=True)
+    assert "not written (MemoryError: no memory)" in caplog.text
+    assert not (finished / "report.html").exists()
+
+
+def test_a_running_report_is_written_without_the_tiles_of_an_earlier_result(finished):
+    run_report.refresh(finished, synthetic.make_tiles(1, 0), running=True)
+    assert data_of(finished)["tiles"] is None
+    assert (finished / "report.html").stat().st_size < 100_000
+
+
+def test_names_are_escaped_everywhere(tmp_path):
+    name = "<script>alert(1)<∕script>&\"'"
+    run = begin(tmp_path / name, 2, {"data.dir": name, "data.groups": "</script><b>"})
+    (run / "env.json").write_text(
+        json.dumps([{"command": [name], "platform": name, "versions": {name: name}}])
+    )
+    report.report(run)
+    page = page_of(run)
+    assert page.text.count(name) >= 5
+    assert page.tags.count("script") == 5
+    assert "b" not in page.tags
+
+
+def test_the_fcn_is_described(tmp_path):
+    written_run.write(tmp_path / "run", {"model.name": "fcn"})
+    report.report(tmp_path / "run")
+    text = page_of(tmp_path / "run").text
+    assert "Convolutions at constant resolution with 2-4 channels" in text
+    assert "Left out" not in text
