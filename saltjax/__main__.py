@@ -110,6 +110,8 @@ def dispatch() -> None:
         raise InputError(
             f"--mode={mode} takes no --config: the settings are those of the run"
         )
+    elif mode == "report" and not FLAGS.workdir:
+        raise InputError("--mode=report needs --workdir: a run, finished or not")
     elif mode != "compare" and not FLAGS.workdir:
         raise InputError(
             f"--mode={mode} needs --workdir: a finished run, a network file or the name of a packaged "

@@ -93,6 +93,8 @@ def refresh(workdir: pathlib.Path, tiles: Tiles, running: bool) -> None:
     """
     try:
         write(read(workdir, with_outputs=not running), running, tiles)
+        if not running:
+            console.say(f"Report     {workdir / NAME}")
     except Exception as error:  # a report is never worth a run
         console.say(
             f"Report     not written ({type(error).__name__}: {error}); training is not affected"

@@ -98,15 +98,17 @@ class Gallery {
     const order = ORDERS[document.getElementById("sort").value];
     const accepts = FILTERS[document.getElementById("filter").value];
     const text = document.getElementById("find").value.trim().toLowerCase();
+    const focused = document.activeElement;
     const tiles = this.ids.map((_, tile) => tile);
     tiles.sort((i, j) => order(this.stats[i], this.stats[j]) || i - j);
     const shows = (tile) => accepts(this.stats[tile]) && this.ids[tile].toLowerCase().includes(text);
     this.shown = tiles.filter(shows);
-    for (const card of this.cards) card.hidden = true;
+    const hidden = tiles.filter((tile) => !shows(tile));
     for (const tile of this.shown) this.cards[tile].hidden = false;
-    const focused = document.activeElement;
-    const hidden = tiles.filter((tile) => this.cards[tile].hidden);
-    this.grid.append(...[...this.shown, ...hidden].map((tile) => this.cards[tile]));
+    for (const tile of hidden) this.cards[tile].hidden = true;
+    const cards = [...this.shown, ...hidden].map((tile) => this.cards[tile]);
+    // Moving a card takes the focus from it.
+    if (cards.some((card, i) => card !== this.grid.children[i])) this.grid.append(...cards);
     if (this.numbers.has(focused) && !focused.hidden) focused.focus({ preventScroll: true });
     else if (this.shown.length) this.makeReachable(this.cards[this.shown[0]]);
     document.getElementById("shown").textContent = `${this.shown.length} of ${this.ids.length} tiles`;
