@@ -4,6 +4,7 @@ import itertools
 import multiprocessing
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,10 @@ def send_signal(signum: int, call: int) -> None:
     """Makes this process send itself a signal in that call of a training step; for `prepare`."""
     from saltjax.training import steps
 
+    if (
+        signal.getsignal(signum) is signal.SIG_IGN
+    ):  # SIGHUP, if the tests run under nohup
+        signal.signal(signum, signal.SIG_DFL)
     train_call, calls = steps.train_call, itertools.count(1)
 
     def train_call_with_signal(*args):

@@ -154,7 +154,6 @@ def test_a_run_killed_many_times_ends_with_the_same_result(tiles, whole, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize(
     ("signum", "status"),
     [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
