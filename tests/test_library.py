@@ -147,6 +147,7 @@ for module, names in (
     for name in names:
         if hasattr(module, name):
             delattr(module, name)
+os.process_cpu_count = os.cpu_count  # Python 3.13's asks sched_getaffinity, which Windows lacks
 import numpy as np
 import saltjax
 from saltjax import __main__
