@@ -27,7 +27,8 @@ function drawTraining() {
   const draw = (id, lines, log) => {
     const used = lines.filter(({ points }) => points.length);
     const chart = new Chart(byId(id), { x, y: range(used, log), series: used });
-    if (bestEpoch) chart.setMarks([{ x: bestEpoch, name: "tested", kind: "chosen" }]);
+    const name = page.result ? "tested" : "best so far";
+    if (bestEpoch) chart.setMarks([{ x: bestEpoch, name, kind: "chosen" }]);
   };
   draw("loss", [series("train_loss", "training", "a"), series("val_loss", "validation", "b")]);
   draw("accuracy", [
