@@ -2,7 +2,7 @@
 
 import pathlib
 
-from saltjax.reporting import run_report
+from saltjax.reporting import run_contents, run_report
 from saltjax.system import console
 
 
@@ -14,7 +14,7 @@ def report(workdir: pathlib.Path) -> None:
     Raises:
       InputError: if the directory holds no run, or cannot be written.
     """
-    run = run_report.read(workdir)
+    run = run_contents.read(workdir)
     for problem in run.problems:
         console.say(f"Left out   {problem}")
     run_report.write(run)

@@ -12,8 +12,8 @@ import written_run
 from configs import default
 from saltjax import report
 from saltjax.data import synthetic
-from saltjax.reporting import run_report
-from saltjax.runs import saved_config, saved_outputs, workdir
+from saltjax.reporting import run_contents, run_report
+from saltjax.runs import saved_config, saved_outputs, settings, workdir
 from saltjax.runs.saved_outputs import SavedOutputs
 from saltjax.system import locks
 from saltjax.system.errors import InputError
@@ -112,7 +112,7 @@ def test_settings_that_differ_from_the_baseline_are_listed(tmp_path):
     overrides = {"model.features": (4, 8), "model.norm": "batch"}
     run = begin(tmp_path / "run", 1, overrides)
     config = saved_config.read(run).to_dict()
-    differing = run_report.differing_settings(run_report.settings.flatten(config))
+    differing = run_report.differing_settings(settings.flatten(config))
     assert sorted(differing) == [
         ("model.features", "4,8", "16,32,64,128,256"),
         ("model.norm", "batch", "none"),
@@ -244,7 +244,7 @@ def test_the_images_of_synthetic_tiles_are_made_again(tmp_path):
     overrides = {"data.synthetic_count": 12, "data.seed": 5}
     saved = SavedOutputs(ids, prob, labels[rows], rows)
     tested_run.write(tmp_path / "run", saved, overrides)
-    run = run_report.read(tmp_path / "run")
+    run = run_contents.read(tmp_path / "run")
     images = run_report.find_images(ids, labels[rows], run, None)
     assert np.array_equal(images, tiles.images[rows])
 
