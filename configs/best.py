@@ -1,6 +1,8 @@
-"""The recipe that scores best from scratch: augmentation, Lovász hinge, averaged weights.
+"""A recipe from scratch: augmentation, batch norm, Lovász hinge, cosine schedule, averaged weights.
 
 python launch.py --config=configs/best.py --config.data.dir=/data/competition_data/train
+
+No run of it has been measured to its end yet. docs/training.md says what each part does.
 """
 
 from ml_collections import ConfigDict

@@ -176,9 +176,8 @@ def default_workdir() -> pathlib.Path:
 
 def workdirs(text: str) -> list[pathlib.Path]:
     """Returns the paths of a list a,b,c; a directory or file may have commas in its own name."""
-    if os.path.exists(
-        text
-    ):  # False, unlike of pathlib, for a list longer than any name
+    # False, unlike of pathlib, for a list longer than any name.
+    if os.path.exists(text):
         return [pathlib.Path(text)]
     paths = text.split(",")
     if not all(paths):

@@ -70,3 +70,15 @@ def plain(runs):
 def run(plain, tmp_path):
     """A copy of the run `plain`."""
     return shutil.copytree(plain, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """A complete run of three epochs, which tests must not change."""
+    from tiny import tiny_config
+
+    from saltjax import train
+
+    workdir = tmp_path_factory.mktemp("finished")
+    train.train(tiny_config(), workdir, overwrite=False)
+    return workdir

@@ -1,4 +1,4 @@
-"""Finished runs evaluated and tested again."""
+"""Finished runs evaluated: on their own tiles, on others, damaged, and with wrong commands."""
 
 import errno
 import json
@@ -9,7 +9,8 @@ import pathlib
 import forked
 import numpy as np
 import pytest
-from program import TINY, assert_refused
+from program import assert_refused
+from run_files import in_json, read
 from tested_run import masks_of
 from tile_files import write_sections, write_tiles
 
@@ -20,15 +21,6 @@ from saltjax.system import locks, output_directory
 from saltjax.system.errors import InputError
 
 PATHS = ("--workdir=x", "--input=x", "--output=y")
-
-
-def read(path):
-    return json.loads(pathlib.Path(path).read_text())
-
-
-def train_command(workdir):
-    """The command that trained the run."""
-    return "--config=configs/quickstart.py", f"--workdir={workdir}", *TINY
 
 
 @pytest.mark.parametrize("source", ["synthetic", "folder"])
@@ -185,17 +177,6 @@ def test_tiles_of_another_size_are_scored_at_their_own_resolution(run, tmp_path)
     assert sum(row["pixels"] for row in bins) == 30 * 12 * 10
 
 
-def in_json(change):
-    """Returns a function of a JSON file that changes the object in it."""
-
-    def edit(path):
-        tree = read(path)
-        change(tree)
-        path.write_text(json.dumps(tree))
-
-    return edit
-
-
 def replaced_by(text):
     return lambda path: path.write_text(text)
 
@@ -317,61 +298,6 @@ def test_the_outputs_of_a_run_that_lacks_them_are_kept(run, tmp_path):
     content = path.read_bytes()
     evaluate.evaluate(run, "", "", None)
     assert path.read_bytes() == content
-
-
-def training_files(run):
-    """Returns what training wrote, by relative path: weights and metrics.csv."""
-    paths = [run / "metrics.csv", *(run / "checkpoints").rglob("*")]
-    return {p.relative_to(run): p.read_bytes() for p in paths if p.is_file()}
-
-
-@pytest.mark.slow
-def test_a_finished_run_is_tested_again_under_other_settings(run):
-    before, trained = read(run / "result.json"), training_files(run)
-    other = ("--config.eval.threshold_metric=iou", "--config.eval.min_area=30")
-    done = forked.launch(*train_command(run), *other)
-    assert done.returncode == 0, done.stderr
-    after = read(run / "result.json")
-    assert (before["threshold"]["metric"], before["min_area"]) == ("f1", 0)
-    assert (after["threshold"]["metric"], after["min_area"]) == ("iou", 30)
-    assert after["test_native"] != before["test_native"]
-    assert after["test"]["loss"] == before["test"]["loss"]
-    assert training_files(run) == trained
-    assert read(run / "config.json")["eval"]["min_area"] == 30
-
-
-@pytest.mark.slow
-def test_overwrite_deletes_the_evaluation_of_the_run_before(run):
-    (run / "evaluation.json").write_text("{}")
-    (run / "evaluation").mkdir()
-    done = forked.launch(*train_command(run), "--overwrite", "--config.train.epochs=1")
-    assert done.returncode == 0, done.stderr
-    assert read(run / "result.json")["epochs"] == 1
-    assert not (run / "evaluation.json").exists()
-    assert not (run / "evaluation").exists()
-
-
-@pytest.mark.slow
-def test_a_run_of_an_earlier_version_is_shown_and_tested_again(run):
-    """In config.json of version 0.1, eval.min_area was a string."""
-    earlier = in_json(lambda config: config["eval"].update(min_area="0"))
-    before = read(run / "result.json")
-    # Nor did result.json hold the settings of the test.
-    in_json(lambda result: result.pop("eval"))(run / "result.json")
-    earlier(run / "config.json")
-    done = forked.launch(*train_command(run))
-    assert done.returncode == 0, done.stderr
-    assert "is complete" in done.stdout
-    assert f"loss {before['test']['loss']:.4f}" in done.stdout
-    assert "Compiling" not in done.stdout
-    assert read(run / "config.json")["eval"]["min_area"] == 0
-    earlier(run / "config.json")
-    (run / "result.json").unlink()
-    done = forked.launch(*train_command(run))
-    assert done.returncode == 0, done.stderr
-    assert "Resuming after epoch 2" in done.stdout
-    assert read(run / "result.json") == before
-    assert read(run / "config.json")["eval"]["min_area"] == 0
 
 
 @pytest.mark.parametrize(

@@ -155,9 +155,8 @@ def margin_over_runs(
       above: those of the row above.
       every: those of every row.
     """
-    from scipy import (
-        special,  # imported here: the command line starts faster without it
-    )
+    # Imported here: the command line starts faster without it.
+    from scipy import special
 
     if len(gained) > 1 or len(above) > 1:
         if gained.keys() != above.keys():

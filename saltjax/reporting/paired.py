@@ -156,7 +156,7 @@ def read_tested(run: Run) -> TestedTiles | None:
     chosen = Postprocessing(run.result.threshold.value, run.result.min_area)
     tested = differences.score_tiles(outputs, chosen, run.content)
     iou = float(tested.values()["iou"][0])
-    if abs(iou - run.result.test_native.iou.value) > 1e-9:
+    if abs(iou - run.result.test_native.iou.value) > saved_outputs.TOLERANCE:
         raise files.damaged(
             run.path / saved_outputs.NAME,
             f"IoU {iou:.6f}, in result.json {run.result.test_native.iou.value:.6f}",

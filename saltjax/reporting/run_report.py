@@ -26,8 +26,6 @@ STYLES = ("page.css",)
 SCRIPTS = ("arrays.js", "scores.js", "charts.js", "tiles.js", "gallery.js", "run.js")
 # Of the test tiles in a page, which then has about 15 MB; of more tiles it shows a sample.
 MAX_PIXELS = 8_000_000
-# Outputs of another result than result.json differ more than this in the mean IoU.
-TOLERANCE = 5e-4
 
 
 def refresh(workdir: pathlib.Path, tiles: Tiles, running: bool) -> None:
@@ -131,7 +129,7 @@ def _belong_together(outputs: SavedOutputs, found: Result) -> bool:
     chosen = postprocess.Postprocessing(found.threshold.value, found.min_area)
     masks = postprocess.salt_mask(postprocess.from_sixteen_bits(outputs.prob), chosen)
     iou = metrics.mean_score(metrics.confusion(masks, outputs.labels), "iou")
-    return abs(iou - found.test_native.iou.value) < TOLERANCE
+    return abs(iou - found.test_native.iou.value) < saved_outputs.TOLERANCE
 
 
 def find_images(

@@ -130,13 +130,10 @@ def upgrade(tree: dict[str, Any], version: int) -> dict[str, Any]:
         if area == "auto" or (area.isascii() and area.isdecimal() and len(area) < 10):
             evaluation["min_area"] = -1 if area == "auto" else int(area)
     before = settings.flatten(tree)
-    # Of the newest version itself, too: before its release it had not yet all of its settings.
-    for added in range(min(version + 1, SCHEMA), SCHEMA + 1):
+    for added in range(version + 1, SCHEMA + 1):
         for key, value in ADDED[added].items():
             section, _, name = key.rpartition(".")
-            if section and added > version:
-                tree.setdefault(section, {})
-            found = tree.get(section) if section else tree
+            found = tree.setdefault(section, {}) if section else tree
             if isinstance(found, dict) and name not in found:
                 found[name] = value(before) if callable(value) else value
     return tree

@@ -52,9 +52,9 @@ def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Statu
       workdir: the run's directory, which need not exist.
       config: the complete config. A run of another one is refused, apart from `settings.FREE`,
         `settings.PATHS` (see `check_data`) and, but for the schedule "cosine", train.epochs (see
-        `progress.check_epochs`). If
-        settings of the test differ, or there are to be more epochs than the result has and training
-        did not stop early, the result is to be replaced (OUTDATED). None accepts any run.
+        `progress.check_epochs`). If settings of the test differ, or there are to be more epochs than
+        the result has and training did not stop early, the result is to be replaced (OUTDATED). None
+        accepts any run.
 
     Raises:
       InputError: if the run has another config, naming what differs, or more epochs; or its

@@ -161,13 +161,3 @@ def test_damaged_config_is_refused(tmp_path, content):
 def test_missing_config_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"config\.json: cannot read"):
         saved_config.read(tmp_path)
-
-
-def test_runs_of_a_version_in_development_get_its_later_settings(tmp_path):
-    """A long run may have begun before the version had all of its settings."""
-    config = default.get_config()
-    saved_config.write(tmp_path, config)
-    tree = files.read_json(tmp_path / "config.json")
-    del tree["train"]["init_from"], tree["train"]["init_partial"]
-    files.write_json(tmp_path / "config.json", tree)
-    assert saved_config.read(tmp_path).to_dict() == config.to_dict()
