@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from program import ROOT
 
@@ -47,6 +47,22 @@ def start(
     )
     child.start()
     return child
+
+
+def start_training(
+    options: Sequence[str],
+    tiles: pathlib.Path,
+    workdir: pathlib.Path,
+    prepare: Callable[[], None] | None = None,
+) -> multiprocessing.Process:
+    """Starts training on a directory of tiles, with other options; what it prints goes to `log_of`."""
+    paths = f"--config.data.dir={tiles}", f"--workdir={workdir}"
+    return start(*options, *paths, stdout=log_of(workdir), prepare=prepare)
+
+
+def log_of(workdir: pathlib.Path) -> pathlib.Path:
+    """Returns the file beside a run that `start_training` appends all output to."""
+    return workdir.with_suffix(".log")
 
 
 def finish(child: multiprocessing.Process) -> int | None:

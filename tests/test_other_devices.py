@@ -56,17 +56,13 @@ def kill_in_step(step):
 
 def run(options, tiles, workdir, cpu_devices, prepare=None):
     """Returns the exit status of a training that saves after every step."""
-    child = forked.start(
+    options = (
         *OPTIONS,
         *options,
-        f"--config.data.dir={tiles}",
         f"--config.train.cpu_devices={cpu_devices}",
         "--config.checkpoint.every_minutes=0.0",
-        f"--workdir={workdir}",
-        stdout=workdir.with_suffix(".log"),
-        prepare=prepare,
     )
-    return forked.finish(child)
+    return forked.finish(forked.start_training(options, tiles, workdir, prepare))
 
 
 def outcome(workdir):

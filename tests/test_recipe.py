@@ -33,19 +33,8 @@ STEPS = 6  # of an epoch: 42 of 60 tiles are for training
 
 def run(tiles, workdir, *args, prepare=None):
     """Returns the exit status of a training."""
-    child = forked.start(
-        *OPTIONS,
-        f"--config.data.dir={tiles}",
-        f"--workdir={workdir}",
-        *args,
-        stdout=log_of(workdir),
-        prepare=prepare,
-    )
-    return forked.finish(child)
-
-
-def log_of(workdir):
-    return workdir.with_suffix(".log")
+    options = (*OPTIONS, *args)
+    return forked.finish(forked.start_training(options, tiles, workdir, prepare))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +68,7 @@ def test_last_epoch_is_tested_and_none_is_called_the_best(whole):
     result = json.loads((whole / "result.json").read_text())
     assert (result["best_epoch"], result["epochs"]) == (3, 3)
     assert not result["stopped_early"]
-    log = log_of(whole).read_text()
+    log = forked.log_of(whole).read_text()
     assert "Testing the network of epoch 3 " in log
     lines = [line for line in log.splitlines() if line.startswith("epoch ")]
     assert len(lines) == 3
@@ -112,7 +101,9 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_same_result(
     stop = functools.partial(forked.send_signal, signal.SIGTERM, STEPS + step)
     assert run(tiles, workdir, prepare=stop) == 143
     assert run(tiles, workdir) == 0
-    assert f"Resuming after step {step} of epoch 2" in log_of(workdir).read_text()
+    assert (
+        f"Resuming after step {step} of epoch 2" in forked.log_of(workdir).read_text()
+    )
     assert outcome(workdir) == outcome(whole)
 
 
@@ -139,5 +130,5 @@ def test_a_run_killed_between_best_and_last_ends_with_the_same_result(
     saved = read_checkpoint(workdir / "checkpoints/best")["meta"]["meta"]
     assert saved["epoch"] == 2
     assert run(tiles, workdir) == 0
-    assert "Resuming after epoch 1" in log_of(workdir).read_text()
+    assert "Resuming after epoch 1" in forked.log_of(workdir).read_text()
     assert outcome(workdir) == outcome(whole)

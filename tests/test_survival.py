@@ -35,18 +35,8 @@ STEPS = 6  # of an epoch
 
 def start(tiles, workdir, prepare=None, every_minutes=0.0):
     """Starts training; by default it saves after every step. What it prints goes to a file."""
-    return forked.start(
-        *OPTIONS,
-        f"--config.data.dir={tiles}",
-        f"--config.checkpoint.every_minutes={every_minutes}",
-        f"--workdir={workdir}",
-        stdout=log_of(workdir),
-        prepare=prepare,
-    )
-
-
-def log_of(workdir):
-    return workdir.with_suffix(".log")
+    options = (*OPTIONS, f"--config.checkpoint.every_minutes={every_minutes}")
+    return forked.start_training(options, tiles, workdir, prepare)
 
 
 def run(*args, **settings):
@@ -56,7 +46,7 @@ def run(*args, **settings):
 
 def printed(workdir):
     """Returns all that the processes of a run printed: no traceback."""
-    text = log_of(workdir).read_text()
+    text = forked.log_of(workdir).read_text()
     assert "Traceback" not in text
     return text
 
