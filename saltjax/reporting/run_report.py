@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from saltjax.data import png, synthetic
 from saltjax.data.tiles import COVERAGE_CLASSES, Tiles
-from saltjax.reporting import html
+from saltjax.reporting import html, tile_images
 from saltjax.reporting.figures import SCORE_NAMES
 from saltjax.reporting.run_contents import Run, Start, read
 from saltjax.runs import environment, saved_outputs, settings
@@ -23,7 +22,15 @@ from saltjax.system.errors import InputError
 
 NAME = "report.html"
 STYLES = ("page.css",)
-SCRIPTS = ("arrays.js", "scores.js", "charts.js", "tiles.js", "gallery.js", "run.js")
+SCRIPTS = (
+    "common.js",
+    "arrays.js",
+    "scores.js",
+    "charts.js",
+    "tiles.js",
+    "gallery.js",
+    "run.js",
+)
 # Of the test tiles in a page, which then has about 15 MB; of more tiles it shows a sample.
 MAX_PIXELS = 8_000_000
 
@@ -104,7 +111,7 @@ def test_tiles(
     ids = [outputs.ids[i] for i in rows]
     labels, prob = outputs.labels[rows], outputs.prob[rows]
     try:
-        images = find_images(ids, labels, run, tiles)
+        images = tile_images.find(ids, labels, run.config, tiles)
         picture, columns = html.mosaic(images)
     except InputError as error:
         picture, columns = "", 0
@@ -130,41 +137,6 @@ def _belong_together(outputs: SavedOutputs, found: Result) -> bool:
     masks = postprocess.salt_mask(postprocess.from_sixteen_bits(outputs.prob), chosen)
     iou = metrics.mean_score(metrics.confusion(masks, outputs.labels), "iou")
     return abs(iou - found.test_native.iou.value) < saved_outputs.TOLERANCE
-
-
-def find_images(
-    ids: list[str], labels: np.ndarray, run: Run, tiles: Tiles | None
-) -> np.ndarray:
-    """Returns the images uint8[N, H, W, 3] of the tiles with these ids and labels uint8[N, H, W].
-
-    Raises:
-      InputError: if they cannot be read, or are not those of the run.
-    """
-    folder = run.config.get("data.dir")
-    if tiles is None and folder == "":
-        count, seed = run.config["data.synthetic_count"], run.config["data.seed"]
-        tiles = synthetic.make_tiles(count, seed)
-    if tiles is not None:
-        row = {name: i for i, name in enumerate(tiles.ids)}
-        return tiles.images[[row[i] for i in ids]]
-    if folder is None:
-        raise InputError("config.json does not say where they are")
-    images = []
-    for name, label in zip(ids, labels):
-        paths = [
-            pathlib.Path(folder, kind, f"{name}.png") for kind in ("images", "masks")
-        ]
-        try:
-            image, mask = png.read_image(paths[0]), png.read_mask(paths[1])
-        except ValueError as error:
-            raise InputError(f"{paths[0]}: {error}") from None
-        if (
-            not np.array_equal(mask.label[..., 0], label)
-            or image.shape[:2] != label.shape
-        ):
-            raise InputError(f"{paths[1]}: not the tile that the run was tested on")
-        images.append(image)
-    return np.stack(images)
 
 
 def describe(run: Run, running: bool, live: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import written_run
 from configs import default
 from saltjax import report
 from saltjax.data import synthetic
-from saltjax.reporting import run_contents, run_report
+from saltjax.reporting import run_contents, run_report, tile_images
 from saltjax.runs import saved_config, saved_outputs, settings, workdir
 from saltjax.runs.saved_outputs import SavedOutputs
 from saltjax.system import locks
@@ -245,7 +245,7 @@ def test_the_images_of_synthetic_tiles_are_made_again(tmp_path):
     saved = SavedOutputs(ids, prob, labels[rows], rows)
     tested_run.write(tmp_path / "run", saved, overrides)
     run = run_contents.read(tmp_path / "run")
-    images = run_report.find_images(ids, labels[rows], run, None)
+    images = tile_images.find(ids, labels[rows], run.config)
     assert np.array_equal(images, tiles.images[rows])
 
 

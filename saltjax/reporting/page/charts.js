@@ -3,14 +3,6 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// Returns a new element of HTML, or of SVG if `space` is given, with attributes and children.
-function element(name, attributes = {}, children = [], space = null) {
-  const node = space ? document.createElementNS(space, name) : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
-
 // Returns round numbers from low to high, about `most` of them.
 function ticks(low, high, most) {
   const rough = (high - low) / most || 1;
@@ -20,6 +12,16 @@ function ticks(low, high, most) {
   const found = [];
   for (let i = first; i * step <= high + step * 1e-6; i++) found.push(i * step);
   return found;
+}
+
+// Returns the least and greatest value of series, with a margin; [0, 1] for none.
+function range(series, log = false) {
+  const values = series.flatMap(({ points }) => points.map((point) => point[1]));
+  if (!values.length) return { min: 0, max: 1 };
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  if (log) return { min: low / 1.5, max: high * 1.5, log };
+  const margin = 0.05 * (high - low) || 0.05;
+  return { min: low - margin, max: high + margin };
 }
 
 // Returns a number with at most `digits` decimals, or in the form 1e-4 if it is small.

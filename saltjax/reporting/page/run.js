@@ -3,17 +3,6 @@
 
 const page = JSON.parse(document.getElementById("run-data").textContent);
 const NAMES = { f1: "F1", iou: "IoU", kaggle_map: "Kaggle mAP" };
-const byId = (id) => document.getElementById(id);
-
-// Returns the least and greatest value of series, with a margin; [0, 1] for none.
-function range(series, log = false) {
-  const values = series.flatMap(({ points }) => points.map((point) => point[1]));
-  if (!values.length) return { min: 0, max: 1 };
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  if (log) return { min: low / 1.5, max: high * 1.5, log };
-  const margin = 0.05 * (high - low) || 0.05;
-  return { min: low - margin, max: high + margin };
-}
 
 function drawTraining() {
   const { history, bestEpoch } = page;
@@ -103,9 +92,6 @@ class Explorer {
       });
     }
     byId("reset").addEventListener("click", () => this.reset());
-    for (const button of document.querySelectorAll("[data-copy]")) {
-      button.addEventListener("click", () => copy(button));
-    }
   }
 
   reset() {
@@ -204,19 +190,6 @@ class Explorer {
 function coverageText(name) {
   if (name === "0") return "none";
   return `${name.split("-").map((share) => Math.round(100 * Number(share))).join("–")} %`;
-}
-
-async function copy(button) {
-  const source = byId(button.dataset.copy);
-  const label = button.textContent;
-  try {
-    await navigator.clipboard.writeText(source.textContent);
-    button.textContent = "Copied";
-  } catch {
-    getSelection().selectAllChildren(source);
-    button.textContent = "Selected";
-  }
-  setTimeout(() => (button.textContent = label), 1500);
 }
 
 async function exploreTiles() {
