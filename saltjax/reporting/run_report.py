@@ -25,8 +25,10 @@ STYLES = ("page.css",)
 SCRIPTS = (
     "common.js",
     "arrays.js",
+    "masks.js",
     "scores.js",
     "charts.js",
+    "colors.js",
     "tiles.js",
     "gallery.js",
     "run.js",

@@ -3,17 +3,6 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// Returns round numbers from low to high, about `most` of them.
-function ticks(low, high, most) {
-  const rough = (high - low) / most || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
-  const first = Math.ceil(low / step - 1e-9);
-  const found = [];
-  for (let i = first; i * step <= high + step * 1e-6; i++) found.push(i * step);
-  return found;
-}
-
 // Returns the least and greatest value of series, with a margin; [0, 1] for none.
 function range(series, log = false) {
   const values = series.flatMap(({ points }) => points.map((point) => point[1]));
@@ -22,12 +11,6 @@ function range(series, log = false) {
   if (log) return { min: low / 1.5, max: high * 1.5, log };
   const margin = 0.05 * (high - low) || 0.05;
   return { min: low - margin, max: high + margin };
-}
-
-// Returns a number with at most `digits` decimals, or in the form 1e-4 if it is small.
-function shortNumber(value, digits = 4) {
-  if (value && Math.abs(value) < 10 ** -digits) return value.toExponential(1);
-  return String(Number(value.toFixed(digits)));
 }
 
 // A line chart in a <figure>.

@@ -1,5 +1,5 @@
 "use strict";
-// What every page uses: elements, and buttons that copy the text of an element.
+// What every page uses: elements, numbers on axes, and buttons that copy the text of an element.
 
 const byId = (id) => document.getElementById(id);
 
@@ -9,6 +9,23 @@ function element(name, attributes = {}, children = [], space = null) {
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children);
   return node;
+}
+
+// Returns round numbers from low to high, about `most` of them.
+function ticks(low, high, most) {
+  const rough = (high - low) / most || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
+  const first = Math.ceil(low / step - 1e-9);
+  const found = [];
+  for (let i = first; i * step <= high + step * 1e-6; i++) found.push(i * step);
+  return found;
+}
+
+// Returns a number with at most `digits` decimals, or in the form 1e-4 if it is small.
+function shortNumber(value, digits = 4) {
+  if (value && Math.abs(value) < 10 ** -digits) return value.toExponential(1);
+  return String(Number(value.toFixed(digits)));
 }
 
 // Copies the text of the element that data-copy names, or selects it where that is not allowed.

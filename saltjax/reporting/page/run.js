@@ -74,7 +74,7 @@ class Explorer {
       })),
       square: true,
     });
-    this.runPoint = this.point(new Masks(tiles, chosen.threshold, chosen.minArea).confusion());
+    this.runPoint = this.point(confusionOf(new Masks(tiles, chosen.threshold, chosen.minArea)));
     this.reset();
   }
 
@@ -123,7 +123,7 @@ class Explorer {
     this.fields[0].value = shortNumber(threshold);
     this.fields[1].value = minSize;
     this.masks = new Masks(this.tiles, threshold, minSize, this.masks);
-    const cells = this.masks.confusion();
+    const cells = confusionOf(this.masks);
     const isChosen = threshold === chosen.threshold && minSize === chosen.minArea;
     this.showScores(scoresOf(cells), isChosen);
     this.showConfusion(total(cells));
