@@ -65,14 +65,16 @@ def by_name(runs: Sequence[Run]) -> list[Run]:
     return sorted(runs, key=key)
 
 
-def find_rows(groups: dict[str, list[Run]]) -> list[Row]:
+def find_rows(
+    groups: dict[str, list[Run]], tested: dict[str, TestedTiles]
+) -> list[Row]:
     """Returns the rows, those of the same test tiles together, each compared with the one above.
 
     Args:
       groups: runs that differ in fold and seeds alone, by their common names, in the order of the
         rows. Without usable outputs of all its runs a group is left out, with a message.
+      tested: the scores of runs by name, see `paired.read_all`.
     """
-    tested = paired.read_all([run for runs in groups.values() for run in runs])
     blocks: dict[Any, list[tuple[Row, TestedTiles]]] = {}
     for name, runs in groups.items():
         parts = [tested[run.name] for run in runs if run.name in tested]

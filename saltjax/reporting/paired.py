@@ -92,17 +92,21 @@ def interval_text(score: Interval) -> str:
 
 
 def find_differences(
-    runs: Sequence[Run], means: Sequence[Mean], reference: str
+    tested: dict[str, TestedTiles], means: Sequence[Mean], reference: str
 ) -> list[Difference]:
     """Returns the differences of runs and of means to the reference on the same test tiles.
 
     Without a reference it is for each the first with the same tiles. A mean is compared with the
     mean that the reference is part of, if there is one.
 
+    Args:
+      tested: the scores of runs by name, see `read_all`.
+      means: over runs.
+      reference: the name of a run; "" for none.
+
     Raises:
       InputError: if the reference has no usable test_outputs.npz.
     """
-    tested = read_all(runs)
     of_means, within = {}, {}
     for mean in means:
         names = [run.name for run in mean.runs]
