@@ -212,4 +212,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    commandline.start(define_flags, main, __doc__)
+    commandline.start(
+        define_flags, main, lambda: f"{__doc__}{flags.FLAGS.main_module_help()}"
+    )

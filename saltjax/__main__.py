@@ -1,6 +1,5 @@
-"""Trains, evaluates, compares and applies networks that segment salt in seismic images.
-
-saltjax --config=unet_strided --config.model.skip=False
+"""Trains, evaluates, compares and applies networks that segment salt in seismic
+images. What it does is chosen by --mode, which takes these flags:
 """
 
 if __name__ == "__main__":
@@ -10,106 +9,24 @@ if __name__ == "__main__":
 
 import os
 import pathlib
-from collections.abc import Callable
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from saltjax import commandline
-from saltjax.runs import names
+from saltjax import commandline, options
+from saltjax.runs import environment, names
 from saltjax.system.errors import InputError
 
 FLAGS = flags.FLAGS
-# The flags besides --config and --mode: how each is defined, its default, the modes that take it,
-# and its help.
-TABLE: dict[str, tuple[Callable[..., Any], Any, tuple[str, ...], str]] = {
-    "workdir": (
-        flags.DEFINE_string,
-        "",
-        ("train", "check", "evaluate", "predict", "compare", "report", "export"),
-        "The run directory; evaluate, predict, export: or a network file *.safetensors, or the name "
-        "of a packaged network; predict: or several, as a,b,c, whose probabilities are averaged; "
-        "compare: the directory that holds the runs.",
-    ),
-    "overwrite": (
-        flags.DEFINE_boolean,
-        False,
-        ("train",),
-        "train: start again, deleting the run in the directory.",
-    ),
-    "input": (
-        flags.DEFINE_string,
-        "",
-        ("evaluate", "predict"),
-        "evaluate: a directory with images and masks, by default the run's own test tiles; "
-        "predict: a PNG, a directory of them, a .npy, .sgy or .segy.",
-    ),
-    "output": (
-        flags.DEFINE_string,
-        "",
-        ("evaluate", "predict", "export", "compare"),
-        "The directory to write to; evaluate, compare: by default --workdir; export: or a file "
-        "*.onnx or *.safetensors.",
-    ),
-    "reference": (
-        flags.DEFINE_string,
-        "",
-        ("compare",),
-        "compare: the run that differences of scores are taken to, by default the one with the "
-        "best validation score on the same test tiles; previous: of each the one before it by name.",
-    ),
-    "threshold": (
-        flags.DEFINE_float,
-        None,
-        ("evaluate", "predict"),
-        "evaluate, predict: the probability at and above which a pixel is salt; by default the run's.",
-    ),
-    "min_area": (
-        flags.DEFINE_integer,
-        None,
-        ("evaluate", "predict"),
-        "evaluate, predict: the least pixels of a connected component of salt; smaller ones are "
-        "removed from the mask; by default the run's.",
-    ),
-    "header_bytes": (
-        flags.DEFINE_list,
-        None,
-        ("predict",),
-        "predict: first bytes of inline and crossline numbers in the trace headers of SEG-Y, as "
-        "9,21; by default the run's.",
-    ),
-    "tta": (
-        flags.DEFINE_boolean,
-        None,
-        ("evaluate", "predict"),
-        "evaluate, predict: average the probabilities of a tile and its mirror image; by default "
-        "as in the run's config.",
-    ),
-}
-MODES = ("train", "check", "evaluate", "predict", "compare", "report", "export")
-
-
-def define_flags() -> None:
-    """Defines the flags besides --config."""
-    flags.DEFINE_enum("mode", "train", MODES, "What to do.")
-    for name, (define, default, _, text) in TABLE.items():
-        define(name, default, text)
 
 
 def dispatch() -> None:
     """Runs the mode of --mode, and imports only its module."""
     mode, workdir = FLAGS.mode, pathlib.Path(FLAGS.workdir)
-    for name, (_, _, modes, _) in TABLE.items():
-        if FLAGS[name].present and mode not in modes:
-            raise InputError(f"--mode={mode} takes no --{name}")
-    if mode in ("train", "check"):
+    options.check(mode)
+    if options.takes(mode, "config"):
         config = commandline.required_config()
         workdir = workdir if FLAGS.workdir else default_workdir()
-    elif FLAGS["config"].present:
-        raise InputError(
-            f"--mode={mode} takes no --config: the settings are those of the run"
-        )
     elif mode == "report" and not FLAGS.workdir:
         raise InputError("--mode=report needs --workdir: a run, finished or not")
     elif mode != "compare" and not FLAGS.workdir:
@@ -167,6 +84,13 @@ def dispatch() -> None:
             compare.compare(folder, FLAGS.reference, FLAGS.output)
 
 
+def help_text() -> str:
+    """Returns the output of --help: of all modes, or of the one that is given with --mode."""
+    modes = [FLAGS.mode] if FLAGS["mode"].present else list(options.MODES)
+    first = "" if FLAGS["mode"].present else f"{__doc__}\n"
+    return first + options.help_text(environment.program(), modes)
+
+
 def default_workdir() -> pathlib.Path:
     """Returns the run directory in runs/, named after config file and overrides."""
     flag = FLAGS["config"]
@@ -187,7 +111,7 @@ def workdirs(text: str) -> list[pathlib.Path]:
 
 def main() -> None:
     """Runs the command line."""
-    commandline.start(define_flags, dispatch, __doc__)
+    commandline.start(options.define, dispatch, help_text)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from saltjax import options
 from saltjax.runs import settings
 from saltjax.system import console, signals
 from saltjax.system.errors import InputError, OutputError
@@ -38,11 +39,13 @@ VALUES = {
 }
 
 
-def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> None:
+def start(
+    define: Callable[[], None], main: Callable[[], None], help_text: Callable[[], str]
+) -> None:
     """Parses the command line with the flags that `define` defines, and runs `main`.
 
     Without a traceback a user's mistake ends the process with status 2, and a signal with 128 and its
-    number. `usage` is the first part of the output of --help.
+    number. `help_text` returns the output of --help.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the parent process
@@ -55,7 +58,7 @@ def start(define: Callable[[], None], main: Callable[[], None], usage: str) -> N
     try:
         parse(sys.argv, define)
         if FLAGS.help:
-            console.say(usage + FLAGS.main_module_help())
+            console.say(help_text())
         else:
             main()
     except OutputError as error:
@@ -196,7 +199,7 @@ def config_first(argv: list[str]) -> list[str]:
     overrides = [word for word in rest if word.startswith("--config.")]
     if overrides and not config:
         mode = _mode(rest)
-        if mode not in ("train", "check"):
+        if mode in options.MODES and not options.takes(mode, "config"):
             raise InputError(
                 f"{overrides[0]}: --mode={mode} takes the settings of the run; to change one, repeat "
                 "the command that trained the run with the new value"

@@ -18,13 +18,18 @@ LAYERS = (
     ("inference", "reporting"),
     ("final_test",),
     ("train", "check", "evaluate", "predict", "compare", "report", "export"),
+    ("options",),
     ("commandline",),
     ("__main__", "benchmark"),
     ("start",),
 )
 LEVELS = {part: level for level, layer in enumerate(LAYERS) for part in layer}
 # Parts that import less than the layers below them; "" is `saltjax` itself, which none imports.
-ONLY = {"commandline": {"runs", "system"}, "": {"inference"}}
+ONLY = {
+    "options": {"system"},
+    "commandline": {"options", "runs", "system"},
+    "": {"inference"},
+}
 PACKAGE = ROOT / "saltjax"
 
 

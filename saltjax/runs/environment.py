@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -54,7 +55,12 @@ def describe(devices: list) -> dict[str, Any]:
 
 def program() -> str:
     """Returns how this program was started, for commands to copy."""
-    return "python launch.py" if _name(sys.argv[0]) == "launch.py" else "saltjax"
+    match _name(path := sys.argv[0]):
+        case "launch.py":
+            return f"python {shlex.quote(path)}"
+        case "__main__.py":
+            return "python -m saltjax"
+    return "saltjax" if shutil.which("saltjax") else shlex.quote(path)
 
 
 def command_line(command: list[str]) -> str:

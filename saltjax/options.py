@@ -1,0 +1,254 @@
+"""The modes of the command line and the flags of each: definition, refusal and --help."""
+
+import dataclasses
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+from saltjax.system.errors import InputError
+
+WIDTH = 80  # columns of --help
+INDENT = 24  # columns before what --help says of a flag
+NETWORK = (
+    "the run directory, a network file *.safetensors, or the name of a packaged network"
+)
+THRESHOLD = "the probability from which a pixel is salt; by default the run's"
+MIN_AREA = (
+    "the least pixels of a connected component of salt: smaller ones are removed from the mask; by "
+    "default the run's"
+)
+TTA = (
+    "average the probabilities of a tile and its mirror image, or do not; by default as in the run's "
+    "config"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """A value of --mode: what it does, and the flags of a command as an example."""
+
+    does: str
+    example: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag.
+
+    Attributes:
+      define: the function of absl that defines it; None if `commandline.parse` does.
+      default: its value where it is not given.
+      value: what stands for its value in --help; "" for one that has none.
+      help: what it means, by the modes that take it.
+    """
+
+    define: Callable[..., Any] | None
+    default: Any
+    value: str
+    help: dict[str, str]
+
+
+MODES = {
+    "train": Mode(
+        "Trains a network and tests it; resumes a run that was interrupted. The default.",
+        "--config=unet_strided --config.data.dir=/data/tgs/train",
+    ),
+    "check": Mode(
+        "Reads and describes the data of a config, and lists all bad files.",
+        "--mode=check --config=unet_strided --config.data.dir=/data/tgs/train",
+    ),
+    "evaluate": Mode(
+        "Scores a finished run on its own test tiles, or on other tiles with masks.",
+        "--mode=evaluate --workdir=runs/final --input=/data/tiles",
+    ),
+    "predict": Mode(
+        "Segments images, sections and volumes.",
+        "--mode=predict --workdir=runs/final --input=cube.sgy --output=salt",
+    ),
+    "compare": Mode(
+        "Tables and a figure of all runs in a directory, with paired differences.",
+        "--mode=compare --workdir=runs --reference=unet",
+    ),
+    "report": Mode(
+        "Writes report.html, a page to look at a run with.",
+        "--mode=report --workdir=runs/final",
+    ),
+    "export": Mode(
+        "Writes a network as one file.",
+        "--mode=export --workdir=runs/final --output=final.safetensors",
+    ),
+}
+TABLE = {
+    "config": Flag(
+        None,
+        None,
+        "FILE",
+        dict.fromkeys(
+            ("train", "check"), "a config file, or the name of one in configs/"
+        ),
+    ),
+    # Stands for all of its settings.
+    "config.KEY": Flag(
+        None,
+        None,
+        "VALUE",
+        dict.fromkeys(
+            ("train", "check"),
+            "another value of a setting, such as --config.train.epochs=20; configs/default.py has "
+            "all of them",
+        ),
+    ),
+    "workdir": Flag(
+        flags.DEFINE_string,
+        "",
+        "DIR",
+        {
+            "train": "the run directory; by default runs/<config>-<overrides>",
+            "check": "the run directory; figures go into its directory check",
+            "evaluate": NETWORK,
+            "predict": f"{NETWORK}; several, as a,b,c, are averaged",
+            "compare": "the directory that holds the runs; by default runs",
+            "report": "the run directory",
+            "export": NETWORK,
+        },
+    ),
+    "overwrite": Flag(
+        flags.DEFINE_boolean,
+        False,
+        "",
+        {"train": "start again, deleting the run in the directory"},
+    ),
+    "input": Flag(
+        flags.DEFINE_string,
+        "",
+        "PATH",
+        {
+            "evaluate": "a directory with images/ and masks/; by default the run's own test tiles",
+            "predict": "a PNG, a directory of them, a .npy, .sgy or .segy",
+        },
+    ),
+    "output": Flag(
+        flags.DEFINE_string,
+        "",
+        "DIR",
+        {
+            "evaluate": "the directory to write to; by default that of the run",
+            "predict": "the directory to write to",
+            "compare": "the directory to write to; by default that of the runs",
+            "export": "a directory, for an artifact of jax.export; or a file *.onnx or *.safetensors",
+        },
+    ),
+    "reference": Flag(
+        flags.DEFINE_string,
+        "",
+        "RUN",
+        {
+            "compare": "the run that differences of scores are taken to, by default the one with the "
+            "best validation score on the same test tiles; previous: of each the one before it by "
+            "name"
+        },
+    ),
+    "threshold": Flag(
+        flags.DEFINE_float,
+        None,
+        "NUMBER",
+        dict.fromkeys(("evaluate", "predict"), THRESHOLD),
+    ),
+    "min_area": Flag(
+        flags.DEFINE_integer,
+        None,
+        "PIXELS",
+        dict.fromkeys(("evaluate", "predict"), MIN_AREA),
+    ),
+    "header_bytes": Flag(
+        flags.DEFINE_list,
+        None,
+        "BYTES",
+        {
+            "predict": "first bytes of inline and crossline numbers in the trace headers of SEG-Y, "
+            "as 9,21; by default the run's"
+        },
+    ),
+    "tta": Flag(
+        flags.DEFINE_boolean, None, "", dict.fromkeys(("evaluate", "predict"), TTA)
+    ),
+}
+
+
+def define() -> None:
+    """Defines the flags besides --config."""
+    flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
+    for name, flag in TABLE.items():
+        if flag.define is not None:
+            flag.define(name, flag.default, "See help_text.")
+
+
+def takes(mode: str, flag: str) -> bool:
+    """Returns whether a mode takes a flag."""
+    return mode in TABLE[flag].help
+
+
+def check(mode: str) -> None:
+    """Raises InputError if a flag was given that the mode does not take."""
+    for name in TABLE.keys() & set(flags.FLAGS):
+        if flags.FLAGS[name].present and not takes(mode, name):
+            reason = ": the settings are those of the run" if name == "config" else ""
+            raise InputError(f"--mode={mode} takes no --{name}{reason}")
+
+
+def help_text(program: str, modes: list[str]) -> str:
+    """Returns the output of --help for these modes; `program` is what a command begins with."""
+    parts = [_mode_help(mode, program) for mode in modes]
+    last = (
+        f"{program} --mode=MODE --help shows one mode. --flagfile=FILE reads flags from a file, one a "
+        "line. A leading ~ is expanded in every flag and setting."
+    )
+    return "\n".join([*parts, textwrap.fill(last, WIDTH)])
+
+
+def _mode_help(mode: str, program: str) -> str:
+    lines = [
+        f"--mode={mode}",
+        *textwrap.wrap(
+            MODES[mode].does, WIDTH, initial_indent="  ", subsequent_indent="  "
+        ),
+        "",
+        # A long example is broken as a shell allows.
+        *_wrapped_command(f"{program} {MODES[mode].example}"),
+        "",
+    ]
+    for name, flag in TABLE.items():
+        if takes(mode, name):
+            lines += _flag_help(name, flag, flag.help[mode])
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped_command(command: str) -> list[str]:
+    """Returns the lines of a command, none wider than --help, in the way of a shell."""
+    lines = textwrap.wrap(
+        command,
+        WIDTH - 2,
+        initial_indent="    ",
+        subsequent_indent="        ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
+
+
+def _flag_help(name: str, flag: Flag, text: str) -> list[str]:
+    """Returns the lines about a flag: its form in the first column, its meaning in the second."""
+    form = f"--{name}={flag.value}" if flag.value else f"--{name}"
+    if flag.define is flags.DEFINE_boolean and flag.default is None:
+        form = f"--[no]{name}"
+    indent = " " * INDENT
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=f"  {form:<{INDENT - 2}}",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
