@@ -31,6 +31,7 @@ SCRIPTS = (
     "colors.js",
     "tiles.js",
     "gallery.js",
+    "choice.js",
     "run.js",
 )
 # Of the test tiles in a page, which then has about 15 MB; of more tiles it shows a sample.

@@ -50,10 +50,9 @@ class Explorer {
     this.tiles = tiles;
     this.chosen = chosen;
     this.gallery = new Gallery(tiles, ids);
-    this.threshold = byId("threshold");
-    this.minSize = byId("min-size");
-    this.fields = [byId("threshold-field"), byId("min-size-field")];
-    this.prepareInputs();
+    const most = Math.max(Math.floor((tiles.height * tiles.width) / 4), chosen.minArea, 1);
+    this.choice = new Choice(chosen, most, () => this.changed());
+    byId("reset").addEventListener("click", () => this.reset());
     const curve = precisionRecall(tiles);
     const axis = (label) => ({ label, min: 0, max: 1 });
     this.curve = new Chart(byId("precision-recall"), {
@@ -78,25 +77,8 @@ class Explorer {
     this.reset();
   }
 
-  prepareInputs() {
-    const { height, width } = this.tiles;
-    const most = Math.max(Math.floor((height * width) / 4), this.chosen.minArea, 1);
-    for (const input of [this.minSize, this.fields[1]]) input.max = most;
-    byId("run-threshold").setAttribute("cx", `${100 * this.chosen.threshold}%`);
-    byId("run-min-size").setAttribute("cx", `${(100 * this.chosen.minArea) / most}%`);
-    for (const [slider, field] of [[this.threshold, this.fields[0]], [this.minSize, this.fields[1]]]) {
-      slider.addEventListener("input", () => this.changed());
-      field.addEventListener("change", () => {
-        if (field.value !== "") slider.value = field.value;
-        this.changed();
-      });
-    }
-    byId("reset").addEventListener("click", () => this.reset());
-  }
-
   reset() {
-    this.threshold.value = this.chosen.threshold;
-    this.minSize.value = this.chosen.minArea;
+    this.choice.reset();
     this.update();
     this.gallery.arrange();
   }
@@ -116,15 +98,10 @@ class Explorer {
 
   update() {
     const { chosen } = this;
-    // A slider keeps fewer digits than the run's threshold has.
-    const near = Math.abs(Number(this.threshold.value) - chosen.threshold) < 1e-9;
-    const threshold = near ? chosen.threshold : Number(this.threshold.value);
-    const minSize = Number(this.minSize.value);
-    this.fields[0].value = shortNumber(threshold);
-    this.fields[1].value = minSize;
+    const { threshold, minSize, isChosen } = this.choice;
+    this.choice.show();
     this.masks = new Masks(this.tiles, threshold, minSize, this.masks);
     const cells = confusionOf(this.masks);
-    const isChosen = threshold === chosen.threshold && minSize === chosen.minArea;
     this.showScores(scoresOf(cells), isChosen);
     this.showConfusion(total(cells));
     this.showClasses(cells);
@@ -132,7 +109,7 @@ class Explorer {
     this.curve.setMarks(isChosen ? [own] : [own, { ...this.point(cells), kind: "now" }]);
     const rule = { x: chosen.threshold, name: "the run’s", kind: "chosen" };
     this.over.setMarks(isChosen ? [rule] : [rule, { x: threshold, kind: "now" }]);
-    this.showCommands(threshold, minSize);
+    this.showCommands();
     this.gallery.update(this.masks, cells);
   }
 
@@ -151,7 +128,6 @@ class Explorer {
       node.textContent = value === null ? "–" : value.toFixed(4);
       node.append(" ", element("small", {}, [note]));
     }
-    byId("reset").disabled = isChosen;
     byId("chosen-note").hidden = isChosen;
   }
 
@@ -179,10 +155,9 @@ class Explorer {
     byId("by-coverage").replaceChildren(...rows.filter(Boolean));
   }
 
-  showCommands(threshold, minSize) {
-    const flags = ` --threshold=${threshold} --min_area=${minSize}`;
-    byId("evaluate-command").textContent = page.commands.evaluate + flags;
-    byId("predict-command").textContent = page.commands.predict + flags;
+  showCommands() {
+    byId("evaluate-command").textContent = page.commands.evaluate + this.choice.flags;
+    byId("predict-command").textContent = page.commands.predict + this.choice.flags;
   }
 }
 
