@@ -93,7 +93,7 @@ def _evaluate(
     if data.trained_on:
         description += f", {data.trained_on} used in training"
     averaged = ", averaged with their mirror images" if tta else ""
-    console.say(f"Run        {network.path}, best epoch {predictor.result.best_epoch}")
+    console.say(f"Run        {network.path}, epoch {predictor.result.best_epoch}")
     console.say(
         f"Source     {description}: {console.counted(len(indices), 'tile')}{averaged}"
     )

@@ -88,7 +88,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int, source: str) -> F
             color=BLACK,
             linestyle=":",
             linewidth=1,
-            label=f"best, epoch {best_epoch}",
+            label=f"tested, epoch {best_epoch}",
         )
         axes.set(xlabel="Epoch", ylabel=label)
     scores[0].legend(frameon=False, fontsize=8)

@@ -40,6 +40,7 @@ class Start:
     devices: list[str] = dataclasses.field(default_factory=list)
     device_kind: str = "unknown"
     git_commit: str = ""
+    init: dict[str, str | list[str]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -151,6 +151,9 @@ def describe(run: Run, running: bool, live: bool) -> dict[str, Any]:
     data: dict[str, Any] = {
         "history": run.history,
         "bestEpoch": best_epoch(run),
+        "bestName": best_name(run),
+        # In milliseconds, as JavaScript counts; for a page that a run in training refreshes.
+        "written": 1000 * now.timestamp() if live else None,
         "result": None,
         "commands": commands(workdir),
     }
@@ -176,6 +179,8 @@ def describe(run: Run, running: bool, live: bool) -> dict[str, Any]:
         else None,
         "history": run.history,
         "best_epoch": data["bestEpoch"],
+        "best_name": data["bestName"],
+        "commands": data["commands"],
         "score_names": SCORE_NAMES,
         "differing": differing_settings(run.config),
         "all_settings": [(k, settings.value_text(v)) for k, v in run.config.items()],
@@ -220,6 +225,14 @@ def best_epoch(run: Run) -> int | None:
     return int(best["epoch"])
 
 
+def best_name(run: Run) -> str:
+    """Returns what the epoch of `best_epoch` is called."""
+    if run.result is not None:
+        return "tested"
+    last = run.config.get("checkpoint.select") == "last"
+    return "last so far" if last else "best so far"
+
+
 def differing_settings(config: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Returns (dotted key, value, the study's) of the settings that differ from the study's."""
     texts = {key: settings.value_text(value) for key, value in config.items()}
@@ -232,9 +245,10 @@ def differing_settings(config: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def commands(workdir: str) -> dict[str, str]:
-    """Returns the first parts of the commands that use a threshold and a minimum size."""
+    """Returns the command that writes the page, and the first parts of those that use its choice."""
     run = f"--workdir={shlex.quote(workdir)}"
     return {
+        "report": f"{environment.program()} --mode=report {run}",
         "evaluate": f"{environment.program()} --mode=evaluate {run}",
         "predict": f"{environment.program()} --mode=predict {run} --input=INPUT --output=OUTPUT",
     }

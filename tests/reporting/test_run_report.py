@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tested_run
 import written_run
+from report_pages import begin
 
-from configs import default
 from saltjax import report
 from saltjax.data import synthetic
 from saltjax.reporting import run_contents, run_report, tile_images
@@ -50,21 +50,6 @@ def data_of(run):
     page = (run / "report.html").read_text(encoding="utf-8")
     _, _, rest = page.partition('<script type="application/json" id="run-data">')
     return json.loads(rest.partition("</script>")[0])
-
-
-def row_of(epoch, **values):
-    return dict.fromkeys(workdir.METRICS, 0.25) | {"epoch": epoch} | values
-
-
-def begin(folder, epochs, overrides=None):
-    """Writes the directory of a run that has finished so many epochs, and no test."""
-    folder.mkdir()
-    config = default.get_config()
-    config.update_from_flattened_dict({"train.epochs": 30} | (overrides or {}))
-    saved_config.write(folder, config)
-    rows = [row_of(n + 1, val_loss=abs(n - 1.5) + 0.2) for n in range(epochs)]
-    workdir.write_metrics(folder, rows)
-    return folder
 
 
 @pytest.fixture
@@ -163,6 +148,22 @@ def test_the_best_epoch_so_far_is_the_one_that_would_be_tested(
     )
     report.report(run)
     assert data_of(run)["bestEpoch"] == best
+    name = "last" if select == "last" else "best"
+    assert f"Epoch {best} is the {name} so far, of 3 complete" in page_of(run).text
+
+
+def test_the_origin_of_initial_weights_is_told(tmp_path):
+    run = begin(tmp_path / "run", 1)
+    init = {
+        "from": "runs/a",
+        "taken": ["a", "b"],
+        "left": ["c"],
+        "weights_sha256": "12",
+    }
+    (run / "env.json").write_text(json.dumps([{"init": init}, {}]))
+    report.report(run)
+    expected = "2 arrays of runs/a, 1 not taken over; SHA-256 of its weights 12"
+    assert page_of(run).text.count(expected) == 1
 
 
 def test_a_run_that_goes_on_says_what_its_result_is_of(finished):

@@ -63,7 +63,7 @@ def test_result_is_shown_with_all_scores(said):
     tables.show_result(RESULT)
     text = "\n".join(said())
     for words in (
-        "7 epochs (stopped early), best 2, 12 s",
+        "7 epochs (stopped early), tested 2, 12 s",
         "loss 0.2500  average precision 0.7900",
         "at 0.5: accuracy 0.9000 (no salt anywhere: 0.7503)",
         "at 0.169, best Kaggle mAP on validation: accuracy 0.9100  precision 0.8000  "

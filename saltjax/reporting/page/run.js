@@ -5,7 +5,7 @@ const page = JSON.parse(document.getElementById("run-data").textContent);
 const NAMES = { f1: "F1", iou: "IoU", kaggle_map: "Kaggle mAP" };
 
 function drawTraining() {
-  const { history, bestEpoch } = page;
+  const { history, bestEpoch, bestName } = page;
   if (!history.length) return;
   const x = { label: "epoch", min: 1, max: Math.max(history.length, 2), whole: true };
   const series = (key, name, kind) => ({
@@ -16,8 +16,7 @@ function drawTraining() {
   const draw = (id, lines, log) => {
     const used = lines.filter(({ points }) => points.length);
     const chart = new Chart(byId(id), { x, y: range(used, log), series: used });
-    const name = page.result ? "tested" : "best so far";
-    if (bestEpoch) chart.setMarks([{ x: bestEpoch, name, kind: "chosen" }]);
+    if (bestEpoch) chart.setMarks([{ x: bestEpoch, name: bestName, kind: "chosen" }]);
   };
   draw("loss", [series("train_loss", "training", "a"), series("val_loss", "validation", "b")]);
   draw("accuracy", [
@@ -180,7 +179,16 @@ async function exploreTiles() {
   byId("explore").hidden = false;
 }
 
+// Tells a page that training no longer refreshes: a run that was killed cannot.
+function showAge({ written, history }) {
+  const seconds = (Date.now() - written) / 1000;
+  const expected = history.at(-1)?.seconds ?? 0;
+  byId("age").textContent = Math.round(seconds / 60);
+  byId("stale").hidden = seconds < 3 * expected + 60;
+}
+
 drawTraining();
+if (page.written) showAge(page);
 if (page.result) drawCalibration(page.result.calibration);
 if (page.tiles) {
   exploreTiles()

@@ -1,6 +1,7 @@
 """The page of a run in a browser: its scores, and what it must not do."""
 
 import json
+import re
 
 import browser
 import numpy as np
@@ -9,6 +10,7 @@ import tested_run
 from report_pages import (
     CHOSEN,
     COUNT,
+    begin,
     counts_of,
     move,
     outputs,
@@ -18,6 +20,8 @@ from report_pages import (
 )
 
 from saltjax import report
+from saltjax.data import synthetic
+from saltjax.reporting import run_report
 from saltjax.scoring import metrics, postprocess
 
 pytestmark = pytest.mark.slow
@@ -192,3 +196,26 @@ def test_a_run_without_test_outputs_says_how_to_make_them(driver, tmp_path):
         )
         > 2
     )
+
+
+@pytest.mark.parametrize(("minutes", "stale"), [(0, False), (10, True)])
+def test_a_page_that_training_no_longer_refreshes_says_so(
+    driver, tmp_path, minutes, stale
+):
+    run = begin(tmp_path / "run", epochs=2)
+    run_report.refresh(run, synthetic.make_tiles(1, 0), running=True)
+    path = run / "report.html"
+    text = path.read_text(encoding="utf-8")
+    earlier, count = re.subn(
+        r'("written": )([\d.]+)',
+        lambda found: found[1] + str(float(found[2]) - 60_000 * minutes),
+        text,
+    )
+    assert count == 1
+    path.write_text(earlier, encoding="utf-8")
+    browser.open_page(driver, path)
+    note = driver.find_element("id", "stale")
+    assert note.is_displayed() is stale
+    if stale:
+        assert f"Nothing was written for {minutes} minutes" in note.text
+        assert f"--mode=report --workdir={run}" in note.text
