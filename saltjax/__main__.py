@@ -76,7 +76,7 @@ def dispatch() -> None:
         case "report":
             from saltjax import report
 
-            report.report(workdir)
+            report.report(workdir, FLAGS.reference)
         case "compare":
             from saltjax import compare
 

@@ -72,7 +72,7 @@ MODES = {
         "--mode=compare --workdir=runs --reference=unet",
     ),
     "report": Mode(
-        "Writes report.html, a page to look at a run with.",
+        "Writes report.html, a page to look at a run with, or at all runs in a directory.",
         "--mode=report --workdir=runs/final",
     ),
     "export": Mode(
@@ -110,7 +110,7 @@ TABLE = {
             "evaluate": NETWORK,
             "predict": f"{NETWORK}; several, as a,b,c, are averaged",
             "compare": "the directory that holds the runs; by default runs",
-            "report": "the run directory",
+            "report": "the run directory, or one that holds runs",
             "export": NETWORK,
         },
     ),
@@ -144,11 +144,11 @@ TABLE = {
         flags.DEFINE_string,
         "",
         "RUN",
-        {
-            "compare": "the run that differences of scores are taken to, by default the one with the "
-            "best validation score on the same test tiles; previous: of each the one before it by "
-            "name"
-        },
+        dict.fromkeys(
+            ("compare", "report"),
+            "the run that differences of scores are taken to, by default the one with the best "
+            "validation score on the same test tiles; previous: of each the one before it by name",
+        ),
     ),
     "threshold": Flag(
         flags.DEFINE_float,

@@ -1,21 +1,35 @@
-"""--mode=report: one HTML file of a run, finished or not."""
+"""--mode=report: one HTML file of a run, finished or not, or of all runs in a directory."""
 
 import pathlib
 
-from saltjax.reporting import run_contents, run_report
+from saltjax.reporting import run_contents, run_report, runs_report
 from saltjax.system import console
+from saltjax.system.errors import InputError
 
 
-def report(workdir: pathlib.Path) -> None:
-    """Writes report.html into the directory of a run; says which of its files cannot be read.
+def report(workdir: pathlib.Path, reference: str = "") -> None:
+    """Writes report.html into the directory of a run, or of several; says what cannot be read.
 
-    The run may be in training: what is there is shown.
+    A run may be in training: what is there is shown.
+
+    Args:
+      workdir: the directory of a run, or one that holds some and is none.
+      reference: of several, see `compared.read`.
 
     Raises:
-      InputError: if the directory holds no run, or cannot be written.
+      InputError: if there is no run, or of several no completed one or not the reference, or the
+        report cannot be written.
     """
-    run = run_contents.read(workdir)
-    for problem in run.problems:
-        console.say(f"Left out   {problem}")
-    run_report.write(run)
+    if runs_report.holds_runs(workdir):
+        runs_report.write(workdir, reference)
+    elif reference:
+        raise InputError(
+            f"--reference={reference} is for the report of a directory of runs, and "
+            f"--workdir={workdir} is not one"
+        )
+    else:
+        run = run_contents.read(workdir)
+        for problem in run.problems:
+            console.say(f"Left out   {problem}")
+        run_report.write(run)
     console.say(f"Report     {workdir / run_report.NAME}")

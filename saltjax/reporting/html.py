@@ -79,6 +79,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def text(name: str) -> str:
+    """Returns a name that can be written as UTF-8, as those of files need not be."""
+    return name.encode(errors="replace").decode()
+
+
 def pack(content: bytes) -> str:
     """Returns bytes compressed (zlib's format) in base64, as `unpack` of arrays.js reads them."""
     return base64.b64encode(zlib.compress(content, 6)).decode()
@@ -93,6 +98,13 @@ def pack_uint16(array: np.ndarray) -> str:
     steps[..., 1:] -= array[..., :-1]  # modulo 65536
     high, low = (steps >> 8).astype(np.uint8), (steps & 255).astype(np.uint8)
     return pack(high.tobytes() + low.tobytes())
+
+
+def pack_uint8(array: np.ndarray) -> str:
+    """Returns uint8[..., W] packed: the differences along rows."""
+    steps = array.copy()
+    steps[..., 1:] -= array[..., :-1]  # modulo 256
+    return pack(steps.tobytes())
 
 
 def mosaic(images: np.ndarray) -> tuple[str, int]:

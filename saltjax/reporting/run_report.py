@@ -165,7 +165,7 @@ def describe(run: Run, running: bool, live: bool) -> dict[str, Any]:
             "calibration": dataclasses.asdict(found.calibration),
         }
     return {
-        "name": _text(name),
+        "name": html.text(name),
         "workdir": workdir,
         "state": state(run, running),
         "live": live,
@@ -271,9 +271,4 @@ def hashes(run: Run) -> list[tuple[str, str]]:
 
 
 def _absolute(path: pathlib.Path) -> str:
-    return _text(str(path.resolve()))
-
-
-def _text(name: str) -> str:
-    """Returns a name that can be written as UTF-8, as those of files need not be."""
-    return name.encode(errors="replace").decode()
+    return html.text(str(path.resolve()))

@@ -35,6 +35,8 @@ SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_REFRESHES = 0.1
 # Whether this process prints, see `show`.
 shown = False
+# Of each `heard`, the lines that were said since.
+listeners: list[list[str]] = []
 
 
 def show() -> None:
@@ -49,12 +51,25 @@ def say(text: str = "", level: int = logging.INFO) -> None:
     Raises:
       OutputError: if it cannot be printed.
     """
+    for lines in listeners:
+        lines.append(text)
     if not shown:
         logger.log(level, text)
         return
     with _printing():
         out.print(text)
         out.file.flush()
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[list[str]]:
+    """Yields a list that the lines which are said within a `with` statement are added to."""
+    lines: list[str] = []
+    listeners.append(lines)
+    try:
+        yield lines
+    finally:
+        listeners.remove(lines)
 
 
 def counted(n: int, noun: str) -> str:

@@ -24,6 +24,19 @@ function fromDifferences(bytes, width) {
   return values;
 }
 
+// Returns the Uint16Array of the values times 257 whose differences along rows are given as bytes.
+function fromByteDifferences(bytes, width) {
+  const values = new Uint16Array(bytes.length);
+  for (let row = 0; row < bytes.length; row += width) {
+    let value = 0;
+    for (let i = row; i < row + width; i++) {
+      value = (value + bytes[i]) & 255;
+      values[i] = 257 * value;
+    }
+  }
+  return values;
+}
+
 // Returns the drawing context of a canvas that holds the images of all tiles; null without them.
 async function readMosaic(id) {
   const source = document.getElementById(id).textContent.trim();
