@@ -13,7 +13,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from saltjax import commandline, options
+from saltjax import commandline, next_command, options
 from saltjax.runs import environment, names
 from saltjax.system.errors import InputError
 
@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 
 
 def dispatch() -> None:
-    """Runs the mode of --mode, and imports only its module."""
+    """Runs the mode of --mode, and imports only its module; then names the next command."""
     mode, workdir = FLAGS.mode, pathlib.Path(FLAGS.workdir)
     options.check(mode)
     if options.takes(mode, "config"):
@@ -29,11 +29,14 @@ def dispatch() -> None:
         workdir = workdir if FLAGS.workdir else default_workdir()
     elif mode == "report" and not FLAGS.workdir:
         raise InputError("--mode=report needs --workdir: a run, finished or not")
-    elif mode != "compare" and not FLAGS.workdir:
+    elif mode == "compare":
+        workdir = pathlib.Path(FLAGS.workdir or "runs")
+    elif not FLAGS.workdir:
         raise InputError(
             f"--mode={mode} needs --workdir: a finished run, a network file or the name of a packaged "
             "network"
         )
+    places = workdirs(FLAGS.workdir) if mode == "predict" else [workdir]
     match mode:
         case "train":
             from saltjax import train
@@ -61,7 +64,7 @@ def dispatch() -> None:
             from saltjax import predict
 
             predict.predict(
-                workdirs(FLAGS.workdir),
+                places,
                 FLAGS.input,
                 FLAGS.output,
                 FLAGS.threshold,
@@ -80,8 +83,8 @@ def dispatch() -> None:
         case "compare":
             from saltjax import compare
 
-            folder = pathlib.Path(FLAGS.workdir or "runs")
-            compare.compare(folder, FLAGS.reference, FLAGS.output)
+            compare.compare(workdir, FLAGS.reference, FLAGS.output)
+    next_command.say(mode, places)
 
 
 def help_text() -> str:

@@ -25,7 +25,7 @@ from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from saltjax import commandline
+from saltjax import commandline, next_command
 from saltjax.data import feed as feeds
 from saltjax.data.feed import Feed
 from saltjax.data.tiles import Tiles
@@ -192,6 +192,11 @@ def main() -> None:
     config = commandline.required_config()
     config.train.batch_size = flags.FLAGS.batch or config.train.batch_size
     console.say(json.dumps(benchmark(config, flags.FLAGS.steps)))
+    # The last line of standard output is the JSON.
+    print(
+        f"Next       {next_command.training(sys.argv[1:], ['steps', 'batch'])}",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

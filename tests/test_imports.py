@@ -18,7 +18,7 @@ LAYERS = (
     ("inference", "reporting"),
     ("final_test",),
     ("train", "check", "evaluate", "predict", "compare", "report", "export"),
-    ("options",),
+    ("options", "next_command"),
     ("commandline",),
     ("__main__", "benchmark"),
     ("start",),

@@ -39,7 +39,7 @@ def test_the_command_writes_what_training_has_written(run):
     (run / "report.html").unlink()
     done = forked.launch("--mode=report", f"--workdir={run}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"Report     {run}/report.html\n"
+    assert done.stdout.startswith(f"Report     {run}/report.html\nNext       ")
     after = data_of(run)
     # The directory and the program are others.
     assert after[0].pop("commands") != before[0].pop("commands")

@@ -58,9 +58,11 @@ def program() -> str:
     match _name(path := sys.argv[0]):
         case "launch.py":
             return f"python {shlex.quote(path)}"
-        case "__main__.py":
+        case "__main__.py" | "benchmark.py":
             return "python -m saltjax"
-    return "saltjax" if shutil.which("saltjax") else shlex.quote(path)
+        case "saltjax" if not shutil.which("saltjax"):
+            return shlex.quote(path)
+    return "saltjax"
 
 
 def command_line(command: list[str]) -> str:

@@ -1,0 +1,177 @@
+"""The command that is sensible after one has ended, printed as its last line."""
+
+import csv
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from saltjax.runs import environment, saved_config
+from saltjax.system import console, locks
+from saltjax.system.errors import InputError
+
+FLAGS = flags.FLAGS
+PAGE = "report.html"
+# Of what was predicted or scored, for a command that continues in the same way.
+REPEATED = ("threshold", "min_area", "tta")
+
+
+def say(mode: str, places: Sequence[pathlib.Path]) -> None:
+    """Prints the command that is sensible after a mode has ended well.
+
+    Args:
+      mode: what has ended, with the flags of the command line.
+      places: the trained networks or run directories that it took; of `compare` that of the runs.
+    """
+    try:
+        command = find(mode, places)
+    except (InputError, OSError, ValueError):
+        return  # what has ended well is not to fail for it
+    console.say(f"Next       {command}")
+
+
+def find(mode: str, places: Sequence[pathlib.Path]) -> str:
+    """Returns the command that `say` prints.
+
+    Raises:
+      InputError, OSError, ValueError: if files that it depends on cannot be read.
+    """
+    match mode:
+        case "check":
+            return training(sys.argv[1:])
+        case "train":
+            words = _after_training(places[0])
+        case "evaluate":
+            words = _after_evaluation(places[0])
+        case "predict":
+            words = _after_prediction(places)
+        case "compare":
+            words = _flags("report", workdir=_first(places[0]))
+        case "report" if not (places[0] / "result.json").exists():
+            return _unfinished(places[0])
+        case "report":
+            words = _compare_or_export(places[0])
+        case "export":
+            target = pathlib.Path(FLAGS.output)
+            if target.suffix != ".safetensors":
+                described = target.with_suffix(".json")
+                if target.suffix != ".onnx":
+                    described = target / "model.json"
+                return f"python -m json.tool {shlex.quote(str(described))}"
+            words = _apply(target, places[0])
+    return _command(words)
+
+
+def training(arguments: Sequence[str], others: Sequence[str] = ("mode",)) -> str:
+    """Returns the command that trains with these flags but for the others, which have values."""
+    words, rest = [], iter(arguments)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if name.lstrip("-") not in others:
+            words.append(word)
+        elif not equals:
+            next(rest)
+    if any(word.lstrip("-").startswith("flagfile") for word in words):
+        words.append("--mode=train")  # the file may hold another one
+    return _command(words)
+
+
+def _command(words: Sequence[str]) -> str:
+    return " ".join([environment.program(), *map(shlex.quote, words)])
+
+
+def _flags(mode: str, **values: object) -> list[str]:
+    return [f"--mode={mode}", *(f"--{k}={v}" for k, v in values.items())]
+
+
+def _after_training(run: pathlib.Path) -> list[str]:
+    if not (run / PAGE).exists():
+        return _flags("report", workdir=run)
+    if unlabelled := _unlabelled(run):
+        return _predict(run, unlabelled, run)
+    return _compare_or_export(run)
+
+
+def _after_evaluation(network: pathlib.Path) -> list[str]:
+    target = pathlib.Path(FLAGS.output or network)
+    source = FLAGS.input or _unlabelled(network)
+    if source:
+        return _predict(network, source, target) + _repeated()
+    if _others(network):
+        return _flags("compare", workdir=network.parent)
+    return _flags("report", workdir=network)
+
+
+def _after_prediction(networks: Sequence[pathlib.Path]) -> list[str]:
+    source = pathlib.Path(FLAGS.input)
+    if len(networks) == 1 and (source / "masks").is_dir():
+        output = pathlib.Path(FLAGS.output) / "scores"
+        words = _flags("evaluate", workdir=networks[0], input=source, output=output)
+        return words + _repeated()
+    if len(networks) == 1 and networks[0].is_dir():
+        return _flags("report", workdir=networks[0])
+    if all(path.is_dir() for path in networks):
+        return _flags("compare", workdir=networks[0].parent)
+    return [*_flags("predict"), "--help"]
+
+
+def _compare_or_export(run: pathlib.Path) -> list[str]:
+    """Returns the flags that compare a finished run with others beside it, or export one alone."""
+    if _others(run):
+        return _flags("compare", workdir=run.parent)
+    file = run.resolve().name + ".safetensors"
+    return _flags("export", workdir=run, output=run.parent / file)
+
+
+def _apply(network: pathlib.Path, source: pathlib.Path) -> list[str]:
+    """Returns the flags that apply a network file, which was made of another network."""
+    if unlabelled := _unlabelled(source):
+        return _predict(network, unlabelled, network.with_suffix(""))
+    return [*_flags("predict", workdir=network), "--help"]
+
+
+def _predict(
+    network: pathlib.Path, source: str | pathlib.Path, target: pathlib.Path
+) -> list[str]:
+    output = target / "predictions"
+    return _flags("predict", workdir=network, input=source, output=output)
+
+
+def _repeated() -> list[str]:
+    """Returns the flags of REPEATED as they were given."""
+    return [FLAGS[name].serialize() for name in REPEATED if FLAGS[name].present]
+
+
+def _unfinished(run: pathlib.Path) -> str:
+    """Returns the command that goes on with an interrupted run, or looks at one in training again."""
+    starts = environment.read(run)
+    if locks.is_locked(run) or not starts:
+        return _command(_flags("report", workdir=run))
+    command = starts[-1]["command"][1:]
+    rest = [word for word in command if not word.lstrip("-").startswith("workdir=")]
+    return _command([*rest, f"--workdir={run}"])
+
+
+def _unlabelled(run: pathlib.Path) -> pathlib.Path | None:
+    """Returns the directory `test` of PNGs beside that of a run's tiles, as the challenge has one."""
+    if not (run / "config.json").exists():
+        return None  # a network file
+    folder = saved_config.read_json(run).get("data", {}).get("dir")
+    test = pathlib.Path(folder or "").parent / "test"
+    images = (test.glob("*.png"), test.glob("images/*.png"))
+    return test if folder and any(map(any, images)) else None
+
+
+def _others(run: pathlib.Path) -> bool:
+    """Returns whether there are other finished runs beside a run."""
+    paths = run.resolve().parent.glob("*/result.json")
+    return any(path.parent.name != run.resolve().name for path in paths)
+
+
+def _first(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the run in the first row of compare.csv, by default the best on validation tiles."""
+    path = pathlib.Path(FLAGS.output or folder) / "compare.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return folder / next(csv.DictReader(file))["run"]

@@ -1,0 +1,217 @@
+"""The command that each command names at its end: it is the expected one, and works."""
+
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+
+import forked
+import pytest
+from program import ROOT, TINY
+from tile_files import write_tiles
+
+from saltjax import next_command
+from saltjax.runs import environment
+
+PROGRAM = ["python", str(ROOT / "launch.py")]
+
+
+def following(done):
+    """Returns the words that a finished command names after the program, as a shell splits them."""
+    assert done.returncode == 0, done.stderr
+    title, _, command = done.stdout.splitlines()[-1].partition(" ")
+    assert title == "Next"
+    assert command.startswith(" " * (len("Report     ") - len("Next ")))
+    words = shlex.split(command)
+    assert words[:2] == PROGRAM
+    return words[2:]
+
+
+@pytest.fixture
+def challenge(tmp_path):
+    """A directory "my data" as the challenge's: 30 tiles in train, images alone in test."""
+    tiles = write_tiles(tmp_path / "my data/train", 30)
+    shutil.copytree(tiles / "images", tmp_path / "my data/test/images")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_from_the_check_to_predictions_each_command_names_the_next(challenge):
+    config = ["--config=quickstart", "--config.data.dir=my data/train", *TINY]
+    tail = "--workdir=runs/first run"
+
+    def launch(words):
+        return forked.launch(*words, cwd=challenge)
+
+    train = following(launch(["--mode=check", *config, tail]))
+    assert train == [*config, tail]
+    predict = following(launch(train))
+    source, output = "--input=my data/test", "--output=runs/first run/predictions"
+    assert predict == ["--mode=predict", tail, source, output]
+    report = following(launch(predict))
+    assert len(list((challenge / "runs/first run/predictions/masks").iterdir())) == 30
+    assert report == ["--mode=report", tail]
+    export = following(launch(report))
+    file = "runs/first run.safetensors"
+    assert export == ["--mode=export", tail, f"--output={file}"]
+    apply = following(launch(export))
+    paths = [source, "--output=runs/first run/predictions"]
+    assert apply == ["--mode=predict", f"--workdir={file}", *paths]
+    done = launch(apply)
+    assert following(done) == ["--mode=predict", "--help"]
+    assert launch(following(done)).stdout.startswith("--mode=predict\n")
+
+
+@pytest.mark.slow
+def test_what_was_scored_is_predicted_alike_and_the_other_way_round(run, challenge):
+    tiles, output = challenge / "my data/train", challenge / "out"
+    given = [f"--workdir={run}", f"--input={tiles}"]
+    chosen = ["--threshold=0.3", "--min_area=4", "--notta"]
+    done = forked.launch("--mode=evaluate", *given, f"--output={output}", *chosen)
+    predict = following(done)
+    assert predict == [
+        *("--mode=predict", *given, f"--output={output}/predictions", *chosen)
+    ]
+    evaluate = following(forked.launch(*predict))
+    scores = f"--output={output}/predictions/scores"
+    assert evaluate == ["--mode=evaluate", *given, scores, *chosen]
+    forked.launch(*evaluate)
+    first, second = (
+        pathlib.Path(folder, "evaluation.json").read_text()
+        for folder in (output, output / "predictions/scores")
+    )
+    assert first == second
+
+
+@pytest.mark.slow
+def test_a_run_on_synthetic_sections_that_is_alone_is_exported(run):
+    place = f"--workdir={run}"
+    done = forked.launch("--mode=evaluate", place)
+    assert following(done) == ["--mode=report", place]
+    done = forked.launch("--mode=report", place)
+    assert following(done) == ["--mode=export", place, f"--output={run}.safetensors"]
+    done = forked.launch("--mode=export", place, f"--output={run}.safetensors")
+    last = ["--mode=predict", f"--workdir={run}.safetensors", "--help"]
+    assert following(done) == last
+    assert forked.launch(*last).returncode == 0
+
+
+@pytest.mark.slow
+def test_runs_beside_each_other_are_compared(run):
+    shutil.copytree(run, run.parent / "other")
+    place, both = f"--workdir={run}", f"--workdir={run.parent}"
+    for mode in ("evaluate", "report"):
+        assert following(forked.launch(f"--mode={mode}", place)) == [
+            *("--mode=compare", both)
+        ]
+    done = forked.launch("--mode=compare", both)
+    assert following(done) in (
+        ["--mode=report", f"--workdir={run.parent}/{name}"] for name in ("run", "other")
+    )
+
+
+@pytest.mark.slow
+def test_a_finished_run_that_is_trained_again_and_has_no_page_gets_it(run):
+    (run / "report.html").unlink()
+    done = forked.launch("--config=quickstart", f"--workdir={run}", *TINY)
+    assert following(done) == ["--mode=report", f"--workdir={run}"]
+
+
+@pytest.mark.slow
+def test_the_report_of_an_interrupted_run_names_the_command_that_goes_on(run):
+    (run / "result.json").unlink()
+    moved = run.rename(run.with_name("moved"))
+    done = forked.launch("--mode=report", f"--workdir={moved}")
+    train = ["--config=configs/quickstart.py", *TINY, f"--workdir={moved}"]
+    assert following(done) == train
+    done = forked.launch(*train)
+    assert done.returncode == 0
+    assert "Resuming after epoch 2" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_description_of_an_artifact_is_shown(run, tmp_path):
+    output = tmp_path / "ex ported"
+    done = forked.launch("--mode=export", f"--workdir={run}", f"--output={output}")
+    assert done.returncode == 0, done.stderr
+    line = done.stdout.splitlines()[-1]
+    assert line == f"Next       python -m json.tool '{output}/model.json'"
+    assert '"threshold"' in paste(line.removeprefix("Next"))
+
+
+@pytest.mark.slow
+def test_the_line_can_be_pasted_into_a_shell(run):
+    moved = run.rename(run.with_name("it's $HOME & `co`; 50%"))
+    done = forked.launch("--mode=evaluate", f"--workdir={moved}")
+    following(done)
+    assert str(moved) in paste(done.stdout.splitlines()[-1].removeprefix("Next"))
+
+
+def paste(command):
+    """Returns what bash prints for a command."""
+    folder = pathlib.Path(sys.executable).parent
+    env = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", command], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--mode=check", "--config=quickstart", "--config.data.dir=nowhere"],
+        ["--mode=report", "--workdir=nowhere"],
+        ["--help"],
+    ],
+)
+def test_nothing_is_named_after_an_error_or_help(words):
+    done = forked.launch(*words)
+    assert "Next" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "others", "expected"),
+    [
+        (["--mode=check", "--config=a b"], ["mode"], "'--config=a b'"),
+        (["--config", "c.py", "-mode", "check"], ["mode"], "--config c.py"),
+        (
+            ["--flagfile=f", "--config=unet"],
+            ["mode"],
+            "--flagfile=f --config=unet --mode=train",
+        ),
+        (
+            ["--steps=3", "--batch", "4", "--config=unet"],
+            ["steps", "batch"],
+            "--config=unet",
+        ),
+    ],
+)
+def test_training_takes_the_flags_of_a_check_or_benchmark(
+    monkeypatch, given, others, expected
+):
+    monkeypatch.setattr(sys, "argv", ["/x y/launch.py"])
+    expected = f"python '/x y/launch.py' {expected}"
+    assert next_command.training(given, others) == expected
+
+
+@pytest.mark.parametrize(
+    ("started", "found", "expected"),
+    [
+        ("launch.py", None, "python launch.py"),
+        ("/a b/launch.py", None, "python '/a b/launch.py'"),
+        ("/x/saltjax/__main__.py", "/bin/saltjax", "python -m saltjax"),
+        ("/x/saltjax/benchmark.py", None, "python -m saltjax"),
+        ("/venv/bin/saltjax", "/venv/bin/saltjax", "saltjax"),
+        ("/venv/bin/saltjax", None, "/venv/bin/saltjax"),
+    ],
+)
+def test_a_command_begins_as_the_program_was_started(
+    monkeypatch, started, found, expected
+):
+    monkeypatch.setattr(sys, "argv", [started])
+    monkeypatch.setattr(shutil, "which", lambda name: found)
+    assert environment.program() == expected
