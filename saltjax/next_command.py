@@ -14,8 +14,8 @@ from saltjax.system.errors import InputError
 
 FLAGS = flags.FLAGS
 PAGE = "report.html"
-# Of what was predicted or scored, for a command that continues in the same way.
-REPEATED = ("threshold", "min_area", "tta")
+# Flags of a command that the next one takes too.
+REPEATED = ("threshold", "min_area", "tta", "reference")
 
 
 def say(mode: str, places: Sequence[pathlib.Path]) -> None:
@@ -48,7 +48,9 @@ def find(mode: str, places: Sequence[pathlib.Path]) -> str:
         case "predict":
             words = _after_prediction(places)
         case "compare":
-            words = _flags("report", workdir=_first(places[0]))
+            words = _flags("report", workdir=places[0]) + _repeated()
+        case "report" if not (places[0] / "config.json").exists():
+            words = _after_comparison(places[0])
         case "report" if not (places[0] / "result.json").exists():
             return _unfinished(places[0])
         case "report":
@@ -117,6 +119,17 @@ def _after_prediction(networks: Sequence[pathlib.Path]) -> list[str]:
     return [*_flags("predict"), "--help"]
 
 
+def _after_comparison(folder: pathlib.Path) -> list[str]:
+    """Returns the flags after the report of several runs: they export the first in compare.csv."""
+    table = folder / "compare.csv"
+    if not table.exists():
+        return _flags("compare", workdir=folder) + _repeated()
+    with table.open(encoding="utf-8", newline="") as file:
+        run = next(csv.DictReader(file))["run"]
+    file_name = folder / f"{run}.safetensors"
+    return _flags("export", workdir=folder / run, output=file_name)
+
+
 def _compare_or_export(run: pathlib.Path) -> list[str]:
     """Returns the flags that compare a finished run with others beside it, or export one alone."""
     if _others(run):
@@ -168,10 +181,3 @@ def _others(run: pathlib.Path) -> bool:
     """Returns whether there are other finished runs beside a run."""
     paths = run.resolve().parent.glob("*/result.json")
     return any(path.parent.name != run.resolve().name for path in paths)
-
-
-def _first(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the run in the first row of compare.csv, by default the best on validation tiles."""
-    path = pathlib.Path(FLAGS.output or folder) / "compare.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        return folder / next(csv.DictReader(file))["run"]

@@ -14,7 +14,7 @@ TAKEN = {
     "evaluate": RUN,
     "predict": RUN | {"header_bytes"},
     "compare": {"workdir", "output", "reference"},
-    "report": {"workdir"},
+    "report": {"workdir", "reference"},
     "export": {"workdir", "output"},
 }
 # A word for each flag that is not in --config, and would be accepted by a mode that takes it.

@@ -106,10 +106,17 @@ def test_runs_beside_each_other_are_compared(run):
         assert following(forked.launch(f"--mode={mode}", place)) == [
             *("--mode=compare", both)
         ]
-    done = forked.launch("--mode=compare", both)
-    assert following(done) in (
-        ["--mode=report", f"--workdir={run.parent}/{name}"] for name in ("run", "other")
-    )
+    page = forked.launch("--mode=report", both, "--reference=other")
+    compare = following(page)
+    assert compare == ["--mode=compare", both, "--reference=other"]
+    report = following(forked.launch(*compare))
+    assert report == ["--mode=report", both, "--reference=other"]
+    export = following(forked.launch(*report))
+    assert export[0] == "--mode=export"
+    best = pathlib.Path(export[1].removeprefix("--workdir="))
+    assert best in (run, run.parent / "other")
+    assert export[2:] == [f"--output={best}.safetensors"]
+    following(forked.launch(*export))
 
 
 @pytest.mark.slow
