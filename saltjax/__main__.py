@@ -71,6 +71,7 @@ def dispatch() -> None:
                 FLAGS.tta,
                 FLAGS.header_bytes,
                 FLAGS.min_area,
+                FLAGS.report,
             )
         case "export":
             from saltjax import export

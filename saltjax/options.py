@@ -162,6 +162,15 @@ TABLE = {
         "PIXELS",
         dict.fromkeys(("evaluate", "predict"), MIN_AREA),
     ),
+    "report": Flag(
+        flags.DEFINE_boolean,
+        False,
+        "",
+        {
+            "predict": "also write NAME_report.html into --output: a page to look at sections and "
+            "volumes with, and to choose the threshold on"
+        },
+    ),
     "header_bytes": Flag(
         flags.DEFINE_list,
         None,

@@ -22,6 +22,7 @@ def predict(
     tta: bool | None,
     header_bytes: Sequence[str] | None = None,
     min_area: int | None = None,
+    report: bool = False,
 ) -> None:
     """Writes the probabilities and masks of an input into a directory.
 
@@ -35,6 +36,7 @@ def predict(
       header_bytes: first bytes of inline and crossline numbers in SEG-Y trace headers, as text;
         None for the first run's `data.header_bytes`.
       min_area: pixels, the minimum size of a component; None for the mean of the runs'.
+      report: also write a page to look at the result with, NAME_report.html.
 
     Raises:
       InputError: for a mistake in run, input or output.
@@ -59,16 +61,38 @@ def predict(
             if threshold is None:
                 predictors.announce_tta(runs, tta)
             models = [run.section_model(tta) for run in runs]
+            page = claimed.folder / f"{input_name(path)}_report.html"
+            others = [page] if report else []
+            images: list[pathlib.Path] = []
             if suffix == ".npy":
-                trace_files.predict_array(path, claimed, runs[0], models, chosen)
+                found = trace_files.predict_array(
+                    path, claimed, runs[0], models, chosen, others
+                )
             elif suffix in SEGY_SUFFIXES:
-                trace_files.predict_segy(
-                    path, claimed, runs[0], models, chosen, chosen_bytes
+                found = trace_files.predict_segy(
+                    path, claimed, runs[0], models, chosen, chosen_bytes, others
                 )
             else:
-                image_files.predict_images(
-                    find_images(path), path, claimed, models, chosen
+                images = find_images(path)
+                found = image_files.predict_images(
+                    images, path, claimed, models, chosen, others
                 )
+            if report:
+                # Imported here, and with it the template library, since other predictions do
+                # without it.
+                from saltjax import prediction_report
+
+                prediction_report.write(
+                    page,
+                    claimed,
+                    path,
+                    images,
+                    runs,
+                    found,
+                    chosen,
+                    given_flags(tta, header_bytes),
+                )
+            trace_files.refuse_damaged(found)
     except signals.Stopped as stopped:
         stopped.advice = (
             f"no file in {target} is incomplete; the same command starts again"
@@ -92,6 +116,19 @@ def find_suffix(path: pathlib.Path) -> str:
     if suffix not in (".npy", ".png", *SEGY_SUFFIXES):
         raise InputError(f"--input={path}: {EXPECTED}")
     return suffix
+
+
+def input_name(path: pathlib.Path) -> str:
+    """Returns the name of an input, without its suffix, that results are named by."""
+    return path.stem if path.is_file() else path.resolve().name or "images"
+
+
+def given_flags(tta: bool | None, header_bytes: Sequence[str] | None) -> list[str]:
+    """Returns the flags, besides threshold and minimum size, that were given and change the result."""
+    flags = [] if tta is None else ["--tta" if tta else "--notta"]
+    if header_bytes is not None:
+        flags.append(f"--header_bytes={','.join(header_bytes)}")
+    return flags
 
 
 def parse_header_bytes(

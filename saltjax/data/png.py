@@ -42,6 +42,25 @@ def decode_image(path: pathlib.Path) -> tuple[np.ndarray, int]:
         return pixels, 256 * int(pixels.max()) + 255 if image.info["depth"] == 16 else 0
 
 
+def read_sixteen_bits(path: pathlib.Path) -> np.ndarray:
+    """Returns uint16[H, W] for a grey PNG of 16 bits, such as those of probabilities.
+
+    Raises:
+      ValueError: if the file is not one.
+    """
+    with _open(path) as image:
+        if not image.mode.startswith("I"):
+            raise ValueError("not a grey PNG of 16 bits")
+        return np.asarray(image).astype(np.uint16)
+
+
+def read_size(path: pathlib.Path) -> tuple[int, int]:
+    """Returns the height and width in the header of a PNG; raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        width, height = struct.unpack(">2I", file.read(24)[16:])
+    return height, width
+
+
 @dataclasses.dataclass(frozen=True)
 class Mask:
     """A mask as it was read.

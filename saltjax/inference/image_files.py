@@ -26,7 +26,8 @@ def predict_images(
     claimed: output_directory.OutputDirectory,
     models: Sequence[SectionModel],
     chosen: Postprocessing,
-) -> None:
+    others: Sequence[pathlib.Path] = (),
+) -> masks.Segmented:
     """Writes probs/<id>.png, masks/<id>.png and, when all are done, submission.csv.
 
     Args:
@@ -35,6 +36,7 @@ def predict_images(
       claimed: the directory to write to.
       models: the networks, whose probabilities are averaged.
       chosen: the postprocessing.
+      others: files that the caller will write too.
 
     Raises:
       InputError: naming every bad image, or if files cannot be written or must not be replaced.
@@ -48,7 +50,7 @@ def predict_images(
             "tiles to train on; choose another"
         )
     new = [place / f"{image.stem}.png" for place in places for image in paths]
-    claimed.check([*new, submission], folders=places, inputs=paths)
+    claimed.check([*new, submission, *others], folders=places, inputs=paths)
     largest, problems = folder.read_files(paths, _check_image, "Checking")
     if problems:
         raise folder.bad_files(problems, paths[0].parent)
@@ -66,6 +68,7 @@ def predict_images(
     of_all = console.counted(len(codes), "image")
     masks.say_share(share, f"all pixels and in {salt} of {of_all}", chosen)
     console.say(f"Written    {target}: probs, masks, submission.csv")
+    return masks.Segmented(places[0], share)
 
 
 def write_images(

@@ -1,9 +1,29 @@
 """Masks of files of traces, in memory that does not grow with the file; the share of salt."""
 
+import dataclasses
+import pathlib
+
 from saltjax.inference.volumes import PIECE, Traces, passes
 from saltjax.scoring.postprocess import Postprocessing, salt_mask
-from saltjax.seismic import amplitudes
+from saltjax.seismic import amplitudes, lines
 from saltjax.system import console
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmented:
+    """What was written for an input.
+
+    Attributes:
+      probs: the file of the probabilities, of images their directory.
+      share: of salt, in all pixels or the samples of live traces.
+      damaged: messages by trace number, see `volumes.segment`.
+      geometry: of a SEG-Y file.
+    """
+
+    probs: pathlib.Path
+    share: float
+    damaged: dict[int, str] = dataclasses.field(default_factory=dict)
+    geometry: lines.Geometry | None = None
 
 
 def write(

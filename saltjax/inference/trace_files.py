@@ -27,10 +27,12 @@ def predict_array(
     first: Predictor,
     models: Sequence[SectionModel],
     chosen: Postprocessing,
-) -> None:
+    others: Sequence[pathlib.Path] = (),
+) -> masks.Segmented:
     """Writes <name>_prob.npy, float32, and <name>_mask.npy, uint8, of the input's shape.
 
-    Those of a colour image have its height and width.
+    Those of a colour image have its height and width. `others` are files that the caller will write
+    too.
     """
     source = npy.read(path)
     image, damaged = source.image(), {}
@@ -38,7 +40,7 @@ def predict_array(
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{name}.npy" for name in ("prob", "mask")
     )
-    claimed.check([prob_path, mask_path], inputs=[path])
+    claimed.check([prob_path, mask_path, *others], inputs=[path])
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
@@ -58,7 +60,7 @@ def predict_array(
         share = masks.write(probs, sink, first.direction, chosen)
     masks.say_share(share, LIVE, chosen)
     console.say(f"Written    {prob_path}, {mask_path.name}")
-    volumes.refuse(damaged, ALL_ELSE_IS_COMPLETE)
+    return masks.Segmented(prob_path, share, damaged)
 
 
 def predict_segy(
@@ -68,16 +70,18 @@ def predict_segy(
     models: Sequence[SectionModel],
     chosen: Postprocessing,
     header_bytes: tuple[int, ...] | None,
-) -> None:
+    others: Sequence[pathlib.Path] = (),
+) -> masks.Segmented:
     """Writes <name>_prob.sgy and <name>_mask.sgy, with every header and trace position of the input.
 
-    The samples of the mask are 0 and 1, in the input's format.
+    The samples of the mask are 0 and 1, in the input's format. `others` are files that the caller
+    will write too.
     """
     source = segy.SegyTraces(path, header_bytes=header_bytes or first.header_bytes)
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{n}{path.suffix}" for n in ("prob", "mask")
     )
-    claimed.check([prob_path, mask_path], inputs=[path])
+    claimed.check([prob_path, mask_path, *others], inputs=[path])
     code = source.layout.format
     prob_code = code if code in segy.FLOAT_FORMATS else segy.IEEE_FLOAT
     with contextlib.closing(source):
@@ -104,14 +108,19 @@ def predict_segy(
             f"           Probabilities are IEEE floats (format {prob_code} in bytes 3225-3226); the "
             f"input's format {code} cannot hold them. All other headers are the input's."
         )
-    volumes.refuse(damaged, ALL_ELSE_IS_COMPLETE)
+    return masks.Segmented(prob_path, share, damaged, source.geometry)
+
+
+def refuse_damaged(found: masks.Segmented) -> None:
+    """Raises InputError if some traces had samples that were not finite; all others are complete."""
+    volumes.refuse(found.damaged, ALL_ELSE_IS_COMPLETE)
 
 
 def say_lines(source: segy.SegyTraces, direction: str) -> None:
     """Prints how many lines a SEG-Y file has, and if it is taken as 2-D lines."""
-    lines = source.lines(volumes.passes(direction)[0])
+    count = len(source.lines(volumes.passes(direction)[0]))
     console.say(
-        f"SEG-Y      {source.count} traces of {source.samples} samples in {len(lines)} line(s)"
+        f"SEG-Y      {source.count} traces of {source.samples} samples in {count} line(s)"
     )
     if note := source.line_note():
         console.say(f"Warning    {note}")

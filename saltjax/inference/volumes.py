@@ -59,9 +59,7 @@ def segment(
     size = source.count * source.samples * source.dtype.itemsize
     if scan_all or size <= SCAN_BYTES:
         check_finite(source)
-    limits = estimate(source, normalize)
-    if source.dtype == np.uint8:
-        normalize, limits = "clip", amplitudes.Range(0, 255)
+    normalize, limits = scaling(source, normalize)
     lines = [source.lines(name) for name in passes(direction)]
     if lines[0] is lines[-1] or len(lines[0]) == len(lines[-1]) == 1:
         lines = lines[:1]  # sections have one direction
@@ -127,6 +125,14 @@ def refuse(damaged: dict[int, str], consequence: str) -> None:
             "trace to NaN or 0; or is the sample format not the one in the file's header? "
             f"{consequence}"
         )
+
+
+def scaling(source: Traces, normalize: str) -> tuple[str, amplitudes.Range]:
+    """Returns how amplitudes are scaled, for `amplitudes.to_unit`; see `segment`."""
+    limits = estimate(source, normalize)
+    if source.dtype == np.uint8:
+        return "clip", amplitudes.Range(0, 255)
+    return normalize, limits
 
 
 def estimate(source: Traces, normalize: str) -> amplitudes.Range:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import pathlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,11 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
+def text(name: str) -> str:
+    """Returns a name that can be written as UTF-8, as those of files need not be."""
+    return name.encode(errors="replace").decode()
+
+
 def duration(seconds: float) -> str:
     """Returns a time for people.
 
@@ -77,11 +82,6 @@ def duration(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def text(name: str) -> str:
-    """Returns a name that can be written as UTF-8, as those of files need not be."""
-    return name.encode(errors="replace").decode()
 
 
 def pack(content: bytes) -> str:
@@ -105,6 +105,19 @@ def pack_uint8(array: np.ndarray) -> str:
     steps = array.copy()
     steps[..., 1:] -= array[..., :-1]  # modulo 256
     return pack(steps.tobytes())
+
+
+def pack_pictures(pictures: Iterable[np.ndarray]) -> str:
+    """Returns pictures uint8[H, W] packed: their differences along columns, then along rows.
+
+    Of seismic images this takes a quarter less than the values; `fromPictures` of arrays.js undoes it.
+    """
+    content = bytearray()
+    for picture in pictures:
+        steps = picture.copy()
+        steps[1:] -= picture[:-1]  # modulo 256
+        content += np.diff(steps, axis=1, prepend=np.uint8(0)).tobytes()
+    return pack(bytes(content))
 
 
 def mosaic(images: np.ndarray) -> tuple[str, int]:

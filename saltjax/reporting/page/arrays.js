@@ -37,6 +37,24 @@ function fromByteDifferences(bytes, width) {
   return values;
 }
 
+// Returns the pictures, one after the other, whose differences along columns and rows are given.
+//
+// shapes: [{height, width}] of the pictures.
+function fromPictures(bytes, shapes) {
+  const values = new Uint8Array(bytes.length);
+  let at = 0;
+  for (const { height, width } of shapes) {
+    for (let row = 0; row < height; row++) {
+      let step = 0;
+      for (let column = 0; column < width; column++, at++) {
+        step += bytes[at];
+        values[at] = (row ? values[at - width] : 0) + step; // the array takes it modulo 256
+      }
+    }
+  }
+  return values;
+}
+
 // Returns the drawing context of a canvas that holds the images of all tiles; null without them.
 async function readMosaic(id) {
   const source = document.getElementById(id).textContent.trim();

@@ -1,0 +1,94 @@
+"""The end of predict with --report: a page of what was read and written."""
+
+import contextlib
+import pathlib
+import shlex
+from collections.abc import Sequence
+
+import numpy as np
+
+from saltjax.inference import volumes
+from saltjax.inference.masks import Segmented
+from saltjax.inference.predictor import Predictor
+from saltjax.reporting import image_sections, section_report, trace_sections
+from saltjax.reporting.sections import Contents
+from saltjax.runs import environment
+from saltjax.scoring.postprocess import Postprocessing
+from saltjax.seismic import npy, segy
+from saltjax.system import console, files, output_directory
+
+
+def write(
+    page: pathlib.Path,
+    claimed: output_directory.OutputDirectory,
+    source: pathlib.Path,
+    images: Sequence[pathlib.Path],
+    runs: Sequence[Predictor],
+    found: Segmented,
+    chosen: Postprocessing,
+    flags: Sequence[str],
+) -> None:
+    """Writes the page of a prediction.
+
+    Args:
+      page: its path.
+      claimed: the directory that it lies in.
+      source: the input.
+      images: of the input; none for a file of traces.
+      runs: the networks.
+      found: what was written.
+      chosen: threshold and minimum component size.
+      flags: others that were given and change the result.
+
+    Raises:
+      InputError: if input or results cannot be read, or the page not be written.
+    """
+    path, places = source.resolve(), [str(run.workdir.resolve()) for run in runs]
+    command = [
+        f"--workdir={','.join(places)}",
+        f"--input={path}",
+        f"--output={claimed.folder.resolve()}",
+        *flags,
+        "--report",
+    ]
+    prediction = section_report.Prediction(
+        name=path.name,
+        source=str(path),
+        networks=places,
+        command=f"{environment.program()} --mode=predict {shlex.join(command)}",
+        chosen=chosen,
+        share=found.share,
+        synthetic=any(run.result.data.source == "synthetic" for run in runs),
+    )
+    if images:
+        contents = image_sections.of_files(images, found.probs)
+    else:
+        contents = of_traces(source, runs[0], found)
+    text = section_report.render(contents, prediction)
+    files.write_text(page, text, claimed.write)
+    console.say(f"Report     {page}")
+
+
+def of_traces(path: pathlib.Path, first: Predictor, found: Segmented) -> Contents:
+    """Returns what the page shows of a .npy or SEG-Y file."""
+    with contextlib.ExitStack() as opened:
+        source, probs = (_open(file, found, opened) for file in (path, found.probs))
+        if isinstance(source, npy.ArrayTraces):
+            image = source.image()
+            if image is not None:
+                prob = probs.read(np.arange(probs.count)).T
+                return image_sections.of_array(image, prob)
+        scaling = volumes.scaling(source, first.normalize)
+        direction = volumes.passes(first.direction)[0]
+        return trace_sections.of_traces(source, probs, direction, *scaling)
+
+
+def _open(
+    path: pathlib.Path, found: Segmented, opened: contextlib.ExitStack
+) -> volumes.Traces:
+    if found.geometry is None:
+        return npy.read(path)
+    traces = segy.SegyTraces(path)
+    opened.callback(traces.close)
+    traces.geometry = found.geometry  # which takes long to find
+    return traces
