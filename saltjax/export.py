@@ -17,7 +17,8 @@ import numpy as np
 from saltjax.inference import predictor as predictors
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
-from saltjax.networks.network import count_parameters, predict_step
+from saltjax.networks import resize
+from saltjax.networks.network import Network, count_parameters, predict_step
 from saltjax.runs import network_file, trained
 from saltjax.runs.network_file import SUFFIX, TrainedNetwork
 from saltjax.system import console, devices, files, output_directory, signals
@@ -272,7 +273,6 @@ def check_onnx(artifact: pathlib.Path, model: SectionModel) -> float:
 
 def describe(predictor: Predictor, network: TrainedNetwork) -> dict[str, Any]:
     """Returns the content of model.json for a network and its predictor."""
-    size, (height, width) = predictor.network.image_size, predictor.tile
     return {
         "run": network.name,
         "call": (
@@ -282,11 +282,7 @@ def describe(predictor: Predictor, network: TrainedNetwork) -> dict[str, Any]:
             "float32[B, H, W, 3] in [0, 1], any B, H and W; grey sections have three equal channels"
         ),
         "output": "float32[B, H, W], probabilities of salt",
-        "scale": (
-            f"the network was trained on tiles of {height} rows and {width} columns, resized to "
-            f"{size}×{size} pixels by resize={predictor.network.resize}; resize sections by the "
-            "same factors"
-        ),
+        "scale": describe_scale(predictor.network, predictor.tile),
         "platforms": list(PLATFORMS),
         "threshold": predictor.threshold,
         "min_area": predictor.postprocessing.min_area,
@@ -295,6 +291,25 @@ def describe(predictor: Predictor, network: TrainedNetwork) -> dict[str, Any]:
         "jax": jax.__version__,
         "config": network.config.to_dict(),
     }
+
+
+def describe_scale(network: Network, tile: tuple[int, int]) -> str:
+    """Returns how a section becomes an image for a network that was trained on tiles of that size."""
+    size, (height, width) = network.image_size, tile
+    trained_on = (
+        f"the network was trained on tiles of {height} rows and {width} columns, "
+    )
+    if network.resize != "pad":
+        return trained_on + (
+            f"resized to {size}×{size} pixels by resize={network.resize}; resize sections by the "
+            "same factors"
+        )
+    (top, bottom), (left, right) = (resize.margins(n, size) for n in tile)
+    return trained_on + (
+        f"mirrored at their edges to {size}×{size} pixels; do not resize sections, but mirror them "
+        f"by {top} rows above, {bottom} below, {left} columns to the left and {right} to the right "
+        "(numpy.pad, mode='reflect'), and cut these off the output"
+    )
 
 
 def describe_onnx(path: pathlib.Path, size: int) -> dict[str, str]:

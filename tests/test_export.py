@@ -11,12 +11,14 @@ import forked
 import jax
 import numpy as np
 import pytest
+import reference
 import safetensors.numpy
+import written_run
 from program import assert_refused
 
 import saltjax
 from saltjax import export
-from saltjax.runs import network_file
+from saltjax.runs import network_file, trained
 from saltjax.system import files, output_directory
 from saltjax.system.errors import InputError
 
@@ -49,6 +51,32 @@ def test_the_artifact_gives_what_the_run_gives(plain, tmp_path, caplog, monkeypa
     expected = network.network.model.apply(network.variables, image)[..., 0]
     assert found.shape == (3, 21, 34)
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-expected)), atol=1e-5)
+
+
+def test_a_padded_networks_description_says_how_to_pad_and_not_to_resize(tmp_path):
+    """As it says, the network gives the probabilities that `predict` writes."""
+    run = tmp_path / "run"
+    written_run.write(run, {"data.resize": "pad"})
+    (run / "data.json").write_text('{"height": 11, "width": 9}')
+    predictor = saltjax.load(run)
+    description = export.describe(predictor, trained.read(trained.locate(run)))
+    assert "do not resize sections" in description["scale"]
+    (numbers,) = re.findall(
+        r"mirror them by (\d+) rows above, (\d+) below, (\d+) columns to the left and (\d+) to",
+        description["scale"],
+    )
+    assert numbers == ("2", "3", "3", "4")
+    section = np.random.default_rng(0).integers(1, 256, (21, 33), np.uint8)
+    image = np.pad(section / 255, ((2, 3), (3, 4)), mode="reflect")
+    logits = reference.unet(
+        image[None, :, :, None].repeat(3, axis=3),
+        written_run.VARIABLES["params"],
+        levels=2,
+        strided=False,
+        skip=True,
+    )
+    expected = 1 / (1 + np.exp(-logits[0, 2:-3, 3:-4, 0]))
+    np.testing.assert_allclose(predictor.predict(section), expected, atol=1e-5)
 
 
 @pytest.mark.slow

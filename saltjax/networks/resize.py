@@ -56,7 +56,7 @@ def without_padding(x: Any, tile: tuple[int, ...], size: int, method: str) -> An
     """Returns x [B, H', W', …] at the network's resolution without the pixels that `pad` added."""
     if method != "pad":
         return x
-    top, left = (_margins(t, size)[0] for t in tile)
+    top, left = (margins(t, size)[0] for t in tile)
     height, width = (n - size + t for n, t in zip(x.shape[1:3], tile))
     return x[:, top : top + height, left : left + width]
 
@@ -152,11 +152,13 @@ def _average_copies(prob, axis, n, tile, size):
     return _weigh(prob, axis, places, weights)
 
 
-def _margins(tile: int, size: int) -> tuple[int, ...]:
+def margins(tile: int, size: int) -> tuple[int, int]:
+    """Returns how many pixels `pad` adds before and after an axis of a tile."""
     before = (size - tile) // 2
     return before, size - tile - before
 
 
 def _pad(x, tile, size):
-    margins = [_margins(t, size) for t in tile]
-    return jnp.pad(x, ((0, 0), *margins, (0, 0)), mode="reflect")
+    return jnp.pad(
+        x, ((0, 0), *(margins(t, size) for t in tile), (0, 0)), mode="reflect"
+    )
