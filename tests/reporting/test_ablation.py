@@ -7,6 +7,7 @@ import pytest
 import tested_run
 
 from saltjax import compare
+from saltjax.reporting import ablation
 from saltjax.runs.saved_outputs import SavedOutputs
 
 # As of a file of groups that lists some of the tiles: four groups of five, and 20 tiles alone.
@@ -15,7 +16,13 @@ UNITS = np.concatenate([np.arange(20) // 5, np.arange(4, 24)])
 STEPS = (
     ("9-base", 0.9, (0.6, 3), {}),
     ("10-norm", 0.45, (0.45, 0), {"model.norm": "batch"}),
-    ("11-drop", 0.45, (0.55, 2), {"model.norm": "batch"}),
+    # The last setting changes no weights.
+    (
+        "11-drop",
+        0.45,
+        (0.55, 2),
+        {"model.norm": "batch", "predict.normalize": "minmax"},
+    ),
 )
 
 
@@ -190,6 +197,24 @@ def test_a_row_over_folds_is_paired_by_fold(tmp_path):
     # 12.7 is Student's t of one degree of freedom.
     margin = 12.7062047362 * abs(gains[0] - gains[1]) / 2
     assert float(row["IoU margin"]) == pytest.approx(margin, rel=1e-9)
+
+
+def test_margin_over_seeds_of_rows_with_other_numbers_of_runs():
+    # Sums of squares 2 and 2, degrees of freedom 2 and 1: variance 4/3 of a run.
+    rows = [1.0, 2.0, 3.0], [0.0, 2.0]
+    found = ablation.margin_over_runs({(0, 0): rows[0]}, {(0, 0): rows[1]}, rows)
+    expected = 3.18244630528 * np.sqrt(4 / 3 * (1 / 3 + 1 / 2))
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_margin_over_folds_averages_the_seeds_of_each():
+    # Gains of the folds 2 - 1 and 5 - 2: their standard error is 1.
+    folds = {(0, 0): [1.0, 3.0], (1, 0): [5.0]}, {(0, 0): [1.0], (1, 0): [2.0]}
+    found = ablation.margin_over_runs(*folds, [[1.0, 3.0, 5.0], [1.0, 2.0]])
+    assert found == pytest.approx(12.7062047362, rel=1e-9)
+    # Two folds and three are not paired, though all of them have the same tiles.
+    three = {(fold, 0): [1.0] for fold in range(3)}
+    assert ablation.margin_over_runs(three, folds[1], [[1.0] * 3, [1.0, 2.0]]) is None
 
 
 def test_equal_rows_gain_nothing(tmp_path):
