@@ -45,25 +45,25 @@ def symmetric_lovasz_hinge(logits: jax.Array, label: jax.Array) -> jax.Array:
     """
     logits, label = (x.reshape(len(x), -1).astype(jnp.float32) for x in (logits, label))
     margin = 1 - logits * (2 * label - 1)
-    margin, label = _sorted(-margin, label)
+    negative, label = _sorted(-margin, label)
     weight = (_jaccard_changes(label) + _jaccard_changes(1 - label)) / 2
-    error = jax.nn.elu(-margin) + 1
+    error = jax.nn.elu(-negative) + 1
     return jnp.sum(error * jax.lax.stop_gradient(weight), axis=1)
 
 
 @jax.custom_vjp
-def _sorted(error: jax.Array, label: jax.Array) -> tuple[jax.Array, ...]:
-    """Returns errors float32[B, N] in increasing order, and the labels in the order of the errors.
+def _sorted(key: jax.Array, label: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns keys float32[B, N] in increasing order, and the labels in the order of the keys.
 
     JAX's own gradient of a sort adds up what belongs to one place, though the places are all
     different, which on GPUs needs slow kernels to be deterministic.
     """
-    return tuple(jax.lax.sort((error, label), dimension=1, num_keys=1))
+    return tuple(jax.lax.sort((key, label), dimension=1, num_keys=1))
 
 
-def _sorted_forward(error, label):
-    place = jax.lax.broadcasted_iota(jnp.int32, error.shape, 1)
-    *found, place = jax.lax.sort((error, label, place), dimension=1, num_keys=1)
+def _sorted_forward(key, label):
+    place = jax.lax.broadcasted_iota(jnp.int32, key.shape, 1)
+    *found, place = jax.lax.sort((key, label, place), dimension=1, num_keys=1)
     return tuple(found), place
 
 

@@ -201,9 +201,9 @@ def train_call(
     valid: np.ndarray,
     recipe: Recipe,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Returns the state after the steps of a call of `feed.calls`, and their `losses.tile_means`.
+    """Returns the state after the steps of a call of `feed.calls`, and the means of their tiles.
 
-    These are float32[K, B] if the tiles are resident; otherwise float32[B], of the one step.
+    These, see `train_step`, are float32[K, B] if the tiles are resident; otherwise float32[B], of the one step.
     """
     weight = (valid / valid.sum(axis=1, keepdims=True)).astype(np.float32)
     if feed.resident:

@@ -10,6 +10,7 @@ from saltjax.training import losses
 def test_means_are_over_the_pixels_of_each_tile():
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (3, 4, 5, 1))
+    logits[:, 0] = 0  # the probability 0.5 is salt
     label = (rng.random((3, 4, 5, 1)) > 0.5).astype(float)
     prob = 1 / (1 + np.exp(-logits))
     loss = -(label * np.log(prob) + (1 - label) * np.log(1 - prob))
