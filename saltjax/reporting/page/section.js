@@ -148,6 +148,7 @@ class Explorer {
   }
 
   changed() {
+    clearTimeout(this.rest);
     cancelAnimationFrame(this.frame);
     this.frame = requestAnimationFrame(() => this.update());
   }
