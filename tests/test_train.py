@@ -205,6 +205,22 @@ def test_best_epoch_and_schedules_after_each_epoch():
 
 
 @pytest.mark.slow
+def test_an_epoch_validates_the_averaged_weights():
+    setup, state, progress = run_epochs(tiny_config(**{"train.ema": 0.9}), 1)
+    losses = [
+        evaluation.predict_tiles(
+            setup.data.tiles,
+            setup.data.split["val"],
+            section_model(setup, jax.device_get(variables)),
+        ).loss
+        for variables in (state.averages, state.trained)
+    ]
+    (row,) = progress.history
+    assert row["val_loss"] == pytest.approx(losses[0], rel=1e-5)
+    assert row["val_loss"] != pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.slow
 def test_a_small_unet_finds_the_salt_of_synthetic_sections():
     config = quickstart.get_config()
     config.data.synthetic_count = 500
