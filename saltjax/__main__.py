@@ -28,7 +28,9 @@ def dispatch() -> None:
         config = commandline.required_config()
         workdir = workdir if FLAGS.workdir else default_workdir()
     elif mode == "report" and not FLAGS.workdir:
-        raise InputError("--mode=report needs --workdir: a run, finished or not")
+        raise InputError(
+            "--mode=report needs --workdir: a run, finished or not, or a directory of runs"
+        )
     elif mode == "compare":
         workdir = pathlib.Path(FLAGS.workdir or "runs")
     elif not FLAGS.workdir:

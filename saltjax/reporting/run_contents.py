@@ -85,7 +85,8 @@ def read(workdir: pathlib.Path, with_outputs: bool = True) -> Run:
 
     if not any((workdir / n).exists() for n in ("config.json", "result.json")):
         raise InputError(
-            f"--workdir={workdir}: no run in it; expected the directory of a run, finished or not"
+            f"--workdir={workdir}: no run in it; expected the directory of a run, finished or not, "
+            "or one that holds runs"
         )
     config: dict[str, Any] = attempt(lambda: saved_config.read(workdir).to_dict(), {})
     found: Result | None = None

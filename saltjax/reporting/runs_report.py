@@ -72,8 +72,8 @@ def write(folder: pathlib.Path, reference: str) -> None:
     """
     with console.heard() as notes:
         found = compared.read(folder, reference)
-        paths = [run.path for run in found.runs] + unfinished(folder)
-        curves = read_curves(paths, found.runs)
+        others = unfinished(folder)
+        curves = read_curves(found.runs, others)
         shared = shared_tiles.find(
             found.runs, found.tested, pathlib.Path(reference).name
         )
@@ -82,16 +82,18 @@ def write(folder: pathlib.Path, reference: str) -> None:
         "runs.html",
         STYLES,
         SCRIPTS,
-        **describe(folder, found, reference),
+        **describe(folder, found),
         notes=notes,
         shared=shared,
         arrays=arrays,
         data=table(found)
         | {
-            "names": [html.text(path.name) for path in paths],
+            "names": [run.name for run in found.runs] + list(others),
             "completed": len(found.runs),
-        }
-        | {"curves": curves, "titles": list(CURVES.items()), "tiles": tiles},
+            "titles": list(CURVES.items()),
+            "curves": curves,
+            "tiles": tiles,
+        },
     )
     with (
         output_directory.claim(folder, "--workdir", folder) as claimed,
@@ -102,7 +104,7 @@ def write(folder: pathlib.Path, reference: str) -> None:
         files.write_text(folder / NAME, page, claimed.write)
 
 
-def describe(folder: pathlib.Path, found: Compared, reference: str) -> dict[str, Any]:
+def describe(folder: pathlib.Path, found: Compared) -> dict[str, Any]:
     """Returns what the template says about the runs, apart from tables and tiles."""
     whole = html.text(str(folder.resolve()))
     now = datetime.datetime.now(datetime.UTC)
@@ -213,8 +215,8 @@ def _difference_cells(one: Difference) -> dict[str, dict[str, Any]]:
     return cells
 
 
-def unfinished(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the directories of runs without a result."""
+def unfinished(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Returns the directories of runs without a result, by their names."""
 
     def is_unfinished(path: pathlib.Path) -> bool:
         try:
@@ -222,25 +224,33 @@ def unfinished(folder: pathlib.Path) -> list[pathlib.Path]:
         except InputError:
             return False
 
-    return [path for path in sorted(folder.iterdir()) if is_unfinished(path)]
+    paths = sorted(folder.iterdir())
+    return {html.text(path.name): path for path in paths if is_unfinished(path)}
 
 
 def read_curves(
-    paths: Sequence[pathlib.Path], runs: Sequence[Run]
+    runs: Sequence[Run], others: dict[str, pathlib.Path]
 ) -> list[dict[str, Any]]:
-    """Returns what is drawn of each run's metrics.csv, by its number; says which cannot be read."""
-    best = {run.path: run.result.best_epoch for run in runs}
+    """Returns what is drawn of metrics.csv, of each run by its number; says which cannot be read.
+
+    Args:
+      runs: those that are completed, from number 0.
+      others: those that are not, by name, with the numbers that follow.
+    """
+    found = [(run.name, run.path, run.result.best_epoch) for run in runs]
     curves = []
-    for number, path in enumerate(paths):
+    for number, (name, path, best) in enumerate(
+        [*found, *((*one, None) for one in others.items())]
+    ):
         try:
             rows = workdir.read_metrics(path)
         except InputError as error:
-            console.say(f"{path.name}: no curves ({error})")
+            console.say(f"{name}: no curves ({error})")
             continue
         if rows:
             shown = [key for key in ("epoch", *CURVES) if key in rows[0]]
             values = {key: [float(f"{row[key]:.6g}") for row in rows] for key in shown}
-            curves.append({"run": number, "best": best.get(path), "values": values})
+            curves.append({"run": number, "best": best, "values": values})
     return curves
 
 

@@ -44,6 +44,7 @@ class SharedTiles:
       total: number of tiles that these are a sample of.
       spread: how many of these were chosen for the greatest difference in IoU between runs; the
         others are an even sample.
+      common: whether each is of two or more runs.
       runs: by name of the run, its predictions by id; without those that are no test tiles of it.
     """
 
@@ -51,6 +52,7 @@ class SharedTiles:
     labels: np.ndarray
     total: int
     spread: int
+    common: bool
     runs: dict[str, dict[str, Prediction]]
 
 
@@ -93,7 +95,8 @@ def find(
         console.say(f"{run.name}: {reason}, not among the tiles side by side")
     chosen = [name for name in chosen if name in labels]
     every = np.stack([labels[name] for name in chosen])
-    return SharedTiles(chosen, every, len(ids), spread, predicted)
+    common = bool((np.isfinite(iou).sum(axis=0) > 1).all())
+    return SharedTiles(chosen, every, len(ids), spread, common, predicted)
 
 
 def _on_the_same_data(

@@ -22,6 +22,13 @@ def test_probabilities_are_packed_as_differences_along_rows():
     assert array[0, 1, 0] == 65535  # unchanged
 
 
+def test_bytes_are_packed_as_differences_along_rows():
+    array = np.array([[[0, 255, 3], [7, 7, 0]]], np.uint8)
+    # 255, 3 - 255 + 256 = 4, 0 - 7 + 256 = 249, by hand.
+    assert unpacked(html.pack_uint8(array)) == bytes([0, 255, 4, 7, 0, 249])
+    assert array[0, 0, 2] == 3  # unchanged
+
+
 @pytest.mark.parametrize("grey", [True, False])
 @pytest.mark.parametrize(("n", "columns"), [(1, 1), (5, 3), (9, 3)])
 def test_a_mosaic_holds_every_image_exactly(n, columns, grey):

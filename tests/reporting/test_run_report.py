@@ -1,6 +1,5 @@
 """The page of a run without a browser: what it says of runs in every state."""
 
-import html.parser
 import json
 import shutil
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import tested_run
 import written_run
+from page_text import Text
 from report_pages import begin
 
 from saltjax import report
@@ -17,28 +17,6 @@ from saltjax.runs import saved_config, saved_outputs, settings, workdir
 from saltjax.runs.saved_outputs import SavedOutputs
 from saltjax.system import locks
 from saltjax.system.errors import InputError
-
-
-class Text(html.parser.HTMLParser):
-    """The text of a page outside of style and scripts, and the names of its elements."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.words, self.tags, self.inside, self.attributes = [], [], "", []
-        self.feed(page)
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.inside = tag
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        self.inside = ""
-
-    def handle_data(self, data):
-        if self.inside not in ("script", "style"):
-            self.words.append(data)
 
 
 def page_of(run):

@@ -192,3 +192,14 @@ def test_a_lost_terminal_ends_the_output_and_not_the_work(tmp_path):
     assert errors == (
         "Standard output was closed; the program goes on and prints no more.\n"
     )
+
+
+def test_what_is_said_can_be_heard(caplog):
+    console.say("before")
+    with console.heard() as outer:
+        with console.heard() as inner:
+            console.say("one")
+        console.say("two")
+    console.say("after")
+    assert (outer, inner) == (["one", "two"], ["one"])
+    assert caplog.messages == ["before", "one", "two", "after"]

@@ -30,19 +30,19 @@ class SideBySide {
   }
 
   prepareCards() {
-    const card = (kind, title, note) => {
+    const card = (kind, title) => {
       const canvas = element("canvas", { width: this.tiles.width, height: this.tiles.height });
-      const caption = element("figcaption", {}, [...title]);
-      const node = element("figure", { class: "tile", ...kind }, [canvas, caption, element("p", {}, [note])]);
+      const caption = element("figcaption", {}, title);
+      const node = element("figure", { class: "tile", ...kind }, [canvas, caption, element("p")]);
       canvas.addEventListener("pointermove", (event) => this.point(event, canvas));
       canvas.addEventListener("pointerleave", () => this.point(null, canvas));
       return node;
     };
-    this.image = card({ "data-view": "image" }, ["image"], "");
-    this.label = card({ "data-view": "label" }, ["label"], "");
+    this.image = card({ "data-view": "image" }, ["image"]);
+    this.label = card({ "data-view": "label" }, ["label"]);
     this.image.hidden = !this.tiles.mosaic;
     for (const run of this.runs) {
-      run.card = card({ "data-run": run.name }, [runKey(run.run), run.name], "");
+      run.card = card({ "data-run": run.name }, [runKey(run.run), run.name]);
       run.card.title = `threshold ${shortNumber(run.threshold)}, minimum size ${run.minArea}`;
       run.masks = { has: (pixel) => run.mask[pixel] === 1 };
     }
@@ -120,13 +120,16 @@ class SideBySide {
     byId("cards").style.setProperty("--count", shown.length + (this.tiles.mosaic ? 2 : 1));
     const { count, labels } = this.tiles;
     const pixels = labels.length / count;
+    const votes = new Uint16Array(pixels);
     this.stats = Array.from({ length: count }, (_, tile) => {
       const of = shown.filter(({ iou }) => iou[tile] !== null);
+      const first = tile * pixels;
+      votes.fill(0);
+      for (const { mask } of of) for (let i = 0; i < pixels; i++) votes[i] += mask[first + i];
       let [disputed, salt] = [0, 0];
-      for (let pixel = tile * pixels; pixel < (tile + 1) * pixels; pixel++) {
-        const votes = of.reduce((sum, { mask }) => sum + mask[pixel], 0);
-        if (votes && votes < of.length) disputed++;
-        salt += labels[pixel];
+      for (let i = 0; i < pixels; i++) {
+        if (votes[i] && votes[i] < of.length) disputed++;
+        salt += labels[first + i];
       }
       const iou = of.map((run) => run.iou[tile]);
       return { iou: iou.length ? iou : [0], known: iou.length, disputed, coverage: salt / pixels };
