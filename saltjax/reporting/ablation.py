@@ -204,7 +204,8 @@ def _cells(row: Row, title: str, key: str) -> dict[str, str]:
     for column, gain, margin in zip(("gain", "gain at 0.5"), gains, margins):
         cells[column] = paired.interval_text(gain)
         cells[column] += "" if margin is None else f" ± {margin:.4f}"
-    cells["interval without 0"] = where(*(x.low > 0 or x.high < 0 for x in gains))
+    if row.gain.units > 1:  # resampling a single one shows no spread
+        cells["interval without 0"] = where(*(x.low > 0 or x.high < 0 for x in gains))
     if None not in margins:
         beyond = (abs(x.value) > (margin or 0) for x, margin in zip(gains, margins))
         cells["beyond margin"] = where(*beyond)

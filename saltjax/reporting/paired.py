@@ -53,9 +53,9 @@ class Difference:
     @property
     def resampled(self) -> str:
         """What the intervals resample, in words."""
-        tiles = f"{self.tiles} tiles"
-        groups = f"{self.units} groups, {tiles}"
-        return tiles if self.units == self.tiles else groups
+        tiles = console.counted(self.tiles, "tile")
+        groups = console.counted(self.units, "group")
+        return tiles if self.units == self.tiles else f"{groups}, {tiles}"
 
     def exact(self) -> dict[str, Any]:
         """Returns the cells of differences.csv by their titles."""

@@ -229,6 +229,20 @@ def test_equal_rows_gain_nothing(tmp_path):
     assert [cell.strip() for cell in line.split("|")[-3:-1]] == ["neither", "–"]
 
 
+def test_a_single_test_tile_tells_no_gain_from_zero(tmp_path):
+    """Every resample is that tile, and the interval has no width."""
+    for name, error in (("a", 0.3), ("b", 0.0)):
+        found = tested_run.outputs(error, 1, range(3, 4))
+        tested_run.write(tmp_path / name, found, {"plateau.patience": ord(name)})
+    compare.compare(tmp_path, "previous", "")
+    (row,) = tested_run.read_csv(tmp_path / "differences.csv")
+    assert float(row["IoU"]) == float(row["IoU low"]) == float(row["IoU high"]) > 0
+    text = (tmp_path / "compare.md").read_text()
+    assert "(interval over 1 tile)" in text
+    cells = text.splitlines()[-1].split("|")
+    assert [cell.strip() for cell in cells[-3:-1]] == ["–", "–"]
+
+
 def test_a_run_called_previous_is_a_reference_by_its_path(tmp_path):
     for name, seed in (("a", 1), ("b", 2), ("previous", 3)):
         tested_run.write(tmp_path / name, tested_run.outputs(0.1, seed), {"seed": seed})
