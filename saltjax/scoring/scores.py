@@ -21,9 +21,10 @@ class Outputs:
     Attributes:
       indices: int[N], of the tiles.
       loss, accuracy: means over pixels at the network's resolution, accuracy at 0.5.
-      prob: float32[N, S, S], probabilities of salt at the network's resolution; tiles that do not
-        have the size of the training tiles are not square.
-      label: uint8[N, S, S].
+      prob: float32[N, h, w], probabilities of salt at the network's resolution, without the pixels
+        that resize "pad" added: h and w are the network's image_size for tiles of the size of the
+        training tiles, with "pad" the tiles' own.
+      label: uint8[N, h, w].
       prob_native: float32[N, H, W], at the tiles' own resolution, multiples of 1 / 65535.
     """
 
