@@ -107,7 +107,7 @@ class Viewer {
       const scale = Math.min(room / width, most / (height * aspect));
       size = { width: width * scale, height: height * scale * aspect };
     } else {
-      size.height = Math.min(Math.max(size.height, 0.42 * room), most);
+      size.height = Math.min(Math.max(size.height, 0.42 * room, 260), most);
     }
     size.height *= this.look.height;
     this.box = { left: MARGIN.left, top: MARGIN.top, ...size };
@@ -171,7 +171,7 @@ class Viewer {
     context.textAlign = "center";
     const [left, right] = visible(slice.x, part.x, part.width);
     this.ticks = { x: [], y: [] };
-    for (const value of ticks(left, right, Math.max(2, box.width / 90)).filter(Number.isInteger)) {
+    for (const value of ticks(left, right, Math.max(3, box.width / 90)).filter(Number.isInteger)) {
       const x = toX(placeOf(slice.x.numbers, value));
       context.fillRect(x - 0.5, box.top - 6, 1, 6);
       context.fillText(String(value), x, box.top - 10);
@@ -179,7 +179,7 @@ class Viewer {
     }
     context.textAlign = "right";
     const [top, bottom] = visible(slice.y, part.y, part.height);
-    for (const value of ticks(top, bottom, Math.max(2, box.height / 60))) {
+    for (const value of ticks(top, bottom, Math.max(3, box.height / 55))) {
       const y = toY(placeOf(slice.y.numbers, value));
       context.fillRect(box.left - 6, y - 0.5, 6, 1);
       context.fillText(shortNumber(value), box.left - 9, y + 4);
