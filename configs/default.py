@@ -68,6 +68,8 @@ def get_config() -> ConfigDict:
     train.init_from = ""
     # Take over the arrays of the same path and shape, where the network is another one.
     train.init_partial = False
+    # Write metrics and example tiles for TensorBoard into tensorboard/ of the run directory.
+    train.tensorboard = False
     train.ema = 0.0  # decay per step of averaged weights, which are tested; 0 for none
 
     config.loss = loss = ConfigDict()

@@ -1,6 +1,8 @@
 """--mode=train: a run, from reading the data to testing the best checkpoint."""
 
+import contextlib
 import dataclasses
+import functools
 import pathlib
 import time
 from typing import Any
@@ -12,8 +14,10 @@ from ml_collections import ConfigDict
 from saltjax import final_test
 from saltjax.data import feed as feeds
 from saltjax.data import source
+from saltjax.inference import evaluation
+from saltjax.inference.windows import SectionModel
 from saltjax.networks import network as networks
-from saltjax.reporting import run_figures, run_report, tables
+from saltjax.reporting import event_files, run_figures, run_report, tables
 from saltjax.runs import (
     checkpoint,
     environment,
@@ -119,6 +123,8 @@ def run_to_end(
     pause: signals.Pause,
 ) -> None:
     """Prepares, restores, trains and tests the run in a locked directory."""
+    if config.train.tensorboard:
+        event_files.require()
     earlier = None if overwrite else run_directory.earlier_splits(workdir)
     setup = prepare(config, workdir, pause, earlier)
     shapes = jax.eval_shape(lambda: steps.create_state(setup.recipe, config.seed))
@@ -158,7 +164,9 @@ def run_to_end(
             "new one is complete"
         )
     record_start(setup, status, progress, weights)
-    with pause.deferred():
+    events = event_files.EventFile(workdir, config.train.tensorboard)
+    with pause.deferred(), contextlib.closing(events):
+        events.write(progress.history)
         if new:
             # A disk that is full or read-only is noticed now and not after an epoch.
             progresses.save(workdir, state, progress)
@@ -168,6 +176,8 @@ def run_to_end(
         setup = dataclasses.replace(setup, feed=feed)
         while not finished(progress, config):
             state, progress = run_epoch(state, progress, setup)
+            images = functools.partial(example_images, state, setup)
+            events.write(progress.history, images)
             progresses.save(workdir, state, progress)
             best = 0 if config.checkpoint.select == "last" else progress.best_epoch
             tables.show_epoch(progress.history[-1], best, config.train.epochs)
@@ -305,6 +315,26 @@ def run_epoch(
     factor, patience = config.plateau.factor, config.plateau.patience
     select = config.checkpoint.select
     return state, progresses.after_epoch(progress, row, factor, patience, select)
+
+
+def example_images(state: TrainState, setup: Setup) -> dict[str, np.ndarray]:
+    """Returns image, label and probability of some validation tiles, see `event_files`."""
+    tiles, val = setup.data.tiles, setup.data.split["val"]
+    model = SectionModel(
+        setup.recipe.network,
+        jax.device_get(state.variables),
+        tiles.images.shape[1:3],
+        setup.config.train.batch_size,
+        tta=False,
+    )
+    chosen = val[event_files.choose(tiles.labels[val])]
+    outputs = evaluation.predict_tiles(tiles, chosen, model)
+    return {
+        f"tiles/{n}_{tiles.ids[i]}": event_files.side_by_side(
+            tiles.images[i], tiles.labels[i, :, :, 0], prob
+        )
+        for n, (i, prob) in enumerate(zip(chosen, outputs.prob_native), start=1)
+    }
 
 
 def learning_rate(recipe: Recipe, state: TrainState, progress: Progress) -> float:

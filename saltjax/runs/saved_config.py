@@ -32,6 +32,7 @@ ADDED: dict[int, dict[str, Any]] = {
         "checkpoint.select": "val_loss",
         "train.init_from": "",
         "train.init_partial": False,
+        "train.tensorboard": False,
     },
 }
 

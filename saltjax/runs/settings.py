@@ -71,6 +71,7 @@ UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
 FREE = (
     "train.cpu_devices",
     "train.compile_cache",
+    "train.tensorboard",
     "checkpoint.every_minutes",
     "data.header_bytes",
     "predict.normalize",

@@ -33,7 +33,7 @@ RUN_FILES = (
     "report.html",
     "config.json",
 )
-RUN_FOLDERS = ("checkpoints", "plots", replacement.STAGE, "evaluation")
+RUN_FOLDERS = ("checkpoints", "plots", replacement.STAGE, "evaluation", "tensorboard")
 
 
 class Status(enum.Enum):
