@@ -15,6 +15,7 @@ from ml_collections import config_flags
 
 from saltjax import commandline, next_command, options
 from saltjax.runs import environment, names
+from saltjax.system import console
 from saltjax.system.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -22,6 +23,11 @@ FLAGS = flags.FLAGS
 
 def dispatch() -> None:
     """Runs the mode of --mode, and imports only its module; then names the next command."""
+    if FLAGS.completion:
+        from saltjax import completion
+
+        console.say(completion.bash())
+        return
     mode, workdir = FLAGS.mode, pathlib.Path(FLAGS.workdir)
     options.check(mode)
     if options.takes(mode, "config"):

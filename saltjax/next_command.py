@@ -15,7 +15,7 @@ from saltjax.system.errors import InputError
 FLAGS = flags.FLAGS
 PAGE = "report.html"
 # Flags of a command that the next one takes too.
-REPEATED = ("threshold", "min_area", "tta", "reference")
+REPEATED = ("threshold", "min_area", "tta", "header_bytes", "reference")
 
 
 def say(mode: str, places: Sequence[pathlib.Path]) -> None:
@@ -108,6 +108,11 @@ def _after_evaluation(network: pathlib.Path) -> list[str]:
 
 def _after_prediction(networks: Sequence[pathlib.Path]) -> list[str]:
     source = pathlib.Path(FLAGS.input)
+    if source.is_file() and not FLAGS.report:
+        # A section is looked at: the same command, and a page.
+        paths = [f"--input={source}", f"--output={FLAGS.output}"]
+        given = [f"--workdir={FLAGS.workdir}", *paths, *_repeated(), "--report"]
+        return ["--mode=predict", *given]
     if len(networks) == 1 and (source / "masks").is_dir():
         output = pathlib.Path(FLAGS.output) / "scores"
         words = _flags("evaluate", workdir=networks[0], input=source, output=output)

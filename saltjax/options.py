@@ -189,9 +189,15 @@ TABLE = {
 def define() -> None:
     """Defines the flags besides --config."""
     flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
+    flags.DEFINE_enum("completion", None, ["bash"], "See help_text.")
     for name, flag in TABLE.items():
         if flag.define is not None:
             flag.define(name, flag.default, "See help_text.")
+
+
+def can_be_denied(flag: Flag) -> bool:
+    """Returns whether --noNAME means something other than that the flag is not given."""
+    return flag.define is flags.DEFINE_boolean and flag.default is None
 
 
 def takes(mode: str, flag: str) -> bool:
@@ -212,7 +218,8 @@ def help_text(program: str, modes: list[str]) -> str:
     parts = [_mode_help(mode, program) for mode in modes]
     last = (
         f"{program} --mode=MODE --help shows one mode. --flagfile=FILE reads flags from a file, one a "
-        "line. A leading ~ is expanded in every flag and setting."
+        "line. A leading ~ is expanded in every flag and setting. --completion=bash prints a script with "
+        "which bash completes the flags of the command saltjax."
     )
     return "\n".join([*parts, textwrap.fill(last, WIDTH)])
 
@@ -250,7 +257,7 @@ def _wrapped_command(command: str) -> list[str]:
 def _flag_help(name: str, flag: Flag, text: str) -> list[str]:
     """Returns the lines about a flag: its form in the first column, its meaning in the second."""
     form = f"--{name}={flag.value}" if flag.value else f"--{name}"
-    if flag.define is flags.DEFINE_boolean and flag.default is None:
+    if can_be_denied(flag):
         form = f"--[no]{name}"
     indent = " " * INDENT
     return textwrap.wrap(

@@ -12,7 +12,7 @@ TAKEN = {
     "train": {"config", "config.KEY", "workdir", "overwrite"},
     "check": {"config", "config.KEY", "workdir"},
     "evaluate": RUN,
-    "predict": RUN | {"header_bytes"},
+    "predict": RUN | {"header_bytes", "report"},
     "compare": {"workdir", "output", "reference"},
     "report": {"workdir", "reference"},
     "export": {"workdir", "output"},
@@ -28,6 +28,7 @@ WORDS = {
     "min_area": "--min_area=3",
     "header_bytes": "--header_bytes=9,21",
     "[no]tta": "--tta",
+    "report": "--report",
 }
 
 

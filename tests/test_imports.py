@@ -19,7 +19,7 @@ LAYERS = (
     ("final_test", "prediction_report"),
     ("train", "check", "evaluate", "predict", "compare", "report", "export"),
     ("options", "next_command"),
-    ("commandline",),
+    ("completion", "commandline"),
     ("__main__", "benchmark"),
     ("start",),
 )

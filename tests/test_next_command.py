@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 import forked
+import numpy as np
 import pytest
+from prediction import random_traces
 from program import ROOT, TINY
 from tile_files import write_tiles
 
@@ -83,6 +85,17 @@ def test_what_was_scored_is_predicted_alike_and_the_other_way_round(run, challen
         for folder in (output, output / "predictions/scores")
     )
     assert first == second
+
+
+@pytest.mark.slow
+def test_a_section_is_predicted_once_more_with_a_page(run, tmp_path):
+    np.save(tmp_path / "a.npy", random_traces(20, 20))
+    words = [f"--workdir={run}", f"--input={tmp_path}/a.npy", f"--output={tmp_path}/o"]
+    done = forked.launch("--mode=predict", "--threshold=0.3", *words)
+    again = following(done)
+    assert again == ["--mode=predict", *words, "--threshold=0.3", "--report"]
+    assert following(forked.launch(*again)) == ["--mode=report", f"--workdir={run}"]
+    assert (tmp_path / "o/a_report.html").exists()
 
 
 @pytest.mark.slow
