@@ -51,6 +51,10 @@ def test_the_command_writes_what_training_has_written(run):
     [
         ((), ["--mode=report needs --workdir: a run, finished or not"]),
         (("--workdir=nowhere",), ["nowhere: no run in it"]),
+        (
+            ("--workdir=x", "--reference=y"),
+            ["--reference=y is for the report of a dir"],
+        ),
         (("--workdir=x", "--output=y"), ["--mode=report takes no --output"]),
     ],
 )

@@ -237,7 +237,8 @@ class SideBySide {
       place(event.offsetX, canvas.clientWidth, width),
       place(event.offsetY, canvas.clientHeight, height),
     ];
-    this.draw();
+    cancelAnimationFrame(this.frame);
+    this.frame = requestAnimationFrame(() => this.draw());
   }
 
   // Marks the pixel under the pointer in all cards, and tells each run's probability there.

@@ -145,8 +145,9 @@ def test_a_run_can_be_hidden_in_curves_and_tiles(several, written):
     assert several.execute_script(lines) == 3
     order = texts(several, "#legend-of-runs label")
     number = next(i for i, text in enumerate(order) if HOSTILE in text)
-    box = f"document.querySelector('#legend-of-runs input[value=\"{number}\"]').click()"
-    several.execute_script(box)
+    # As a user does: a box that cannot be seen cannot be clicked.
+    box = f"#legend-of-runs input[value='{number}']"
+    several.find_element("css selector", box).click()
     assert several.execute_script(lines) == 2
     visible = "return [...document.querySelectorAll('#cards [data-run]')].filter((x) => !x.hidden).map((x) => x.dataset.run)"
     assert set(several.execute_script(visible)) == {"plain", "low"}
