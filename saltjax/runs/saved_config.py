@@ -12,7 +12,8 @@ from saltjax.system.errors import InputError
 
 # The version of config.json; files without one are of version 0. A release with new settings raises it,
 # and ADDED says what each of them means for the runs that were written before: they load, resume and
-# are tested under that value. A function takes the run's other settings by their dotted keys.
+# are tested under that value, which is as JSON has it. A function takes the run's other settings by
+# their dotted keys.
 SCHEMA = 2
 ADDED: dict[int, dict[str, Any]] = {
     1: {
@@ -21,7 +22,7 @@ ADDED: dict[int, dict[str, Any]] = {
         "optim.decoupled": True,
         # One seed was of everything.
         "data.seed": lambda flat: flat.get("seed", 0),
-        "data.header_bytes": (189, 193),
+        "data.header_bytes": [189, 193],
     },
     2: {
         "data.augment": "none",
@@ -151,11 +152,11 @@ def adopt_added(workdir: pathlib.Path, config: ConfigDict) -> ConfigDict:
     """
     if not (workdir / "config.json").exists():
         return config
-    run = settings.flatten(read_json(workdir))
+    run = settings.flatten(_with_tuples(read_json(workdir)))
     now = settings.flatten(config.to_dict())
     adopted = {}
     for key, value in ((k, v) for added in ADDED.values() for k, v in added.items()):
-        meaning = value(run) if callable(value) else value
+        meaning = _with_tuples(value(run) if callable(value) else value)
         if run.get(key) == meaning != now[key] == settings.defaults()[key]:
             adopted[key] = meaning
             console.say(

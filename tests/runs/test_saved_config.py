@@ -41,6 +41,12 @@ def test_component_size_that_is_no_number_is_refused(tmp_path, text):
     assert f"config.eval.min_area={text!r}; expected a whole" in str(caught.value)
 
 
+def test_settings_that_older_versions_lack_are_as_json_has_them():
+    # Else a comparison calls them different from the same settings of a newer run.
+    found = saved_config.upgrade({}, 0)
+    assert json.loads(json.dumps(found)) == found
+
+
 def test_configs_of_this_version_are_not_changed_by_upgrade():
     for tree in ({}, {"eval": 3}, {"eval": {}}, {"eval": {"min_area": 7}}):
         assert saved_config.upgrade(tree, saved_config.SCHEMA) == tree

@@ -89,7 +89,8 @@ class SortableTable {
     const scale = this.scales.get(column);
     const parts = [text];
     if (low !== undefined && scale) {
-      const sure = low > 0 || high < 0;
+      // An interval without width is of one tile, or one group, and says nothing.
+      const sure = low < high && (low > 0 || high < 0);
       parts[0] = element(sure ? "b" : "span", {}, [text]);
       parts.push(intervalBar(found, scale));
       parts.push(element("small", {}, [`${signed(low)} to ${signed(high)}`]));
