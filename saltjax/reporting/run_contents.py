@@ -11,7 +11,7 @@ from saltjax.runs import environment, result, saved_config, saved_outputs, setti
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.result import Result
 from saltjax.runs.saved_outputs import SavedOutputs
-from saltjax.system import files
+from saltjax.system import files, locks
 from saltjax.system.errors import InputError
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def read(workdir: pathlib.Path, with_outputs: bool = True) -> Run:
     """Returns what can be read of a run, running, interrupted, damaged or finished.
 
     Raises:
-      InputError: if the directory holds no run.
+      InputError: if the directory holds no run, or one that has written nothing yet.
     """
     problems: list[str] = []
 
@@ -84,6 +84,11 @@ def read(workdir: pathlib.Path, with_outputs: bool = True) -> Run:
             return otherwise
 
     if not any((workdir / n).exists() for n in ("config.json", "result.json")):
+        if locks.is_locked(workdir):
+            raise InputError(
+                f"--workdir={workdir}: training there is still starting and has written nothing yet; "
+                "repeat this command when its first epoch has begun"
+            )
         raise InputError(
             f"--workdir={workdir}: no run in it; expected the directory of a run, finished or not, "
             "or one that holds runs"

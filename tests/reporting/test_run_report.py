@@ -258,6 +258,14 @@ def test_a_directory_without_a_run_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_a_run_that_has_written_nothing_yet_it_says_so(tmp_path):
+    with (
+        locks.lock(tmp_path / "run", "--workdir"),
+        pytest.raises(InputError, match="still starting"),
+    ):
+        report.report(tmp_path / "run")
+
+
 def test_a_report_that_fails_ends_no_run(finished, monkeypatch, caplog):
     caplog.set_level("INFO", "saltjax")
 

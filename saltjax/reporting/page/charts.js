@@ -91,7 +91,7 @@ class Chart {
     return this.options.series.map(({ points, kind }) => {
       const at = points.map(([x, y]) => `${this.toX(x).toFixed(1)} ${this.toY(y).toFixed(1)}`);
       const d = at.length > 1 ? `M${at.join("L")}` : at.map((p) => `M${p}h.01`).join("");
-      return element("path", { d, class: `line ${kind}` }, [], SVG);
+      return element("path", { d, class: `line ${kind}${at.length > 1 ? "" : " point"}` }, [], SVG);
     });
   }
 

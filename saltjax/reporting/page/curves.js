@@ -35,7 +35,8 @@ class CurvesChart extends Chart {
     const parts = this.options.series.map(({ run, points }) => {
       const at = points.map(([x, y]) => `${this.toX(x).toFixed(1)} ${this.toY(y).toFixed(1)}`);
       const d = at.length > 1 ? `M${at.join("L")}` : `M${at[0]}h.01`;
-      return element("path", { d, class: `line ${runKind(run)}`, "data-run": run }, [], SVG);
+      const kind = `line ${runKind(run)}${at.length > 1 ? "" : " point"}`;
+      return element("path", { d, class: kind, "data-run": run }, [], SVG);
     });
     const dots = this.options.series
       .filter(({ best }) => best)

@@ -198,6 +198,19 @@ def test_a_run_without_test_outputs_says_how_to_make_them(driver, tmp_path):
     )
 
 
+def test_the_curves_of_one_epoch_are_dots_that_can_be_seen(driver, tmp_path):
+    run = begin(tmp_path / "run", epochs=1)
+    run_report.refresh(run, synthetic.make_tiles(1, 0), running=False)
+    browser.open_page(driver, run / "report.html")
+    drawn = browser.wait(
+        driver,
+        "[...document.querySelectorAll('figure path.line[d*=h]')].map(getComputedStyle)"
+        ".map((s) => [parseFloat(s.strokeWidth), s.strokeDasharray])",
+    )
+    assert len(drawn) >= 5
+    assert all(width >= 6 and dashes == "none" for width, dashes in drawn)
+
+
 @pytest.mark.parametrize(("minutes", "stale"), [(0, False), (10, True)])
 def test_a_page_that_training_no_longer_refreshes_says_so(
     driver, tmp_path, minutes, stale
