@@ -98,7 +98,10 @@ def _read_run(path: pathlib.Path, name: str) -> Run:
     for section in ("data", "model", "train", "optim"):
         if not isinstance(config.get(section), dict):
             raise files.damaged(path / "config.json", f"no settings {section}.*")
-    if config["data"].get("dir"):
+    folder = config["data"].get("dir", "")
+    if not isinstance(folder, str):
+        raise files.damaged(path / "config.json", f"data.dir {folder!r}")
+    if folder:
         config["data"].pop("synthetic_count", None)  # without effect
     found = result.read(path)
     try:

@@ -5,6 +5,7 @@ have defaults, so that older files can be read.
 """
 
 import dataclasses
+import json
 import pathlib
 from typing import Any, TypeVar
 
@@ -276,6 +277,7 @@ def parse(tree: dict[str, Any], path: pathlib.Path, advice: str) -> Result:
             raise ValueError(f"threshold {chosen.value}, min_area {found.min_area}")
         if chosen.metric not in CHOICES["eval.threshold_metric"]:
             raise ValueError(f"metric {chosen.metric}")
+        json.dumps(tree, allow_nan=False)  # raises ValueError for NaN and infinity
     except ValueError as error:
         raise files.damaged(path, error, advice) from None
     unknown = files.unknown_keys(tree, dataclasses.asdict(found))

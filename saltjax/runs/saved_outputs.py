@@ -74,6 +74,10 @@ def read(workdir: pathlib.Path) -> SavedOutputs | None:
             or prob.ndim != 3
         ):
             raise ValueError(f"arrays of {kinds}, {prob.shape}, {len(ids)} ids")
+        if not labels.size:
+            raise ValueError(f"no pixels: arrays of {labels.shape}")
+        if labels.max() > 1:
+            raise ValueError(f"label {labels.max()}; expected 0 and 1")
     except Exception as error:  # a damaged archive raises errors of many kinds
         raise files.damaged(path, error, ADVICE) from None
     return SavedOutputs(ids.tolist(), prob, labels, units)

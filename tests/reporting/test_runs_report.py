@@ -263,6 +263,19 @@ def test_a_directory_without_a_completed_run_is_refused(tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
+def test_a_run_whose_path_of_tiles_is_none_is_left_out(tmp_path, caplog):
+    caplog.set_level("INFO", "saltjax")
+    for name in ("good", "bad"):
+        tested_run.write(tmp_path / name, tested_run.outputs(0.1, 1), MOVED)
+    config = json.loads((tmp_path / "bad/config.json").read_text())
+    config["data"]["dir"] = 3
+    (tmp_path / "bad/config.json").write_text(json.dumps(config))
+    report.report(tmp_path)
+    assert [row["name"] for row in data_of(tmp_path)["rows"]] == ["good"]
+    assert "bad: left out, its files are damaged" in caplog.text
+    assert "data.dir 3" in caplog.text
+
+
 def test_a_file_of_somebody_else_is_not_replaced(runs):
     report.report(runs)
     report.report(runs)  # its own is

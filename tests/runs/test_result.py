@@ -95,6 +95,8 @@ def test_missing_key_is_damage(tmp_path, keys):
         (("threshold", "value"), -0.1, "threshold -0.1"),
         (("threshold", "value"), float("nan"), "threshold nan"),
         (("threshold", "metric"), "auc", "metric auc"),
+        (("train_seconds",), float("nan"), "not JSON"),
+        (("test_native", "iou", "low"), float("inf"), "not JSON"),
         (("min_area",), -1, "min_area -1"),
         (("min_area",), "0", "min_area"),
     ],

@@ -70,6 +70,17 @@ def test_damaged_outputs_are_refused(tmp_path):
         {"probabilities": np.zeros((3, 4, 5), np.uint16)},
         {"labels": np.zeros((2, 4, 4), np.uint8)},
         {"units": np.zeros(2, int)},
+        {"labels": np.full((3, 4, 4), 2, np.uint8)},
+        {
+            "probabilities": np.zeros((3, 0, 4), np.uint16),
+            "labels": np.zeros((3, 0, 4), np.uint8),
+        },
+        {
+            "ids": np.array([], np.str_),
+            "probabilities": np.zeros((0, 4, 4), np.uint16),
+            "labels": np.zeros((0, 4, 4), np.uint8),
+            "units": np.arange(0),
+        },
     ],
     ids=str,
 )
