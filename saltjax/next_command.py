@@ -10,7 +10,6 @@ from absl import flags
 
 from saltjax.runs import environment, saved_config
 from saltjax.system import console, locks
-from saltjax.system.errors import InputError
 
 FLAGS = flags.FLAGS
 PAGE = "report.html"
@@ -27,8 +26,10 @@ def say(mode: str, places: Sequence[pathlib.Path]) -> None:
     """
     try:
         command = find(mode, places)
-    except (InputError, OSError, ValueError):
-        return  # what has ended well is not to fail for it
+    except (
+        Exception
+    ):  # of a damaged file, or one of others: what ended well is not to fail for it
+        return
     console.say(f"Next       {command}")
 
 
@@ -36,7 +37,7 @@ def find(mode: str, places: Sequence[pathlib.Path]) -> str:
     """Returns the command that `say` prints.
 
     Raises:
-      InputError, OSError, ValueError: if files that it depends on cannot be read.
+      Exception: of any kind, if files that it depends on are not as expected.
     """
     match mode:
         case "check":
@@ -167,7 +168,7 @@ def _unfinished(run: pathlib.Path) -> str:
     starts = environment.read(run)
     if locks.is_locked(run) or not starts:
         return _command(_flags("report", workdir=run))
-    command = starts[-1]["command"][1:]
+    command = environment.resuming(starts[-1]["command"])[1:]
     rest = [word for word in command if not word.lstrip("-").startswith("workdir=")]
     return _command([*rest, f"--workdir={run}"])
 

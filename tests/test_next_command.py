@@ -1,5 +1,6 @@
 """The command that each command names at its end: it is the expected one, and works."""
 
+import json
 import os
 import pathlib
 import shlex
@@ -191,6 +192,44 @@ def paste(command):
 def test_nothing_is_named_after_an_error_or_help(words):
     done = forked.launch(*words)
     assert "Next" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["--config=unet", "--overwrite"], "--config=unet"),
+        (["-overwrite=True", "--config=unet"], "--config=unet"),
+        (["--flagfile=f"], "--flagfile=f --nooverwrite"),
+    ],
+)
+def test_the_command_that_goes_on_does_not_delete_the_run(
+    tmp_path, monkeypatch, command, expected
+):
+    (tmp_path / "config.json").write_text("{}")
+    start = {"command": ["launch.py", *command]}
+    (tmp_path / "env.json").write_text(json.dumps([start]))
+    monkeypatch.setattr(sys, "argv", ["launch.py"])
+    found = next_command.find("report", [tmp_path])
+    assert found == f"python launch.py {expected} --workdir={tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("compare.csv", ""),
+        ("compare.csv", "name,value\nunet,3\n"),
+        ("config.json env.json", "[{}]"),
+        ("config.json env.json", '[{"command": 3}]'),
+        ("config.json env.json", '[{"command": [3, 4]}]'),
+    ],
+)
+def test_files_that_are_damaged_or_of_others_end_nothing(
+    tmp_path, caplog, name, content
+):
+    for each in name.split():
+        (tmp_path / each).write_text(content)
+    next_command.say("report", [tmp_path])
+    assert "Next" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,22 @@ def command_line(command: list[str]) -> str:
     return " ".join([first.get(command[0], command[0]), *map(shlex.quote, command[1:])])
 
 
+def resuming(command: list[str]) -> list[str]:
+    """Returns the command with which a run goes on that this one began: it deletes nothing.
+
+    >>> resuming(["launch.py", "--config=unet", "--overwrite"])
+    ['launch.py', '--config=unet']
+    """
+    kept = [
+        word
+        for word in command
+        if word.lstrip("-").partition("=")[0] not in ("overwrite", "nooverwrite")
+    ]
+    if any(word.lstrip("-").startswith("flagfile") for word in kept):
+        kept.append("--nooverwrite")  # the file may hold --overwrite
+    return kept
+
+
 def _name(path: str) -> str:
     return pathlib.Path(path).name
 
