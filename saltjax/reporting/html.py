@@ -37,11 +37,12 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **value
         f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; "
         f"style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'"
     )
-    return (
+    page = (
         _environment()
         .get_template(template)
         .render(policy=policy, style=Markup(style), script=Markup(script), **values)
     )
+    return text(page)  # paths in it need not be UTF-8
 
 
 @functools.cache
@@ -67,7 +68,7 @@ def _hash(text: str) -> str:
 
 
 def text(name: str) -> str:
-    """Returns a name that can be written as UTF-8, as those of files need not be."""
+    """Returns text that can be written as UTF-8, with ? where names of files cannot."""
     return name.encode(errors="replace").decode()
 
 

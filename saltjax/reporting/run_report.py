@@ -18,7 +18,7 @@ from saltjax.runs.result import Result
 from saltjax.runs.saved_outputs import SavedOutputs
 from saltjax.scoring import metrics, postprocess
 from saltjax.system import console, files, locks
-from saltjax.system.errors import InputError
+from saltjax.system.errors import InputError, reading
 
 NAME = "report.html"
 STYLES = ("page.css",)
@@ -34,6 +34,8 @@ SCRIPTS = (
     "choice.js",
     "run.js",
 )
+# The end of the title of every page, by which one is known.
+MARK = "– saltjax</title>"
 # Of the test tiles in a page, which then has about 15 MB; of more tiles it shows a sample.
 MAX_PIXELS = 8_000_000
 
@@ -65,8 +67,9 @@ def write(run: Run, running: bool | None = None, tiles: Tiles | None = None) -> 
       tiles: those of the run, if they are at hand; else they are read or made again.
 
     Raises:
-      InputError: if it cannot be written.
+      InputError: if it cannot be written, or something else has its name.
     """
+    refuse_others(run.workdir / NAME)
     live = running is True
     running = locks.is_locked(run.workdir) if running is None else running
     shown, notes = test_tiles(run, tiles, live)
@@ -80,6 +83,18 @@ def write(run: Run, running: bool | None = None, tiles: Tiles | None = None) -> 
         **shown,
     )
     files.write_text(run.workdir / NAME, page)
+
+
+def refuse_others(path: pathlib.Path) -> None:
+    """Raises InputError if a file is there that is no page of saltjax."""
+    if not path.is_file():
+        return
+    with reading(path), path.open(encoding="utf-8", errors="replace") as file:
+        start = file.read(10_000)  # with the title
+    if MARK not in start:
+        raise InputError(
+            f"{path}: not written by saltjax, and not replaced; move it to another place"
+        )
 
 
 def test_tiles(
@@ -203,9 +218,13 @@ def state(run: Run, running: bool) -> tuple[str, str]:
         beyond = f" The result below is that of the first {run.result.epochs}."
     if running:
         return "running", f"Training is under way: {epochs} are complete.{beyond}"
+    command = run.starts[-1].command if run.starts else []
+    without = (
+        ", without --overwrite," if command != environment.resuming(command) else ""
+    )
     return "interrupted", (
-        f"Training was interrupted after {epochs}. The command that trained the run resumes it."
-        f"{beyond}"
+        f"Training was interrupted after {epochs}. The command that trained the run{without} "
+        f"resumes it.{beyond}"
     )
 
 

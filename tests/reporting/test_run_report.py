@@ -297,6 +297,41 @@ def test_names_are_escaped_everywhere(tmp_path):
     assert "b" not in page.tags
 
 
+def test_text_that_is_not_unicode_is_shown_with_question_marks(tmp_path):
+    run = begin(tmp_path / "run", 1, {"data.dir": "/tiles\udcff"})
+    start = {"command": ["launch.py", "--config.data.dir=/tiles\udcff"]}
+    (run / "env.json").write_text(json.dumps([start]))
+    report.report(run)
+    assert "--config.data.dir=/tiles?" in page_of(run).text
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_of_somebody_else_is_not_replaced(finished, caplog, link):
+    caplog.set_level("INFO", "saltjax")
+    page = finished / "report.html"
+    report.report(finished)
+    report.report(finished)  # its own is replaced
+    page.unlink()
+    mine = finished.parent / "mine.html" if link else page
+    mine.write_bytes(b"<title>mine</title>\xff")
+    if link:
+        page.symlink_to(mine)
+    with pytest.raises(InputError, match=r"report\.html: not written by saltjax"):
+        report.report(finished)
+    assert mine.read_bytes() == page.read_bytes() == b"<title>mine</title>\xff"
+    run_report.refresh(finished, synthetic.make_tiles(1, 0), running=True)
+    assert "not written by saltjax" in caplog.text
+
+
+def test_an_interrupted_run_that_began_with_overwrite_is_resumed_without(tmp_path):
+    run = begin(tmp_path / "run", 2)
+    (run / "env.json").write_text(json.dumps([{"command": ["saltjax", "--overwrite"]}]))
+    report.report(run)
+    assert "The command that trained the run, without --overwrite, resumes it" in (
+        page_of(run).text
+    )
+
+
 def test_the_fcn_is_described(tmp_path):
     written_run.write(tmp_path / "run", {"model.name": "fcn"})
     report.report(tmp_path / "run")
