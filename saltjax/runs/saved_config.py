@@ -36,6 +36,9 @@ ADDED: dict[int, dict[str, Any]] = {
         "train.tensorboard": False,
     },
 }
+# Of these also files of the version that has them: runs of it had begun before it got them. Any other
+# setting that is missing there is a damage.
+LATE = frozenset({"train.tensorboard"})
 
 
 def read(workdir: pathlib.Path) -> ConfigDict:
@@ -132,10 +135,14 @@ def upgrade(tree: dict[str, Any], version: int) -> dict[str, Any]:
         if area == "auto" or (area.isascii() and area.isdecimal() and len(area) < 10):
             evaluation["min_area"] = -1 if area == "auto" else int(area)
     before = settings.flatten(tree)
-    for added in range(version + 1, SCHEMA + 1):
-        for key, value in ADDED[added].items():
+    for added, values in ADDED.items():
+        for key, value in values.items():
+            if added <= version and key not in LATE:
+                continue
             section, _, name = key.rpartition(".")
-            found = tree.setdefault(section, {}) if section else tree
+            if section and added > version:
+                tree.setdefault(section, {})
+            found = tree.get(section) if section else tree
             if isinstance(found, dict) and name not in found:
                 found[name] = value(before) if callable(value) else value
     return tree

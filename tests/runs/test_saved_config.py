@@ -96,6 +96,20 @@ def test_runs_of_before_the_recipe_go_on_without_it(tmp_path, version):
         workdir.status(tmp_path, config.to_dict())
 
 
+def test_runs_that_began_before_a_late_setting_load_and_others_are_damaged(tmp_path):
+    tree = {"schema": 2} | older_config(0)
+    del tree["train"]["tensorboard"]
+    files.write_json(tmp_path / "config.json", tree)
+    assert saved_config.read(tmp_path).train.tensorboard is False
+    config = default.get_config()
+    config.train.tensorboard = True  # it changes no weights
+    assert workdir.status(tmp_path, config.to_dict()) is workdir.Status.RESUME
+    del tree["train"]["ema"]
+    files.write_json(tmp_path / "config.json", tree)
+    with pytest.raises(InputError, match=r"missing settings: train\.ema; unknown"):
+        saved_config.read(tmp_path)
+
+
 def test_seed_of_an_older_run_is_also_its_data_seed(tmp_path):
     tree = older_config("0") | {"seed": 3}
     del tree["data"]["seed"]
