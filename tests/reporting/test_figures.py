@@ -76,11 +76,11 @@ def test_curves_show_every_epoch():
     assert lines(loss)["validation"][1] == [0.6 / e for e in (1, 2, 3)]
     assert lines(accuracy)["training"][1] == [0.1 * e for e in (1, 2, 3)]
     assert lines(accuracy)["validation"][1] == [0.2 * e for e in (1, 2, 3)]
-    assert lines(loss)["best, epoch 2"][0] == [2, 2]
+    assert lines(loss)["tested, epoch 2"][0] == [2, 2]
     assert rate.lines[0].get_ydata().tolist() == [10.0**-e for e in (1, 2, 3)]
     scored = [row | {"val_kaggle_map": 0.3 * row["epoch"]} for row in history]
     *_, score, rate = figures.curves(scored, 2, "x").axes
-    assert lines(score).keys() == {"validation", "best, epoch 2"}
+    assert lines(score).keys() == {"validation", "tested, epoch 2"}
     assert lines(score)["validation"] == [[1, 2, 3], [0.3 * e for e in (1, 2, 3)]]
     assert rate.lines[0].get_ydata().tolist() == [10.0**-e for e in (1, 2, 3)]
 
