@@ -45,9 +45,8 @@ def get_config() -> ConfigDict:
     # Concatenate the encoder's feature maps in the decoder; unet only.
     model.skip = True
     model.upsample = "transposed"  # "transposed" | "bilinear"; unet only
-    model.norm = (
-        "none"  # "none" | "batch" | "group", after each 3×3 convolution of a block
-    )
+    # "none" | "batch" | "group", after each 3×3 convolution of a block.
+    model.norm = "none"
     model.dropout = 0.0  # rate after each block, in [0, 1)
     # Initial weights: "he_normal" (biases 0) | "torch_default" (PyTorch's, as in the study).
     model.init = "he_normal"

@@ -4,18 +4,16 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-import time
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from saltjax import final_test
+from saltjax import epoch, final_test
 from saltjax.data import feed as feeds
 from saltjax.data import source
-from saltjax.inference import evaluation
-from saltjax.inference.windows import SectionModel
+from saltjax.epoch import Setup
 from saltjax.networks import network as networks
 from saltjax.reporting import event_files, run_figures, run_report, tables
 from saltjax.runs import (
@@ -29,25 +27,12 @@ from saltjax.runs import (
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.initial_weights import InitialWeights
 from saltjax.runs.workdir import Status
-from saltjax.scoring import scores
 from saltjax.system import console, devices, files, locks, signals
 from saltjax.system.errors import InputError
 from saltjax.training import optimizer, schedules, steps
 from saltjax.training import progress as progresses
 from saltjax.training.progress import Progress
-from saltjax.training.steps import Recipe, TrainState
-
-
-@dataclasses.dataclass(frozen=True)
-class Setup:
-    """The parts of a run that do not change."""
-
-    workdir: pathlib.Path
-    pause: signals.Pause
-    config: ConfigDict
-    data: source.Data
-    feed: feeds.Feed
-    recipe: Recipe
+from saltjax.training.steps import Recipe
 
 
 def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
@@ -175,8 +160,8 @@ def run_to_end(
         feed = steps.timed_feed(setup.feed, state, setup.recipe)
         setup = dataclasses.replace(setup, feed=feed)
         while not finished(progress, config):
-            state, progress = run_epoch(state, progress, setup)
-            images = functools.partial(example_images, state, setup)
+            state, progress = epoch.run_epoch(state, progress, setup)
+            images = functools.partial(epoch.example_images, state, setup)
             events.write(progress.history, images)
             progresses.save(workdir, state, progress)
             best = 0 if config.checkpoint.select == "last" else progress.best_epoch
@@ -276,109 +261,3 @@ def finished(progress: Progress, config: ConfigDict) -> bool:
     return progress.epochs >= config.train.epochs or progress.stopped_early(
         config.early_stopping.patience
     )
-
-
-def run_epoch(
-    state: TrainState, progress: Progress, setup: Setup
-) -> tuple[TrainState, Progress]:
-    """Returns state and progress after the rest of an epoch of training and its validation."""
-    start, config, epoch = time.monotonic(), setup.config, progress.epochs + 1
-    state = steps.with_learning_rate(state, progress.plateau.learning_rate)
-    state, trained = train_epoch(state, progress, setup)
-    try:
-        val = scores.mean_scores(
-            setup.feed,
-            state.variables,
-            setup.data.split["val"],
-            setup.recipe.network,
-            setup.pause.check,
-            kaggle_map=config.checkpoint.select != "val_loss",
-        )
-    except signals.Stopped:
-        progresses.save(setup.workdir, state, trained)
-        raise
-    progresses.check_finite(val["loss"], f"epoch {epoch}: the validation loss")
-    totals = trained.totals
-    row = {
-        "epoch": epoch,
-        "train_loss": totals["loss"] / totals["tiles"],
-        "train_accuracy": totals["accuracy"] / totals["tiles"],
-        "val_loss": val["loss"],
-        "val_accuracy": val["accuracy"],
-        "learning_rate": learning_rate(setup.recipe, state, progress),
-        "seconds": round(progress.seconds + time.monotonic() - start, 3),
-    }
-    if "lovasz" in totals:
-        row["train_lovasz"] = totals["lovasz"] / totals["tiles"]
-    if "kaggle_map" in val:
-        row["val_kaggle_map"] = val["kaggle_map"]
-    factor, patience = config.plateau.factor, config.plateau.patience
-    select = config.checkpoint.select
-    return state, progresses.after_epoch(progress, row, factor, patience, select)
-
-
-def example_images(state: TrainState, setup: Setup) -> dict[str, np.ndarray]:
-    """Returns image, label and probability of some validation tiles, see `event_files`."""
-    tiles, val = setup.data.tiles, setup.data.split["val"]
-    model = SectionModel(
-        setup.recipe.network,
-        jax.device_get(state.variables),
-        tiles.images.shape[1:3],
-        setup.config.train.batch_size,
-        tta=False,
-    )
-    chosen = val[event_files.choose(tiles.labels[val])]
-    outputs = evaluation.predict_tiles(tiles, chosen, model)
-    return {
-        f"tiles/{n}_{tiles.ids[i]}": event_files.side_by_side(
-            tiles.images[i], tiles.labels[i, :, :, 0], prob
-        )
-        for n, (i, prob) in enumerate(zip(chosen, outputs.prob_native), start=1)
-    }
-
-
-def learning_rate(recipe: Recipe, state: TrainState, progress: Progress) -> float:
-    """Returns the learning rate of an epoch: of its last step, if it changes with the step."""
-    if recipe.schedule is None:
-        return progress.plateau.learning_rate
-    return float(recipe.schedule(jax.device_get(state.step) - 1))
-
-
-def train_epoch(
-    state: TrainState, progress: Progress, setup: Setup
-) -> tuple[TrainState, Progress]:
-    """Returns state and progress after the rest of an epoch's steps; saves at intervals."""
-    start, config, epoch = time.monotonic(), setup.config, progress.epochs + 1
-    order = feeds.epoch_order(setup.data.split["train"], config.seed, epoch)
-    totals = dict.fromkeys(("loss", "accuracy", "tiles"), 0.0) | progress.totals
-    step = progress.step
-
-    def add(means: dict[str, jax.Array], valid: np.ndarray, step: int) -> None:
-        progresses.add_means(
-            totals, feeds.valid_means(means, valid), valid, epoch, step
-        )
-
-    delayed = devices.Delayed(add)
-
-    def so_far() -> Progress:
-        delayed.flush()
-        seconds = progress.seconds + time.monotonic() - start
-        return dataclasses.replace(
-            progress, step=step, totals=dict(totals), seconds=seconds
-        )
-
-    remaining = len(order) - step * config.train.batch_size
-    with console.Bar(f"Epoch {epoch}", remaining, "images") as bar:
-        for batch, valid in feeds.calls(setup.feed, order, step):
-            state, means = steps.train_call(
-                setup.feed, state, batch, valid, setup.recipe
-            )
-            step += len(valid)
-            delayed.put(means, valid, step)
-            tiles = totals["tiles"]
-            note = f"loss {totals['loss'] / tiles:.4f}" if tiles else ""
-            bar.advance(int(valid.sum()), note)
-            if setup.pause.due():
-                progresses.save(setup.workdir, state, so_far())
-                setup.pause.saved()
-        return state, so_far()

@@ -16,7 +16,7 @@ LAYERS = (
     ("training",),
     ("scoring",),
     ("inference", "reporting"),
-    ("final_test", "prediction_report"),
+    ("epoch", "final_test", "prediction_report"),
     ("train", "check", "evaluate", "predict", "compare", "report", "export"),
     ("options", "next_command"),
     ("completion", "commandline"),

@@ -16,7 +16,7 @@ import pytest
 from run_outcome import outcome, read_checkpoint
 from tile_files import flip_a_bit, write_tiles
 
-from saltjax import train
+from saltjax import epoch
 from saltjax.runs import checkpoint
 from saltjax.training import progress as progresses
 
@@ -170,14 +170,14 @@ def limit_file_size():
 
 
 def limit_file_size_after_an_epoch():
-    run_epoch = train.run_epoch
+    run_epoch = epoch.run_epoch
 
     def run_epoch_then_limit(*args):
         state_and_progress = run_epoch(*args)
         limit_file_size()
         return state_and_progress
 
-    train.run_epoch = run_epoch_then_limit
+    epoch.run_epoch = run_epoch_then_limit
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from configs import quickstart
 from saltjax import train
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
+from saltjax.epoch import run_epoch
 from saltjax.inference import evaluation
 from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
@@ -35,7 +36,7 @@ def run_epochs(config, count):
     setup = make_setup(config)
     state, progress = first_state(setup), progresses.begin(config.optim.learning_rate)
     for _ in range(count):
-        state, progress = train.run_epoch(state, progress, setup)
+        state, progress = run_epoch(state, progress, setup)
     return setup, state, progress
 
 
@@ -169,11 +170,11 @@ def test_an_epoch_takes_the_learning_rate_of_the_plateau():
     setup, state, progress = run_epochs(tiny_config(), 1)
     before = jax.device_get(state.params)
     progress = dataclasses.replace(progress, plateau=schedules.Plateau(0.0))
-    state, progress = train.run_epoch(state, progress, setup)
+    state, progress = run_epoch(state, progress, setup)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.params), before)
     assert progress.history[1]["learning_rate"] == 0
     progress = dataclasses.replace(progress, plateau=schedules.Plateau(1e-3))
-    state, _ = train.run_epoch(state, progress, setup)
+    state, _ = run_epoch(state, progress, setup)
     assert not np.array_equal(state.params["head"]["kernel"], before["head"]["kernel"])
 
 
@@ -245,7 +246,7 @@ def test_an_epoch_with_resident_tiles_gives_the_same(monkeypatch):
         setup = make_setup(tiny_config())
         assert (setup.feed.resident is not None) == resident
         state, progress = first_state(setup), progresses.begin(1e-3)
-        state, progress = train.run_epoch(state, progress, setup)
+        state, progress = run_epoch(state, progress, setup)
         rows.append([x for key, x in progress.history[0].items() if key != "seconds"])
     np.testing.assert_allclose(rows[1], rows[0], rtol=1e-4)
 

@@ -217,7 +217,7 @@ def state(run: Run, running: bool) -> tuple[str, str]:
     if run.result is not None:
         beyond = f" The result below is that of the first {run.result.epochs}."
     if running:
-        return "running", f"Training is under way: {epochs} are complete.{beyond}"
+        return "running", f"Training is under way: {epochs} complete.{beyond}"
     command = run.starts[-1].command if run.starts else []
     without = (
         ", without --overwrite," if command != environment.resuming(command) else ""

@@ -54,7 +54,7 @@ def show_result(result: Result) -> None:
     """Prints the outcome of a run."""
     ended = "stopped early" if result.stopped_early else "last epoch reached"
     console.say(
-        f"Trained    {result.epochs} epochs ({ended}), tested {result.best_epoch}, "
+        f"Trained    {console.counted(result.epochs, 'epoch')} ({ended}), tested {result.best_epoch}, "
         f"{result.train_seconds:.0f} s"
     )
     show_scores(result, result)

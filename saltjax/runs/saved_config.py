@@ -14,7 +14,7 @@ from saltjax.system.errors import InputError
 # and ADDED says what each of them means for the runs that were written before: they load, resume and
 # are tested under that value, which is as JSON has it. A function takes the run's other settings by
 # their dotted keys.
-SCHEMA = 2
+SCHEMA = 3
 ADDED: dict[int, dict[str, Any]] = {
     1: {
         "model.init": "he_normal",
@@ -33,12 +33,9 @@ ADDED: dict[int, dict[str, Any]] = {
         "checkpoint.select": "val_loss",
         "train.init_from": "",
         "train.init_partial": False,
-        "train.tensorboard": False,
     },
+    3: {"train.tensorboard": False},
 }
-# Of these also files of the version that has them: runs of it had begun before it got them. Any other
-# setting that is missing there is a damage.
-LATE = frozenset({"train.tensorboard"})
 
 
 def read(workdir: pathlib.Path) -> ConfigDict:
@@ -135,14 +132,10 @@ def upgrade(tree: dict[str, Any], version: int) -> dict[str, Any]:
         if area == "auto" or (area.isascii() and area.isdecimal() and len(area) < 10):
             evaluation["min_area"] = -1 if area == "auto" else int(area)
     before = settings.flatten(tree)
-    for added, values in ADDED.items():
-        for key, value in values.items():
-            if added <= version and key not in LATE:
-                continue
+    for added in range(version + 1, SCHEMA + 1):
+        for key, value in ADDED[added].items():
             section, _, name = key.rpartition(".")
-            if section and added > version:
-                tree.setdefault(section, {})
-            found = tree.get(section) if section else tree
+            found = tree.setdefault(section, {}) if section else tree
             if isinstance(found, dict) and name not in found:
                 found[name] = value(before) if callable(value) else value
     return tree

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tested_run
 import written_run
-from page_text import Text
+from page_text import data_of, page_of
 from report_pages import begin
 
 from saltjax import report
@@ -17,17 +17,6 @@ from saltjax.runs import saved_config, saved_outputs, settings, workdir
 from saltjax.runs.saved_outputs import SavedOutputs
 from saltjax.system import locks
 from saltjax.system.errors import InputError
-
-
-def page_of(run):
-    return Text((run / "report.html").read_text(encoding="utf-8"))
-
-
-def data_of(run):
-    """Returns the data that the page's script reads."""
-    page = (run / "report.html").read_text(encoding="utf-8")
-    _, _, rest = page.partition('<script type="application/json" id="run-data">')
-    return json.loads(rest.partition("</script>")[0])
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import tested_run
-from page_text import Text
+from page_text import data_of, page_of
 
 from configs import default
 from saltjax import compare, report
@@ -17,17 +17,6 @@ from saltjax.system.errors import InputError
 # Without a directory the tiles would be synthetic ones, made again for the page.
 MOVED = {"data.dir": "/nowhere/tiles"}
 HOSTILE = "<script>alert(1)<∕script>&\"'"
-
-
-def page_of(folder):
-    return Text((folder / "report.html").read_text(encoding="utf-8"))
-
-
-def data_of(folder):
-    """Returns the data that the page's script reads."""
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    _, _, rest = page.partition('<script type="application/json" id="runs-data">')
-    return json.loads(rest.partition("</script>")[0])
 
 
 def rows_of(folder):

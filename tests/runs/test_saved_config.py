@@ -96,7 +96,7 @@ def test_runs_of_before_the_recipe_go_on_without_it(tmp_path, version):
         workdir.status(tmp_path, config.to_dict())
 
 
-def test_runs_that_began_before_a_late_setting_load_and_others_are_damaged(tmp_path):
+def test_runs_of_version_2_have_no_event_files_and_lack_nothing_else(tmp_path):
     tree = {"schema": 2} | older_config(0)
     del tree["train"]["tensorboard"]
     files.write_json(tmp_path / "config.json", tree)
@@ -104,6 +104,9 @@ def test_runs_that_began_before_a_late_setting_load_and_others_are_damaged(tmp_p
     config = default.get_config()
     config.train.tensorboard = True  # it changes no weights
     assert workdir.status(tmp_path, config.to_dict()) is workdir.Status.RESUME
+    files.write_json(tmp_path / "config.json", tree | {"schema": 3})
+    with pytest.raises(InputError, match=r"missing settings: train\.tensorboard; unk"):
+        saved_config.read(tmp_path)
     del tree["train"]["ema"]
     files.write_json(tmp_path / "config.json", tree)
     with pytest.raises(InputError, match=r"missing settings: train\.ema; unknown"):
