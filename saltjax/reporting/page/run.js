@@ -182,7 +182,7 @@ async function exploreTiles() {
 // Tells a page that training no longer refreshes: a run that was killed cannot.
 function showAge({ written, history }) {
   const seconds = (Date.now() - written) / 1000;
-  const expected = history.at(-1)?.seconds ?? 0;
+  const expected = history[history.length - 1]?.seconds ?? 0;
   byId("age").textContent = Math.round(seconds / 60);
   byId("stale").hidden = seconds < 3 * expected + 60;
 }
