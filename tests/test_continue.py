@@ -14,6 +14,7 @@ from tile_files import write_tiles
 from tiny import tiny_config
 
 from saltjax import check, evaluate, train
+from saltjax import epoch as epochs
 from saltjax.inference import predictor
 from saltjax.reporting import run_figures
 from saltjax.runs import environment, replacement, saved_config, settings
@@ -168,14 +169,14 @@ def test_the_default_directory_of_another_test_is_the_same(tmp_path):
 
 def stop_at(epoch, monkeypatch):
     """Makes training fail at the beginning of that epoch."""
-    run_epoch = train.run_epoch
+    run_epoch = epochs.run_epoch
 
     def run_epoch_until(state, progress, setup):
         if progress.epochs + 1 == epoch:
             raise ZeroDivisionError
         return run_epoch(state, progress, setup)
 
-    monkeypatch.setattr(train, "run_epoch", run_epoch_until)
+    monkeypatch.setattr(epochs, "run_epoch", run_epoch_until)
 
 
 @pytest.mark.slow
