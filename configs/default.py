@@ -38,6 +38,24 @@ def get_config() -> ConfigDict:
     # Bytes of the trace headers of SEG-Y, from 1, with inline and crossline numbers of four bytes.
     data.header_bytes = (189, 193)
 
+    # Volume of amplitudes, .sgy, .npy or .zarr, in place of dir; "" for none.
+    data.volume = ""
+    # Its interpretation: a volume of the same shape, .sgy, .npy or .zarr; or two text files with the
+    # picks of top and base of salt, joined by a comma.
+    data.labels = ""
+    data.salt = (1,)  # values of labels that are salt
+    data.unlabelled = -1  # value of labels that counts in no loss and no score
+    data.tile = (
+        128  # samples and traces, sides of the patches that are cut out of the volume
+    )
+    data.direction = "inline"  # sections of patches: "inline" | "crossline" | "both"
+    data.gap = 8  # inlines that are left out between training, validation and test
+    data.patches = 4000  # drawn from the training inlines
+    data.salt_share = 0.5  # share of the patches that hold salt
+    # Sections on either side of a section whose pixels are channels too (2.5-D); 0 for none, where
+    # the section is all three channels.
+    data.context = 0
+
     config.model = model = ConfigDict()
     model.name = "unet"  # "unet" | "fcn"
     model.features = (16, 32, 64, 128, 256)  # channels of each level

@@ -23,9 +23,7 @@ def check(config: ConfigDict, workdir: pathlib.Path) -> None:
     """
     source.announce(config.data.dir)
     with locks.lock(workdir, "--workdir"):
-        data = source.load(
-            **config.data, batch_size=config.train.batch_size, earlier=None
-        )
+        data = source.load(config)
         tables.show_statistics(data.statistics)
         run_figures.draw_data(data.tiles, workdir / "check", config.data.seed)
     console.say(f"Split      {data.split_description}")

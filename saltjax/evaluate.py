@@ -170,9 +170,7 @@ def read_tiles(
     """
     if not directory:
         config, earlier = network.config, network.tiles.splits or None
-        data = source.load(
-            **config.data, batch_size=config.train.batch_size, earlier=earlier
-        )
+        data = source.load(config, earlier)
         run_directory.check_data(network.path, data.facts())
         tiles, units = data.tiles, data.units
         indices, seen = data.split["test"], 0

@@ -70,11 +70,7 @@ def keep_finished(config: ConfigDict, workdir: pathlib.Path) -> None:
     """
     before, now = saved_config.read_json(workdir), config.to_dict()
     if run_directory.elsewhere(before, now):
-        data = source.load(
-            **config.data,
-            batch_size=config.train.batch_size,
-            earlier=run_directory.earlier_splits(workdir),
-        )
+        data = source.load(config, run_directory.earlier_splits(workdir))
         facts = data.facts()
         run_directory.check_data(workdir, facts)
         files.write_json(workdir / "data.json", facts)
@@ -181,7 +177,7 @@ def prepare(
     """Returns the run's devices, data, network and optimizer; `earlier`: see `source.load`."""
     train = config.train
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
-    data = source.load(**config.data, batch_size=train.batch_size, earlier=earlier)
+    data = source.load(config, earlier)
     network = networks.create_network(
         config.model,
         train.dtype,

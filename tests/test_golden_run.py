@@ -66,8 +66,7 @@ def test_starts_are_read(either):
 
 def test_synthetic_tiles_and_split_are_the_same(either):
     config = saved_config.read(either)
-    size = config.train.batch_size
-    data = source.load(**config.data, batch_size=size, earlier=None)
+    data = source.load(config)
     written = json.loads((either / "data.json").read_text())
     assert written["content_sha256"] == data.tiles.content_hash()
     facts = json.loads(json.dumps(data.facts()))

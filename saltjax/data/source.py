@@ -4,10 +4,11 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from saltjax.data import folder, splits, statistics, synthetic
 from saltjax.data.tiles import Tiles
@@ -47,64 +48,46 @@ class Data:
         }
 
 
-def load(
-    *,
-    dir: str,
-    image_size: int,
-    resize: str,
-    split: Sequence[float],
-    split_by: str,
-    groups: str,
-    folds: int,
-    fold: int,
-    synthetic_count: int,
-    augment: str,
-    header_bytes: Sequence[int],
-    seed: int,
-    batch_size: int,
-    earlier: dict[str, list[str]] | None,
-) -> Data:
+def load(config: ConfigDict, earlier: dict[str, list[str]] | None = None) -> Data:
     """Reads or generates the tiles that `config.data` describes, and splits them.
 
     Copies of one image are kept in one part of the split.
 
     Args:
-      dir: directory with images/ and masks/; "" for synthetic tiles.
-      image_size, resize: of the network, see `check_shape`.
-      split, split_by, folds, fold: `split` are the shares and `split_by` the method of
-        `splits.split`.
-      groups: a CSV file of groups of tiles, see `splits.read_groups`; "" for none.
-      synthetic_count: number of tiles to generate if `dir` is "".
-      augment: of training steps; tiles are kept as they are.
-      header_bytes: of SEG-Y files; tiles have none.
-      seed: of the split and of synthetic tiles.
-      batch_size: tiles of a training step, of which there must be at least one.
+      config: the complete config.
       earlier: the ids of each part in a run to continue, None for none. It keeps its split even if
         that was made before copies were kept together.
 
     Raises:
       InputError: if files are bad, or the tiles do not suit the settings.
     """
-    if dir:
-        tiles = folder.read_folder(dir)
+    data = config.data
+    if data.dir:
+        tiles = folder.read_folder(data.dir)
     else:
-        tiles = synthetic.make_tiles(synthetic_count, seed)
-    check_shape(tiles.images.shape[1:3], image_size, resize)
-    own = np.arange(len(tiles))
+        tiles = synthetic.make_tiles(data.synthetic_count, data.seed)
+    check_shape(tiles.images.shape[1:3], data.image_size, data.resize)
+    own, groups = np.arange(len(tiles)), data.groups
     grouped = splits.read_groups(pathlib.Path(groups), tiles.ids) if groups else own
     units = splits.joined(grouped, tiles.contents)
-    kept = grouped if split_by == "group" else own
+    kept = grouped if data.split_by == "group" else own
     cut = functools.partial(
-        splits.split, tiles, split_by, shares=split, folds=folds, fold=fold, seed=seed
+        splits.split,
+        tiles,
+        data.split_by,
+        shares=data.split,
+        folds=data.folds,
+        fold=data.fold,
+        seed=data.seed,
     )
     parts = _continued(cut, kept, tiles, earlier)
-    check_sizes(parts, len(tiles), batch_size)
+    check_sizes(parts, len(tiles), config.train.batch_size)
     train, val, test = (len(parts[name]) for name in ("train", "val", "test"))
     description = f"{train} train, {val} val, {test} test"
-    if split_by != "random":
-        description += f", by {split_by}"
-    if folds:
-        description += f", fold {fold} (0 to {folds - 1})"
+    if data.split_by != "random":
+        description += f", by {data.split_by}"
+    if data.folds:
+        description += f", fold {data.fold} (0 to {data.folds - 1})"
     return Data(tiles, statistics.compute(tiles), units, parts, description)
 
 

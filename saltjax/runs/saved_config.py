@@ -14,7 +14,7 @@ from saltjax.system.errors import InputError
 # and ADDED says what each of them means for the runs that were written before: they load, resume and
 # are tested under that value, which is as JSON has it. A function takes the run's other settings by
 # their dotted keys.
-SCHEMA = 3
+SCHEMA = 4
 ADDED: dict[int, dict[str, Any]] = {
     1: {
         "model.init": "he_normal",
@@ -35,6 +35,18 @@ ADDED: dict[int, dict[str, Any]] = {
         "train.init_partial": False,
     },
     3: {"train.tensorboard": False},
+    4: {
+        "data.volume": "",
+        "data.labels": "",
+        "data.salt": [1],
+        "data.unlabelled": -1,
+        "data.tile": 128,
+        "data.direction": "inline",
+        "data.gap": 8,
+        "data.patches": 4000,
+        "data.salt_share": 0.5,
+        "data.context": 0,
+    },
 }
 
 

@@ -12,8 +12,10 @@ from saltjax.system.errors import InputError
 
 def load(batch_size=8, earlier=None, **changes):
     """Loads the data of the default config with changes."""
-    settings = default.get_config().data.to_dict() | changes
-    return source.load(**settings, batch_size=batch_size, earlier=earlier)
+    config = default.get_config()
+    config.train.batch_size = batch_size
+    config.data.update(changes)
+    return source.load(config, earlier)
 
 
 def test_without_a_directory_synthetic_tiles_are_made(monkeypatch):

@@ -104,7 +104,7 @@ def test_runs_of_version_2_have_no_event_files_and_lack_nothing_else(tmp_path):
     config = default.get_config()
     config.train.tensorboard = True  # it changes no weights
     assert workdir.status(tmp_path, config.to_dict()) is workdir.Status.RESUME
-    files.write_json(tmp_path / "config.json", tree | {"schema": 3})
+    files.write_json(tmp_path / "config.json", tree | {"schema": saved_config.SCHEMA})
     with pytest.raises(InputError, match=r"missing settings: train\.tensorboard; unk"):
         saved_config.read(tmp_path)
     del tree["train"]["ema"]
