@@ -5,7 +5,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from saltjax.data import source
-from saltjax.reporting import run_figures, tables
+from saltjax.reporting import run_figures, tables, volume_figures
 from saltjax.system import console, locks
 
 
@@ -21,9 +21,12 @@ def check(config: ConfigDict, workdir: pathlib.Path) -> None:
     Raises:
       InputError: listing every bad file, or for a mistake in config or directory.
     """
-    source.announce(config.data.dir)
+    source.announce(config.data)
     with locks.lock(workdir, "--workdir"):
         data = source.load(config)
+        if data.volume:
+            volume_figures.show(data.volume)
+            volume_figures.draw(data.volume, workdir / "check")
         tables.show_statistics(data.statistics)
         run_figures.draw_data(data.tiles, workdir / "check", config.data.seed)
     console.say(f"Split      {data.split_description}")

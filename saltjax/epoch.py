@@ -13,7 +13,7 @@ from saltjax.data import source
 from saltjax.inference import evaluation
 from saltjax.inference.windows import SectionModel
 from saltjax.reporting import event_files
-from saltjax.scoring import scores
+from saltjax.scoring import metrics, scores
 from saltjax.system import console, devices, signals
 from saltjax.training import progress as progresses
 from saltjax.training import steps
@@ -41,14 +41,7 @@ def run_epoch(
     state = steps.with_learning_rate(state, progress.plateau.learning_rate)
     state, trained = train_epoch(state, progress, setup)
     try:
-        val = scores.mean_scores(
-            setup.feed,
-            state.variables,
-            setup.data.split["val"],
-            setup.recipe.network,
-            setup.pause.check,
-            kaggle_map=config.checkpoint.select != "val_loss",
-        )
+        val = validate(state, setup)
     except signals.Stopped:
         progresses.save(setup.workdir, state, trained)
         raise
@@ -72,18 +65,50 @@ def run_epoch(
     return state, progresses.after_epoch(progress, row, factor, patience, select)
 
 
-def example_images(state: TrainState, setup: Setup) -> dict[str, np.ndarray]:
-    """Returns image, label and probability of some validation tiles, see `event_files`."""
-    tiles, val = setup.data.tiles, setup.data.split["val"]
-    model = SectionModel(
+def validate(state: TrainState, setup: Setup) -> dict[str, float]:
+    """Returns the means of `scores.mean_scores` for the validation tiles, or the lines of a volume.
+
+    Raises:
+      signals.Stopped: if a signal asks for it.
+    """
+    data, val = setup.data, setup.data.split["val"]
+    kaggle_map = setup.config.checkpoint.select != "val_loss"
+    if data.scored is data.tiles:
+        return scores.mean_scores(
+            setup.feed,
+            state.variables,
+            val,
+            setup.recipe.network,
+            setup.pause.check,
+            kaggle_map,
+        )
+    outputs = evaluation.predict_tiles(
+        data.scored, val, section_model(state, setup), setup.pause.check, "Validating"
+    )
+    means = {"loss": outputs.loss, "accuracy": outputs.accuracy}
+    if kaggle_map:
+        labels = data.scored.labels[val, :, :, 0]
+        counts = metrics.confusion(outputs.prob_native >= 0.5, labels)
+        means["kaggle_map"] = metrics.mean_score(counts, "kaggle_map")
+    return means
+
+
+def section_model(state: TrainState, setup: Setup) -> SectionModel:
+    """Returns the network of a state, to be applied to tiles and lines as it is now."""
+    return SectionModel(
         setup.recipe.network,
         jax.device_get(state.variables),
-        tiles.images.shape[1:3],
+        setup.data.tiles.images.shape[1:3],
         setup.config.train.batch_size,
         tta=False,
     )
+
+
+def example_images(state: TrainState, setup: Setup) -> dict[str, np.ndarray]:
+    """Returns image, label and probability of some validation tiles, see `event_files`."""
+    tiles, val = setup.data.scored, setup.data.split["val"]
     chosen = val[event_files.choose(tiles.labels[val])]
-    outputs = evaluation.predict_tiles(tiles, chosen, model)
+    outputs = evaluation.predict_tiles(tiles, chosen, section_model(state, setup))
     return {
         f"tiles/{n}_{tiles.ids[i]}": event_files.side_by_side(
             tiles.images[i], tiles.labels[i, :, :, 0], prob

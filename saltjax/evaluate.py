@@ -172,7 +172,7 @@ def read_tiles(
         config, earlier = network.config, network.tiles.splits or None
         data = source.load(config, earlier)
         run_directory.check_data(network.path, data.facts())
-        tiles, units = data.tiles, data.units
+        tiles, units = data.scored, data.units
         indices, seen = data.split["test"], 0
     else:
         tiles = folder.read_folder(directory, "--input")

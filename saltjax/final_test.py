@@ -52,10 +52,10 @@ def run(
         network, variables, tile, config.train.batch_size, config.eval.tta
     )
     val, test = (
-        evaluation.predict_tiles(data.tiles, data.split[name], model)
+        evaluation.predict_tiles(data.scored, data.split[name], model)
         for name in ("val", "test")
     )
-    labels, rows = data.tiles.labels[:, :, :, 0], data.split["test"]
+    labels, rows = data.scored.labels[:, :, :, 0], data.split["test"]
     chosen, val_curve, validation = scores.validate(
         val,
         test,
@@ -75,14 +75,16 @@ def run(
     outcome = result.join(result.Result, training, validation, tested.scores)
     outcome = dataclasses.replace(outcome, eval=config.eval.to_dict())
     source, curves = (
-        data.tiles.description,
+        data.scored.description,
         {"validation": val_curve, "test": tested.curve},
     )
     with replacement.replace(workdir, outcome) as plots, writing(plots):
         run_figures.draw_training(progress.history, best["epoch"], source, plots)
         run_figures.draw_thresholds(validation, val_curve, source, plots)
-        run_figures.draw_scores(curves, tested, chosen, data.tiles, source, seed, plots)
-        ids = [data.tiles.ids[i] for i in rows]
+        run_figures.draw_scores(
+            curves, tested, chosen, data.scored, source, seed, plots
+        )
+        ids = [data.scored.ids[i] for i in rows]
         prob = to_sixteen_bits(test.prob_native)
         saved_outputs.write(plots, SavedOutputs(ids, prob, labels, units))
     saved_config.write(workdir, config)

@@ -15,7 +15,13 @@ from saltjax.data import feed as feeds
 from saltjax.data import source
 from saltjax.epoch import Setup
 from saltjax.networks import network as networks
-from saltjax.reporting import event_files, run_figures, run_report, tables
+from saltjax.reporting import (
+    event_files,
+    run_figures,
+    run_report,
+    tables,
+    volume_figures,
+)
 from saltjax.runs import (
     checkpoint,
     environment,
@@ -46,7 +52,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
     Raises:
       InputError: for a mistake in config, data or directory.
     """
-    source.announce(config.data.dir)
+    source.announce(config.data)
     with (
         locks.lock(workdir, "--workdir"),
         signals.Pause(config.checkpoint.every_minutes) as pause,
@@ -121,6 +127,8 @@ def run_to_end(
     show_banner(setup, networks.count_parameters(shapes.params))
     if weights:
         weights.announce(setup.data.facts())
+    if setup.data.volume:
+        volume_figures.show(setup.data.volume)
     tables.show_statistics(setup.data.statistics)
     run_directory.check_data(workdir, setup.data.facts(), tested=False)
     console.say("Compiling; this takes some seconds …")
@@ -162,10 +170,10 @@ def run_to_end(
             progresses.save(workdir, state, progress)
             best = 0 if config.checkpoint.select == "last" else progress.best_epoch
             tables.show_epoch(progress.history[-1], best, config.train.epochs)
-            run_report.refresh(workdir, setup.data.tiles, running=True)
+            run_report.refresh(workdir, setup.data.scored, running=True)
             pause.saved()
     final_test.run(config, workdir, setup.data, setup.recipe.network, state, progress)
-    run_report.refresh(workdir, setup.data.tiles, running=False)
+    run_report.refresh(workdir, setup.data.scored, running=False)
 
 
 def prepare(
@@ -250,6 +258,8 @@ def record_start(
     environment.record(workdir, start)
     run_directory.write_metrics(workdir, progress.history)
     run_figures.draw_data(data.tiles, workdir / "plots", config.data.seed)
+    if data.volume:
+        volume_figures.draw(data.volume, workdir / "plots")
 
 
 def finished(progress: Progress, config: ConfigDict) -> bool:

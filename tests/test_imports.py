@@ -12,7 +12,8 @@ from program import ROOT
 LAYERS = (
     ("system",),
     ("networks",),
-    ("data", "seismic", "runs"),
+    ("seismic",),
+    ("data", "runs"),
     ("training",),
     ("scoring",),
     ("inference", "reporting"),
@@ -105,7 +106,7 @@ def test_every_part_has_a_layer():
         ("saltjax.networks.unet", "saltjax.data.tiles"),
         ("saltjax.networks.network", "saltjax.runs.settings"),
         ("saltjax.data.source", "saltjax.runs.workdir"),
-        ("saltjax.data.folder", "saltjax.seismic.npy"),
+        ("saltjax.seismic.segy", "saltjax.runs.workdir"),
         ("saltjax.seismic.npy", "saltjax.data.tiles"),
         ("saltjax.runs.result", "saltjax.data.tiles"),
         ("saltjax.runs.result", "saltjax.scoring.metrics"),

@@ -1,4 +1,4 @@
-"""The data of a run: tiles of a directory or built-in sections, their statistics and split."""
+"""The data of a run: tiles of a directory, a volume or built-in sections, their statistics and split."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from saltjax.data import folder, splits, statistics, synthetic
+from saltjax.data import folder, splits, statistics, synthetic, volumes
 from saltjax.data.tiles import Tiles
 from saltjax.system import console
 from saltjax.system.errors import InputError
@@ -21,31 +21,44 @@ class Data:
     """Tiles, and which of them are for training, validation and test.
 
     Attributes:
-      tiles: N tiles.
-      statistics: of all of them.
-      units: int[N], one number for the tiles that are not independent: copies of one image and,
-        where groups are given, the tiles of a group.
-      split: sorted indices of "train", "val" and "test".
+      tiles: those for training.
+      scored: N tiles for validation and test: of a directory the same as `tiles`, of a volume whole
+        lines, where `tiles` are patches.
+      statistics: of `tiles`.
+      units: int[N], one number for the tiles of `scored` that are not independent: copies of one
+        image and, where groups are given, the tiles of a group; neighbouring lines.
+      split: sorted indices of "train" into `tiles`, of "val" and "test" into `scored`.
       split_description: the number of tiles in each part and, unless it is random, the method.
+      volume: what is known of a volume; None of other data.
     """
 
     tiles: Tiles
+    scored: Tiles
     statistics: statistics.Statistics
     units: np.ndarray
     split: dict[str, np.ndarray]
     split_description: str
+    volume: volumes.VolumeData | None = None
 
     def facts(self) -> dict[str, Any]:
         """Returns what data.json holds: source, statistics, ids of each part, hashes."""
         units = self.units.astype("<i8").tobytes()
-        return {
+        facts = {
             "source": self.tiles.source,
             "dir": self.tiles.directory,
-            "content_sha256": self.tiles.content_hash(),
+            "content_sha256": self.volume.scanned.digest
+            if self.volume
+            else self.tiles.content_hash(),
             **dataclasses.asdict(self.statistics),
-            "splits": ids_of(self.split, self.tiles),
+            "splits": {
+                name: ids_of(part, self.tiles if name == "train" else self.scored)
+                for name, part in self.split.items()
+            },
             "units_sha256": hashlib.sha256(units).hexdigest(),
         }
+        if self.volume:
+            facts["volume"] = self.volume.facts
+        return facts
 
 
 def load(config: ConfigDict, earlier: dict[str, list[str]] | None = None) -> Data:
@@ -62,6 +75,8 @@ def load(config: ConfigDict, earlier: dict[str, list[str]] | None = None) -> Dat
       InputError: if files are bad, or the tiles do not suit the settings.
     """
     data = config.data
+    if data.volume:
+        return _load_volume(config)
     if data.dir:
         tiles = folder.read_folder(data.dir)
     else:
@@ -88,7 +103,29 @@ def load(config: ConfigDict, earlier: dict[str, list[str]] | None = None) -> Dat
         description += f", by {data.split_by}"
     if data.folds:
         description += f", fold {data.fold} (0 to {data.folds - 1})"
-    return Data(tiles, statistics.compute(tiles), units, parts, description)
+    return Data(tiles, tiles, statistics.compute(tiles), units, parts, description)
+
+
+def _load_volume(config: ConfigDict) -> Data:
+    """Returns the data of a volume."""
+    data = config.data
+    check_shape((data.tile, data.tile), data.image_size, data.resize)
+    found = volumes.load(config)
+    train, val, test = (len(found.split[name]) for name in ("train", "val", "test"))
+    check_batch(train, config.train.batch_size)
+    lines = "crosslines" if data.direction == "crossline" else "inlines"
+    description = f"{train} patches train, {val} {lines} val, {test} {lines} test"
+    if data.folds:
+        description += f", fold {data.fold} (0 to {data.folds - 1})"
+    return Data(
+        found.patches,
+        found.lines,
+        statistics.compute(found.patches),
+        found.units,
+        found.split,
+        description,
+        found,
+    )
 
 
 def _continued(
@@ -106,9 +143,9 @@ def _continued(
       earlier: see `load`.
     """
     parts = cut(units=splits.joined(kept, tiles.contents))
-    if earlier not in (None, ids_of(parts, tiles)):
+    if earlier not in (None, ids_of_parts(parts, tiles)):
         before = cut(units=kept)
-        if earlier == ids_of(before, tiles):
+        if earlier == ids_of_parts(before, tiles):
             console.say(
                 "Split      as the run began: copies of an image lie in several parts"
             )
@@ -127,14 +164,28 @@ def check_sizes(split: dict[str, np.ndarray], tiles: int, batch_size: int) -> No
         )
 
 
-def ids_of(split: dict[str, np.ndarray], tiles: Tiles) -> dict[str, list[str]]:
+def ids_of_parts(split: dict[str, np.ndarray], tiles: Tiles) -> dict[str, list[str]]:
     """Returns the ids of the tiles in each part of a split."""
-    return {name: [tiles.ids[i] for i in part] for name, part in split.items()}
+    return {name: ids_of(part, tiles) for name, part in split.items()}
 
 
-def announce(directory: str) -> None:
+def ids_of(indices: np.ndarray, tiles: Tiles) -> list[str]:
+    """Returns the ids of the tiles of `indices`."""
+    return [tiles.ids[i] for i in indices]
+
+
+def check_batch(patches: int, batch_size: int) -> None:
+    """Raises InputError if the patches of a volume fill no batch."""
+    if patches < batch_size:
+        raise InputError(
+            f"config.data.patches={patches} with config.train.batch_size={batch_size}; expected at "
+            "least one batch"
+        )
+
+
+def announce(data: ConfigDict) -> None:
     """Prints that the data are not real if they are synthetic; called before anything else."""
-    if not directory:
+    if not data.dir and not data.volume:
         console.say("These are built-in synthetic sections, not real data.")
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from saltjax.system import files
 
+# The label of a pixel that counts in no loss and no score.
+UNLABELLED = 255
 # Upper bounds of the classes of salt coverage, each inclusive.
 COVERAGE_EDGES = (0.0, 0.1, 0.4)
 COVERAGE_CLASSES = ("0", "0-0.1", "0.1-0.4", "0.4-1")
@@ -21,8 +23,8 @@ class Tiles:
       ids: N ids, in a directory the names of the files without .png.
       images: uint8[N, H, W, 3].
       labels: uint8[N, H, W, 1], 1 where salt.
-      source: "folder" or "synthetic".
-      directory: where they were read from, "" for synthetic tiles.
+      source: "folder", "synthetic" or "volume".
+      directory: where they were read from, the file of a volume; "" for synthetic tiles.
     """
 
     ids: tuple[str, ...]
@@ -39,6 +41,8 @@ class Tiles:
         """What the tiles are, for the screen and the figures."""
         if self.source == "synthetic":
             return "built-in synthetic sections, not real data"
+        if self.source == "volume":
+            return f"lines of {files.path_label(self.directory)}"
         return f"tiles of {files.path_label(self.directory)}"
 
     @functools.cached_property

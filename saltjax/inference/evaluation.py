@@ -1,6 +1,6 @@
 """A network's outputs for tiles with masks, by the same path as its predictions for files."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -13,11 +13,24 @@ from saltjax.scoring.scores import Outputs
 from saltjax.system import console
 
 
-def predict_tiles(tiles: Tiles, indices: np.ndarray, model: SectionModel) -> Outputs:
+def predict_tiles(
+    tiles: Tiles,
+    indices: np.ndarray,
+    model: SectionModel,
+    after_tile: Callable[[], None] = lambda: None,
+    title: str = "Testing",
+) -> Outputs:
     """Returns the network's outputs for the tiles of `indices`, in that order.
 
     The tiles may be larger or smaller than those of training: like any section they are resized by
     the same factors as those were.
+
+    Args:
+      tiles: the tiles.
+      indices: int[N].
+      model: the network.
+      after_tile: is called after each, and may end the loop by raising.
+      title: of the progress bar.
     """
     network = model.network
     resized = resize.label_to_network(
@@ -25,7 +38,7 @@ def predict_tiles(tiles: Tiles, indices: np.ndarray, model: SectionModel) -> Out
     )
     label = np.asarray(resized, np.uint8)[..., 0]
     probs, native, means = [], [], []
-    with console.Bar("Testing", len(indices), "images") as bar:
+    with console.Bar(title, len(indices), "images") as bar:
         for i, canvas in enumerate(_canvases(tiles, indices, model)):
             # A pixel that was added by mirroring counts in no score.
             salt, none = resize.without_padding(
@@ -36,6 +49,7 @@ def predict_tiles(tiles: Tiles, indices: np.ndarray, model: SectionModel) -> Out
             # The depth of the PNGs that `predict` writes, whose masks are the ones scored.
             native.append(to_sixteen_bits(canvas.native(model)))
             bar.advance(1)
+            after_tile()
     loss, accuracy = np.mean(means, axis=0).tolist()
     return Outputs(
         indices,

@@ -66,7 +66,7 @@ _TYPES = {
 }
 # What a run reads from: it may resume under another path that leads to the same tiles, splits and
 # initial weights.
-PATHS = ("data.dir", "data.groups", "train.init_from")
+PATHS = ("data.dir", "data.groups", "data.volume", "data.labels", "train.init_from")
 # The last integer of four bytes in the 240 of a trace header begins at 237.
 HEADER_BYTES = (
     "expected the first bytes of two numbers of four bytes in the trace header, 1 to 237, such as "
@@ -126,7 +126,7 @@ def check(config: ConfigDict) -> None:
     problems = _check_values(flat)
     lines = list(problems.values())
     if not any(key.startswith("data.") for key in problems):
-        lines += _check_split(config.data)
+        lines += _check_split(config.data) + _check_volume(config.data)
         if not are_header_bytes(config.data.header_bytes):
             lines.append(
                 f"config.data.header_bytes={tuple(config.data.header_bytes)}; {HEADER_BYTES}"
@@ -202,6 +202,50 @@ def _check_split(settings: ConfigDict) -> list[str]:
             "config.data.split_by=group without config.data.groups; expected a CSV file of groups"
         )
     return problems + _check_shares(settings.split)
+
+
+def _check_volume(settings: ConfigDict) -> list[str]:
+    volume, labels, problems = settings.volume, settings.labels, []
+    if volume and settings.dir:
+        problems.append(
+            f"config.data.volume={volume} and config.data.dir={settings.dir}; expected one of them: "
+            "a volume, or a directory of tiles"
+        )
+    if bool(volume) != bool(labels):
+        given, lacking = ("volume", "labels") if volume else ("labels", "volume")
+        problems.append(
+            f"config.data.{given}={settings[given]} without config.data.{lacking}; expected a volume "
+            "of amplitudes and its labels"
+        )
+    if labels.count(",") > 1:
+        problems.append(
+            f"config.data.labels={labels}; expected a volume, or two files of picks, top and base of "
+            "salt, joined by a comma"
+        )
+    for key in ("groups", "split_by") if volume else ():
+        default = defaults()[f"data.{key}"]
+        if settings[key] != default:
+            problems.append(
+                f"config.data.{key}={settings[key]} with config.data.volume, which is split into "
+                f"blocks of inlines; expected {default!r}"
+            )
+    if settings.context and not volume:
+        problems.append(
+            f"config.data.context={settings.context} without config.data.volume: tiles have no "
+            "neighbouring lines; expected 0"
+        )
+    salt = tuple(settings.salt)
+    if not salt or not all(type(value) is int for value in salt):
+        problems.append(
+            f"config.data.salt={salt}; expected the whole numbers that are salt in the labels, such "
+            "as (1,)"
+        )
+    elif settings.unlabelled in salt:
+        problems.append(
+            f"config.data.unlabelled={settings.unlabelled} is in config.data.salt={salt}; expected "
+            "another value"
+        )
+    return problems
 
 
 def _check_shares(split) -> list[str]:

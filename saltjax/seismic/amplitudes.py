@@ -42,6 +42,16 @@ def estimate(traces: np.ndarray, method: str) -> Range:
     return Range(low, high)
 
 
+def scaling(traces: np.ndarray, method: str) -> tuple[str, Range]:
+    """Returns method and range for `to_unit`; uint8 amplitudes are images, from 0 to 255.
+
+    Arguments are those of `estimate`.
+    """
+    if traces.dtype == np.uint8:
+        return "clip", Range(0, 255)
+    return method, estimate(traces, method)
+
+
 def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
     """Returns float32[n, samples] in [0, 1] for traces [n, samples].
 

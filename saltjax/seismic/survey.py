@@ -12,6 +12,7 @@ from saltjax.system.errors import InputError
 HEADER_BYTES = (189, 193)
 OTHER_BYTES = ((5, 21), (9, 21), (9, 13), (17, 13), (221, 225))
 CDP, OFFSET = 21, 37
+FLAG = "--header_bytes"
 # X and y of the CDP, and of the source.
 COORDINATES = ((181, 185), (73, 77))
 # Returns int32[n] for each of some bytes of the trace headers.
@@ -51,9 +52,15 @@ def find(headers: Headers, header_bytes: tuple[int, ...], name: str) -> lines.Ge
 
 
 def note(
-    geometry: lines.Geometry, headers: Headers, header_bytes: tuple[int, ...]
+    geometry: lines.Geometry,
+    headers: Headers,
+    header_bytes: tuple[int, ...],
+    flag: str = FLAG,
 ) -> str:
-    """Returns what the user should know about a file that is taken as 2-D lines; else ""."""
+    """Returns what the user should know about a file that is taken as 2-D lines; else "".
+
+    `flag` is that of the command line for other bytes.
+    """
     if geometry.volume:
         return ""
     count, order = len(geometry.by_inline), " in the order of the file"
@@ -68,7 +75,7 @@ def note(
     numbers = f"inline {_span(geometry.inline)}, crossline {_span(geometry.crossline)}"
     return (
         f"taken as {taken} of {len(geometry.inline)} traces{order}: bytes {_pair(header_bytes)} "
-        f"{why} ({numbers}){candidates(headers, header_bytes)}"
+        f"{why} ({numbers}){candidates(headers, header_bytes, flag)}"
     )
 
 
@@ -90,8 +97,13 @@ def _span(numbers: np.ndarray) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def candidates(headers: Headers, header_bytes: tuple[int, ...]) -> str:
-    """Returns which other header bytes look like the numbers of a volume, to end a message with."""
+def candidates(
+    headers: Headers, header_bytes: tuple[int, ...], flag: str = FLAG
+) -> str:
+    """Returns which other header bytes look like the numbers of a volume, to end a message with.
+
+    `flag` is that of the command line for them.
+    """
     found = []
     for pair in OTHER_BYTES:
         inline, crossline = headers(pair)
@@ -99,7 +111,7 @@ def candidates(headers: Headers, header_bytes: tuple[int, ...]) -> str:
         if pair != header_bytes and other.regular:
             found.append(
                 f"; bytes {_pair(pair)} look like {other.inlines} inlines of "
-                f"{other.crosslines} crosslines: give --header_bytes={pair[0]},{pair[1]}"
+                f"{other.crosslines} crosslines: give {flag}={pair[0]},{pair[1]}"
             )
     return "".join(found)
 

@@ -42,6 +42,11 @@ def bootstrap_rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def patches_rng(seed: int) -> np.random.Generator:
+    """Returns the generator for the choice of patches from a volume."""
+    return np.random.default_rng((seed, 0, 3))
+
+
 def init_key(seed: int) -> jax.Array:
     """Returns the key for the initial weights."""
     import jax  # not imported above: --mode=check needs no JAX

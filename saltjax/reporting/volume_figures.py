@@ -1,0 +1,209 @@
+"""What a volume of training data is: its facts as text, its split as a map, amplitudes and lines."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saltjax.data import labels
+from saltjax.data.tiles import Tiles
+from saltjax.data.volumes import NAMES, PARTS, VolumeData
+from saltjax.reporting import figures
+from saltjax.reporting.figures import BLACK, BLUE, GREEN, ORANGE
+from saltjax.seismic import amplitudes
+from saltjax.seismic.sample_axis import SampleAxis
+from saltjax.system import console
+from saltjax.system.errors import writing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLORS = {"train": BLUE, "val": ORANGE, "test": GREEN}
+UNITS = {"ms": "Two-way time, ms", "m": "Depth, m", "ft": "Depth, ft"}
+BINS = 120
+SHOWN_LINES = 3  # of validation and of test
+
+
+def show(data: VolumeData) -> None:
+    """Prints the facts of a volume."""
+    facts, scanned = data.facts, data.scanned
+    inlines, crosslines, samples = facts["shape"]
+    axis = SampleAxis(**facts["axis"])
+    console.say(
+        f"Volume     {inlines} inlines, {crosslines} crosslines, {samples} samples "
+        f"({labels.axis_text(axis)})"
+    )
+    for name in ("inlines", "crosslines"):
+        first, last = facts[name]
+        console.say(f"           {name} {first} to {last}")
+    traces = int(scanned.has_labels.sum()) * crosslines
+    console.say(
+        f"Labels     {facts['labelled_inlines']} of {inlines} inlines hold labels; "
+        f"{facts['dead_traces']} of their {traces} traces are dead"
+    )
+    if facts["label_values"]:
+        console.say(f"           values {facts['label_values']}")
+    low, high = facts["amplitudes"]
+    console.say(
+        f"Amplitudes {low:g} to {high:g} become black to white, by the training inlines"
+    )
+    for name in PARTS:
+        spans = " and ".join(f"{a} to {b}" for a, b in facts["blocks"][name])
+        console.say(
+            f"Block      {NAMES[name]}: inlines {spans}, salt in {facts['salt'][name]:.1%} of the "
+            "labelled samples"
+        )
+    console.say(f"Gap        {facts['gap']} inlines between two parts. {across(facts)}")
+
+
+def across(facts: dict[str, Any]) -> str:
+    """Returns what data.json says of the resemblance of inlines, in a sentence."""
+    named = [
+        f"{value:.2f} {'of neighbouring inlines' if pair == 'neighbours' else pair}"
+        for pair, value in facts["correlation"].items()
+        if value is not None
+    ]
+    if not named:
+        return "Too few live traces for correlations of amplitudes."
+    return "Correlation of amplitudes: " + ", ".join(named)
+
+
+def draw(data: VolumeData, folder: pathlib.Path) -> None:
+    """Draws split.png, amplitudes.png and lines.png."""
+    drawn = {
+        "split": split_map(data),
+        "amplitudes": histogram(data),
+        "lines": lines(data.lines, _examples(data), SampleAxis(**data.facts["axis"])),
+    }
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, figure in drawn.items():
+            figures.save(figure, folder / f"{name}.png")
+
+
+def split_map(data: VolumeData) -> Figure:
+    """The volume from above, with the blocks of the split, and the salt of each inline."""
+    from matplotlib.colors import to_rgb
+
+    facts, scanned = data.facts, data.scanned
+    figure = figures.figure_of(7.5, 5.5, data.lines.description)
+    above, shares = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.3))
+    picture = np.ones((*scanned.salt.shape, 3))
+    picture[scanned.labelled > 0] = 0.82  # in a gap
+    for name in PARTS:
+        color = np.array(to_rgb(COLORS[name]))
+        for start, stop in data.blocks[name]:
+            held = scanned.labelled[start:stop] > 0
+            salt = scanned.salt[start:stop] > 0
+            picture[start:stop][held] = 1 - 0.4 * (1 - color)
+            picture[start:stop][salt] = color
+    picture[scanned.dead] = 0
+    (i0, i1), (x0, x1) = facts["inlines"], facts["crosslines"]
+    di, dx = (
+        max(abs(b - a), 1) / max(n - 1, 1) / 2
+        for a, b, n in ((i0, i1, len(picture)), (x0, x1, picture.shape[1]))
+    )
+    extent = (i0 - di, i1 + di, x1 + dx, x0 - dx)
+    above.imshow(
+        picture.transpose(1, 0, 2),
+        extent=extent,
+        aspect="auto",
+        interpolation="nearest",
+    )
+    above.set(ylabel="Crossline", title="Split into blocks of inlines, from above")
+    handles = [
+        above.fill_between([], [], color=COLORS[name], label=f"{NAMES[name]}, salt")
+        for name in PARTS
+    ]
+    handles.append(above.fill_between([], [], color="0.82", label="gap, labelled"))
+    if scanned.dead.any():
+        handles.append(above.fill_between([], [], color=BLACK, label="dead trace"))
+    above.legend(
+        handles=handles,
+        fontsize=7,
+        ncols=5,
+        loc="lower center",
+        bbox_to_anchor=(0.5, -0.16),
+        frameon=False,
+    )
+    share = scanned.salt.sum(axis=1) / np.maximum(scanned.labelled.sum(axis=1), 1)
+    numbers = np.linspace(i0, i1, len(share))
+    color = np.full(len(share), "0.6", object)
+    for name in PARTS:
+        for start, stop in data.blocks[name]:
+            color[start:stop] = COLORS[name]
+    shares.bar(numbers, 100 * share, width=2 * di, color=color)
+    shares.set(xlabel="Inline", ylabel="Salt, %")
+    figures.tidy(shares)
+    return figure
+
+
+def histogram(data: VolumeData) -> Figure:
+    """The amplitudes of the training inlines, and the range that the network sees."""
+    low, high = data.facts["amplitudes"]
+    live = data.sample[amplitudes.live(data.sample)].ravel()
+    figure = figures.figure_of(5, 3.2, data.lines.description)
+    axes = figure.subplots()
+    reach = 2 * max(abs(low), abs(high)) or 1
+    outside = float(np.mean((live < low) | (live > high))) if live.size else 0.0
+    axes.hist(np.clip(live, -reach, reach), BINS, color=BLUE)
+    for value in (low, high):
+        axes.axvline(value, color=ORANGE, linewidth=1.5)
+    axes.set(
+        xlabel="Amplitude, training inlines",
+        ylabel="Samples",
+        title=f"{low:.4g} to {high:.4g} become black to white;\n{outside:.1%} lie beyond",
+    )
+    axes.title.set_fontsize(9)
+    figures.tidy(axes)
+    return figure
+
+
+def _examples(data: VolumeData) -> np.ndarray:
+    """Returns the indices of some lines of validation and of test, evenly spaced."""
+    chosen = []
+    for name in ("val", "test"):
+        part = data.split[name]
+        n = min(SHOWN_LINES, len(part))
+        chosen.append(part[(2 * np.arange(n) + 1) * len(part) // (2 * n)])
+    return np.concatenate(chosen)
+
+
+def lines(tiles: Tiles, chosen: np.ndarray, axis: SampleAxis) -> Figure:
+    """Lines with the outline of their salt; unlabelled samples are tinted."""
+    columns = min(len(chosen), SHOWN_LINES)
+    rows = -(-len(chosen) // columns)
+    figure = figures.figure_of(3.4 * columns, 2.8 * rows, tiles.description)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    height, width = tiles.images.shape[1:3]
+    extent = (0, width, axis.first + height * axis.step, axis.first)
+    for axes in grid.flat[len(chosen) :]:
+        axes.set_visible(False)
+    for axes, i in zip(grid.flat, chosen):
+        label = tiles.labels[i, :, :, 0]
+        middle = tiles.images.shape[3] // 2
+        axes.imshow(
+            tiles.images[i, :, :, middle],
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+            extent=extent,
+            aspect="auto",
+            interpolation="nearest",
+        )
+        over = np.zeros((height, width, 4))
+        over[label == 1] = (0.9, 0.62, 0, 0.35)
+        over[label > 1] = (0, 0.45, 0.7, 0.25)
+        axes.imshow(over, extent=extent, aspect="auto", interpolation="nearest")
+        name = tiles.ids[i].replace("_", " ")
+        axes.set_title(name, fontsize=8, parse_math=False)
+        axes.tick_params(labelsize=7)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(UNITS.get(axis.unit, "Sample"), fontsize=8)
+    for axes in grid[-1]:
+        axes.set_xlabel("Trace", fontsize=8)
+    tint = ", blue: unlabelled" if (tiles.labels[chosen] > 1).any() else ""
+    figure.suptitle(f"Orange: salt by the labels{tint}", fontsize=9)
+    return figure

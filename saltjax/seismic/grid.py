@@ -1,0 +1,149 @@
+"""Volumes of traces on a regular grid, read line by line, whatever the format of the file."""
+
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from saltjax.seismic import lines, npy, sample_axis, segy, survey
+from saltjax.seismic.sample_axis import SampleAxis
+from saltjax.system.errors import InputError
+
+SEGY_SUFFIXES = (".sgy", ".segy")
+ZARR_SUFFIXES = (".zarr", ".mdio")
+
+
+class Grid(Protocol):
+    """A volume [inline, crossline, sample].
+
+    Attributes:
+      name: the path, for messages.
+      shape: number of inlines, of crosslines and of samples.
+      dtype: of the samples.
+      inlines, crosslines: int[n], the numbers of the lines; None if the format has none.
+      axis: the vertical axis, of unit "sample" if it is not known.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    inlines: np.ndarray | None
+    crosslines: np.ndarray | None
+    axis: SampleAxis
+
+    def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
+        """Returns the traces [n, samples] at indices int[n], zeros where there is none.
+
+        Raises:
+          InputError: if they cannot be read.
+        """
+        ...
+
+
+class ArrayGrid:
+    """The `Grid` of a .npy file, which has no line numbers."""
+
+    def __init__(self, path: pathlib.Path, option: str):
+        """Opens the file.
+
+        Args:
+          path: the file.
+          option: what it was given by, for messages.
+
+        Raises:
+          InputError: if it is no array of real numbers in three dimensions.
+        """
+        self._traces = npy.read(path)
+        self.name, self.dtype = self._traces.name, self._traces.dtype
+        if len(self._traces.shape) != 3:
+            raise InputError(
+                f"{option}={path}: an array of shape {self._traces.shape}; expected a volume "
+                "[inline, crossline, sample]"
+            )
+        self.shape: tuple[int, int, int] = self._traces.shape
+        self.inlines = self.crosslines = None
+        self.axis = SampleAxis()
+
+    def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
+        """See `Grid`."""
+        return self._traces.read(inline * self.shape[1] + crossline)
+
+
+class SegyGrid:
+    """The `Grid` of a SEG-Y file whose trace headers number its lines."""
+
+    def __init__(self, path: pathlib.Path, header_bytes: Sequence[int], option: str):
+        """Opens the file and reads the headers of all traces.
+
+        Args:
+          path: the file.
+          header_bytes: where inline and crossline numbers are, see `survey`.
+          option: what it was given by, for messages.
+
+        Raises:
+          InputError: if it is damaged, has two traces at one position, or is no volume.
+        """
+        self._traces = segy.SegyTraces(path, header_bytes=header_bytes)
+        self.name, self.dtype = self._traces.name, self._traces.dtype
+        geometry = self._traces.geometry
+        if not geometry.volume:
+            flag = "--config.data.header_bytes"
+            found = survey.note(
+                geometry, self._traces.headers, tuple(header_bytes), flag
+            )
+            raise InputError(
+                f"{option}={path}: {found}. Expected the inline and crossline numbers of a volume: "
+                f"set {flag}"
+            )
+        placed = (geometry.inline != 0) | (geometry.crossline != 0)
+        if (~placed).sum() < 2:
+            placed[:] = True  # one trace at 0, 0 is no padding
+        inline, crossline = geometry.inline[placed], geometry.crossline[placed]
+        self.inlines, self.crosslines = _numbers(inline), _numbers(crossline)
+        self._trace = np.full((len(self.inlines), len(self.crosslines)), -1, np.int32)
+        at = (
+            np.searchsorted(self.inlines, inline),
+            np.searchsorted(self.crosslines, crossline),
+        )
+        self._trace[at] = np.flatnonzero(placed)
+        self.shape = (*self._trace.shape, self._traces.samples)
+        self.axis = sample_axis.read(self.name, self._traces.layout)
+
+    def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
+        """See `Grid`."""
+        return self._traces.read(self._trace[inline, crossline])
+
+
+def open_grid(path: pathlib.Path, header_bytes: Sequence[int], option: str) -> Grid:
+    """Returns the volume of a .sgy, .segy, .npy, .zarr or .mdio file.
+
+    Args:
+      path: the file.
+      header_bytes: of SEG-Y, where inline and crossline numbers are.
+      option: what it was given by, for messages.
+
+    Raises:
+      InputError: if it has another suffix, cannot be read, or is no volume.
+    """
+    suffix = path.suffix.lower()
+    if suffix in SEGY_SUFFIXES:
+        return SegyGrid(path, header_bytes, option)
+    if suffix == ".npy":
+        return ArrayGrid(path, option)
+    if suffix in ZARR_SUFFIXES:
+        # Imported here: tensorstore takes a second.
+        from saltjax.seismic.zarr import ZarrGrid
+
+        return ZarrGrid(path, option)
+    known = ", ".join((*SEGY_SUFFIXES, ".npy", *ZARR_SUFFIXES))
+    raise InputError(f"{option}={path}: expected a volume, a file {known}")
+
+
+def _numbers(found: np.ndarray) -> np.ndarray:
+    """Returns the numbers of all lines, int[n]: those between the ones found too, if they are few."""
+    numbers = np.unique(found).astype(np.int64)
+    step = math.gcd(*np.diff(numbers).tolist()) or 1
+    full = np.arange(numbers[0], numbers[-1] + 1, step)
+    return full if len(full) <= lines.MOST_FILLED * len(numbers) else numbers
