@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -498,7 +499,7 @@ def correlations(
     ordered = sorted((block, name) for name in PARTS for block in parts[name])
     middle = sum(parts["train"][0]) // 2
     found = {"neighbours": blocks.correlation(line(middle), line(max(middle - 1, 0)))}
-    for (before, a), (after, b) in zip(ordered, ordered[1:]):
+    for (before, a), (after, b) in itertools.pairwise(ordered):
         if a != b:
             pair = f"{NAMES[a]}–{NAMES[b]}"
             found[pair] = blocks.correlation(line(before[1] - 1), line(after[0]))

@@ -95,6 +95,7 @@ def split_map(data: VolumeData) -> Figure:
     for name in PARTS:
         color = np.array(to_rgb(COLORS[name]))
         for start, stop in data.blocks[name]:
+            picture[start:stop] = 1 - 0.12 * (1 - color)
             held = scanned.labelled[start:stop] > 0
             salt = scanned.salt[start:stop] > 0
             picture[start:stop][held] = 1 - 0.4 * (1 - color)
@@ -112,12 +113,16 @@ def split_map(data: VolumeData) -> Figure:
         aspect="auto",
         interpolation="nearest",
     )
-    above.set(ylabel="Crossline", title="Split into blocks of inlines, from above")
+    above.set(
+        ylabel="Crossline",
+        title="Split into blocks of inlines, from above (pale: no salt, paler: unlabelled)",
+    )
     handles = [
         above.fill_between([], [], color=COLORS[name], label=f"{NAMES[name]}, salt")
         for name in PARTS
     ]
-    handles.append(above.fill_between([], [], color="0.82", label="gap, labelled"))
+    if (picture == 0.82).all(axis=-1).any():
+        handles.append(above.fill_between([], [], color="0.82", label="gap, labelled"))
     if scanned.dead.any():
         handles.append(above.fill_between([], [], color=BLACK, label="dead trace"))
     above.legend(

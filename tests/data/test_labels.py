@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from saltjax.data import labels
+from saltjax.data.labels import LabelVolume
+from saltjax.seismic import grid
+from saltjax.seismic.sample_axis import SampleAxis
+from saltjax.system.errors import InputError
+
+
+def volume(tmp_path, values, salt=(1,), unlabelled=-1):
+    """Returns the labels of a volume [1, 1, samples] of these values."""
+    path = tmp_path / "labels.npy"
+    np.save(path, np.asarray(values).reshape(1, 1, -1))
+    return LabelVolume(grid.open_grid(path, (189, 193), "x"), salt, unlabelled)
+
+
+def read(found):
+    return found.read(np.zeros(1, int), np.zeros(1, int))[0].tolist()
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i4", "f4", "f8"])
+def test_values_become_no_salt_salt_and_unlabelled(tmp_path, dtype):
+    found = volume(tmp_path, np.array([0, 5, 3, -1, 7, 2], dtype), salt=(5, 7))
+    assert read(found) == [0, 1, 0, 255, 1, 0]
+    found.check_values()
+    assert found.description().split(", ")[:2] == [
+        "-1 (unlabelled) 16.67 %",
+        "0 (no salt) 16.67 %",
+    ]
+
+
+def test_values_that_nobody_listed_are_refused(tmp_path):
+    found = volume(tmp_path, [0, 1, 255, 255])
+    read(found)
+    message = r"0 \(no salt\) 25.00 %.*: 255 is neither in data.salt=1 nor data.unlab"
+    with pytest.raises(InputError, match=message):
+        found.check_values()
+    listed = volume(tmp_path, [0, 1, 255, 255], unlabelled=255)
+    assert read(listed) == [0, 1, 255, 255]
+    listed.check_values()
+
+
+def test_salt_that_is_nowhere_is_refused(tmp_path):
+    found = volume(tmp_path, [0, 2, 3], salt=(5,))
+    read(found)
+    with pytest.raises(
+        InputError, match=r"3 \(no salt\) 33.33 %: no salt, data.salt=5"
+    ):
+        found.check_values()
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
+def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, value):
+    with pytest.raises(InputError, match=f"labels such as {value:g}; expected whole"):
+        read(volume(tmp_path, [0, 1, value]))
+
+
+class Like:
+    """The attributes of a grid."""
+
+    name, shape = "a.sgy", (3, 4, 5)
+    inlines, crosslines = np.array([10, 12, 14]), np.arange(4)
+    axis = SampleAxis("ms", 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"shape": (3, 4, 6)}, "3 × 4 × 5 inlines, .* against 3 × 4 × 6"),
+        ({"inlines": np.array([10, 11, 12])}, "inlines 10 to 14 by 2 against 10 to 12"),
+        ({"crosslines": np.arange(1, 5)}, "crosslines 0 to 3 against 1 to 4"),
+        ({"axis": SampleAxis("ms", 8, 4)}, "samples every 4 ms from 0 ms against .* 8"),
+        ({"axis": SampleAxis("m", 0, 4)}, "samples every 4 ms from 0 ms against every 4 m "),
+    ],
+)
+def test_labels_of_another_volume_are_refused(changed, message):
+    found = {key: getattr(Like, key) for key in ("shape", "axis")}
+    found["numbers"] = Like.inlines, Like.crosslines
+    labels.check_alike(Like(), **found, name="b.sgy")
+    for key, value in changed.items():
+        if key.endswith("lines"):
+            both = dict(zip(("inlines", "crosslines"), found["numbers"])) | {key: value}
+            found["numbers"] = tuple(both.values())
+        else:
+            found[key] = value
+    with pytest.raises(InputError, match=f"a.sgy and b.sgy differ: {message}"):
+        labels.check_alike(Like(), **found, name="b.sgy")
+
+
+def test_what_a_format_does_not_know_is_not_compared():
+    labels.check_alike(Like(), Like.shape, (None, None), SampleAxis(), "b.npy")
