@@ -181,7 +181,8 @@ def scan(volume: LabelledVolume) -> Scan:
                 dead[i] = ~amplitudes.live(read)
                 found[dead[i]] = UNLABELLED
                 digest.update(f"{i}".encode())
-                digest.update(np.ascontiguousarray(read, "<f4").tobytes())
+                # Integers have no -0.
+                digest.update((np.asarray(read, "<f4") + np.float32(0)).tobytes())
                 digest.update(found.tobytes())
             labelled[i] = (found != UNLABELLED).sum(axis=1)
             salt[i] = (found == 1).sum(axis=1)

@@ -71,7 +71,10 @@ class Like:
         ({"inlines": np.array([10, 11, 12])}, "inlines 10 to 14 by 2 against 10 to 12"),
         ({"crosslines": np.arange(1, 5)}, "crosslines 0 to 3 against 1 to 4"),
         ({"axis": SampleAxis("ms", 8, 4)}, "samples every 4 ms from 0 ms against .* 8"),
-        ({"axis": SampleAxis("m", 0, 4)}, "samples every 4 ms from 0 ms against every 4 m "),
+        (
+            {"axis": SampleAxis("m", 0, 4)},
+            "samples every 4 ms from 0 ms against every 4 m ",
+        ),
     ],
 )
 def test_labels_of_another_volume_are_refused(changed, message):

@@ -78,10 +78,10 @@ def test_box_sums_by_hand():
 
 def test_impossible_shares_are_refused():
     empty, full = np.zeros((1, 8, 8), np.uint8), np.ones((1, 8, 8), np.uint8)
-    with pytest.raises(InputError, match="with salt in the training .* asks for 5"):
+    with pytest.raises(InputError, match=r"with salt in the training .* asks for 5"):
         draw(empty, 4, 10, 0.5)
     assert len(draw(empty, 4, 10, 0.0)) == 10
-    with pytest.raises(InputError, match="without salt .* such as 1"):
+    with pytest.raises(InputError, match=r"without salt .* such as 1"):
         draw(full, 4, 10, 0.5)
     assert len(draw(full, 4, 10, 1.0)) == 10
     with pytest.raises(InputError, match="a tenth of their samples"):
