@@ -6,6 +6,8 @@ import numpy as np
 
 from saltjax.system.errors import InputError
 
+PARTS = ("train", "val", "test")
+NAMES = {"train": "training", "val": "validation", "test": "test"}
 # Of the inlines with indices start to stop - 1.
 Block = tuple[int, int]
 

@@ -20,13 +20,12 @@ BACKGROUND = range(100)
 
 
 class Labels(Protocol):
-    """The labels of a volume.
+    """The labels of a volume."""
 
-    Attributes:
-      name: the path or paths, for messages.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """The path or paths, for messages."""
+        ...
 
     def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
         """Returns uint8[n, samples] of the traces at indices int[n]: 0, 1 for salt, or UNLABELLED.

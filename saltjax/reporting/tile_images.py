@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from saltjax.data import png, synthetic
+from saltjax.data import png, synthetic, volumes
 from saltjax.data.tiles import Tiles
 from saltjax.system.errors import InputError
 
@@ -28,6 +29,10 @@ def find(
       InputError: if they cannot be read, or are not those of the run.
     """
     folder = config.get("data.dir")
+    if tiles is None and config.get("data.volume"):
+        whole = ConfigDict()
+        whole.update_from_flattened_dict(config)
+        tiles = volumes.load_lines(whole)
     if tiles is None and folder == "":
         count, seed = config["data.synthetic_count"], config["data.seed"]
         tiles = synthetic.make_tiles(count, seed)

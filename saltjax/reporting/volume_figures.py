@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saltjax.data import labels
+from saltjax.data.blocks import NAMES, PARTS
 from saltjax.data.tiles import Tiles
-from saltjax.data.volumes import NAMES, PARTS, VolumeData
+from saltjax.data.volumes import VolumeData
 from saltjax.reporting import figures
 from saltjax.reporting.figures import BLACK, BLUE, GREEN, ORANGE
 from saltjax.seismic import amplitudes
