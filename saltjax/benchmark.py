@@ -46,7 +46,7 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
     """Returns the measurements that the module prints.
 
     Args:
-      config: the complete config; of "data." only the network's resolution is used.
+      config: the complete config; of "data." only the network's resolution and channels are used.
       timed_steps: number of steps that are timed, one by one on a CPU; on an accelerator the number
         of steps in each timed call.
 
@@ -100,6 +100,7 @@ def create(config: ConfigDict, timed_steps: int) -> tuple[Feed, TrainState, Reci
         config.train.matmul_precision,
         config.data.image_size,
         config.data.resize,
+        config.data.context,
     )
     recipe = Recipe(
         network,
@@ -111,7 +112,7 @@ def create(config: ConfigDict, timed_steps: int) -> tuple[Feed, TrainState, Reci
     )
     batch_size = config.train.batch_size
     feed = feeds.create(
-        random_tiles(batch_size * timed_steps),
+        random_tiles(batch_size * timed_steps, network.channels),
         mesh,
         batch_size,
         resident=not devices.is_cpu(mesh),
@@ -120,11 +121,11 @@ def create(config: ConfigDict, timed_steps: int) -> tuple[Feed, TrainState, Reci
     return feed, steps.with_learning_rate(state, 1e-3), recipe
 
 
-def random_tiles(count: int) -> Tiles:
+def random_tiles(count: int, channels: int) -> Tiles:
     """Returns tiles of random brightness, half of their pixels salt."""
     rng = np.random.default_rng(0)
     shape = (count, TILE_SIZE, TILE_SIZE)
-    images = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (*shape, channels), dtype=np.uint8)
     labels = rng.integers(0, 2, (*shape, 1), dtype=np.uint8)
     ids = tuple(str(i) for i in range(count))
     return Tiles(ids, images, labels, "synthetic")

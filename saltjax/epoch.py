@@ -111,9 +111,11 @@ def example_images(state: TrainState, setup: Setup) -> dict[str, np.ndarray]:
     outputs = evaluation.predict_tiles(tiles, chosen, section_model(state, setup))
     return {
         f"tiles/{n}_{tiles.ids[i]}": event_files.side_by_side(
-            tiles.images[i], tiles.labels[i, :, :, 0], prob
+            image, tiles.labels[i, :, :, 0], prob
         )
-        for n, (i, prob) in enumerate(zip(chosen, outputs.prob_native), start=1)
+        for n, (i, image, prob) in enumerate(
+            zip(chosen, tiles.shown(chosen), outputs.prob_native), start=1
+        )
     }
 
 

@@ -91,7 +91,7 @@ def _export(
     description = describe(predictor, network)
     tolerance = TOLERANCE[network.config.train.dtype]
     if target.suffix == ".onnx":
-        description |= describe_onnx(target, predictor.network.image_size)
+        description |= describe_onnx(target, predictor.network)
         artifact, compare = to_onnx(model), check_onnx
         tolerance *= 10
     else:
@@ -139,8 +139,8 @@ def check_network_file(path: pathlib.Path, predictor: Predictor) -> float:
         raise RuntimeError(
             f"the file has {found.postprocessing}, and the run {predictor.postprocessing}"
         )
-    size = predictor.network.image_size
-    image = np.random.default_rng(0).random((2, size, size, 3), np.float32)
+    size, channels = predictor.network.image_size, predictor.network.channels
+    image = np.random.default_rng(0).random((2, size, size, channels), np.float32)
     there, here = (_probabilities(image, p.section_model()) for p in (found, predictor))
     return float(np.abs(there - here).max())
 
@@ -163,8 +163,8 @@ def size_text(size: int) -> str:
 
 
 def serialize(model: SectionModel) -> bytes:
-    """Returns the artifact: weights and function of images float32[B, H, W, 3], any B, H, W."""
-    shape = (*jax.export.symbolic_shape("b, h, w"), 3)
+    """Returns the artifact: weights and function of images float32[B, H, W, C], any B, H, W."""
+    shape = (*jax.export.symbolic_shape("b, h, w"), model.network.channels)
     predict = jax.jit(lambda image: _probabilities(image, model))
     exported = jax.export.export(predict, platforms=PLATFORMS)(
         jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -184,10 +184,11 @@ def check(artifact: pathlib.Path, model: SectionModel) -> float:
     whose height and width are no multiples of the stride.
     """
     size, odd = model.network.image_size, model.network.stride + 1
+    channels = model.network.channels
     rng = np.random.default_rng(0)
     images = {
-        "tiles": rng.random((2, size, size, 3), np.float32),
-        "odd": rng.random((1, size + odd, size - odd // 2, 3), np.float32),
+        "tiles": rng.random((2, size, size, channels), np.float32),
+        "odd": rng.random((1, size + odd, size - odd // 2, channels), np.float32),
     }
     with tempfile.TemporaryDirectory() as scratch:
         inputs, outputs = (
@@ -223,12 +224,16 @@ def check(artifact: pathlib.Path, model: SectionModel) -> float:
 
 def _probabilities(image: np.ndarray, model: SectionModel) -> np.ndarray:
     return predict_step(
-        model.variables, image, model=model.network.model, tta=model.tta
+        model.variables,
+        image,
+        model=model.network.model,
+        channels=model.network.channels,
+        tta=model.tta,
     )
 
 
 def to_onnx(model: SectionModel) -> bytes:
-    """Returns an ONNX model of images float32[B, S, S, 3], S the network's image_size, any B."""
+    """Returns an ONNX model of images float32[B, S, S, C], S the network's image_size, any B."""
     try:
         import jax2onnx
     except ImportError:
@@ -237,7 +242,7 @@ def to_onnx(model: SectionModel) -> bytes:
             "pip install jax2onnx==0.13.0 onnxruntime"
         ) from None
     size = model.network.image_size
-    shape = ("B", size, size, 3)
+    shape = ("B", size, size, model.network.channels)
     # Their log messages say nothing to users.
     for name in ("jax2onnx", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -261,11 +266,12 @@ def check_onnx(artifact: pathlib.Path, model: SectionModel) -> float:
     """Returns the greatest difference of an ONNX model, run by onnxruntime, to the run."""
     import onnxruntime
 
-    size = model.network.image_size
+    size, channels = model.network.image_size, model.network.channels
     session = onnxruntime.InferenceSession(str(artifact))
     differences = []
     for batch in (1, 3):
-        image = np.random.default_rng(batch).random((batch, size, size, 3), np.float32)
+        shape = (batch, size, size, channels)
+        image = np.random.default_rng(batch).random(shape, np.float32)
         (prob,) = session.run(None, {"image": image})
         differences.append(float(np.abs(prob - _probabilities(image, model)).max()))
     return max(differences)
@@ -279,7 +285,10 @@ def describe(predictor: Predictor, network: TrainedNetwork) -> dict[str, Any]:
             "jax.export.deserialize(bytearray(open('model.jaxexport', 'rb').read())).call(image)"
         ),
         "image": (
-            "float32[B, H, W, 3] in [0, 1], any B, H and W; grey sections have three equal channels"
+            f"float32[B, H, W, {predictor.network.channels}] in [0, 1], any B, H and W"
+        ),
+        "channels": describe_channels(
+            predictor.network.context, network.config.data.direction
         ),
         "output": "float32[B, H, W], probabilities of salt",
         "scale": describe_scale(predictor.network, predictor.tile),
@@ -291,6 +300,19 @@ def describe(predictor: Predictor, network: TrainedNetwork) -> dict[str, Any]:
         "jax": jax.__version__,
         "config": network.config.to_dict(),
     }
+
+
+def describe_channels(context: int, direction: str) -> str:
+    """Returns what the channels of an image are for a network of that `data.context`."""
+    if not context:
+        return "those of a colour image; grey sections have three equal channels"
+    line = "inline or crossline" if direction == "both" else direction
+    return (
+        f"channel {context}, counted from 0, is the section; those before it are the {context} "
+        f"sections before it in the order of {line} numbers, and those after it the {context} after "
+        "it. Where one of them has no live trace, it has that of the next section towards channel "
+        f"{context}; a section without neighbours is all {2 * context + 1} channels"
+    )
 
 
 def describe_scale(network: Network, tile: tuple[int, int]) -> str:
@@ -312,10 +334,11 @@ def describe_scale(network: Network, tile: tuple[int, int]) -> str:
     )
 
 
-def describe_onnx(path: pathlib.Path, size: int) -> dict[str, str]:
+def describe_onnx(path: pathlib.Path, network: Network) -> dict[str, str]:
     """Returns the entries of an ONNX model's description that replace those of `describe`."""
+    size = network.image_size
     return {
         "call": f"onnxruntime.InferenceSession({path.name!r}).run(None, {{'image': image}})[0]",
-        "image": f"float32[B, {size}, {size}, 3] in [0, 1], any B; grey as three equal channels",
+        "image": f"float32[B, {size}, {size}, {network.channels}] in [0, 1], any B",
         "output": f"float32[B, {size}, {size}], probabilities of salt",
     }

@@ -192,6 +192,7 @@ def prepare(
         train.matmul_precision,
         config.data.image_size,
         config.data.resize,
+        config.data.context,
     )
     mesh = devices.data_mesh()
     resident = not devices.is_cpu(mesh)

@@ -68,7 +68,7 @@ def test_mistakes_end_with_status_2(option, word):
 
 @pytest.mark.parametrize("resident", [False, True])
 def test_steps_are_counted_and_timed_after_the_warm_up(resident, monkeypatch):
-    feed = feeds.create(benchmark.random_tiles(20), devices.data_mesh(), 5, resident)
+    feed = feeds.create(benchmark.random_tiles(20, 3), devices.data_mesh(), 5, resident)
     seen, now = [], 0
 
     def call(rows, valid):
@@ -93,7 +93,7 @@ def test_flops_are_those_of_the_convolutions():
     # One 3×3 convolution of 3 to 4 channels, one of 4 to 4, and the head, at 16×16 pixels.
     network = Network(FCN(features=(4,)), 16, "nearest")
     recipe = Recipe(network, optimizer.adam(0.0, True), np.int32(0))
-    feed = feeds.create(benchmark.random_tiles(8), devices.data_mesh(), 8, False)
+    feed = feeds.create(benchmark.random_tiles(8, 3), devices.data_mesh(), 8, False)
     state = jax.eval_shape(lambda: steps.create_state(recipe, 0))
     forward = 2 * 16 * 16 * 8 * (9 * 3 * 4 + 9 * 4 * 4 + 4)
     # The backward pass: for weights and inputs, but not for the images; element-wise work on top.

@@ -20,7 +20,7 @@ def augment(
     What a tile draws depends on the key and its place in the batch, not on the batch's size.
 
     Args:
-      image: float32[B, H, W, 3] in [0, 1].
+      image: float32[B, H, W, C] in [0, 1]; its channels are changed alike.
       label: uint8[B, H, W, 1] in {0, 1}.
       key: of the random numbers.
       kind: "flip" mirrors half of the tiles from left to right. Never upside down: depth increases

@@ -29,8 +29,8 @@ class Feed:
       tiles: N tiles in the host's memory.
       mesh: the devices.
       batch_size: tiles in a batch.
-      resident: image uint8[N, H, W, C] and label uint8[N, H, W, 1] on every device, C = 1 if the
-        three channels are equal, else 3: one call then gathers many batches and steps through them.
+      resident: image uint8[N, H, W, C] and label uint8[N, H, W, 1] on every device, C = 1 if there
+        are three equal channels: one call then gathers many batches and steps through them.
         None if each call takes one batch from the host: on a CPU, where a convolution inside such a
         loop is ten times slower, and where the tiles do not fit.
       steps_per_call: batches in one call, at most.
@@ -53,7 +53,9 @@ def create(tiles: Tiles, mesh: Mesh, batch_size: int, resident: bool) -> Feed:
     if not resident:
         return Feed(tiles, mesh, batch_size)
     images = tiles.images
-    if all(np.array_equal(images[..., 0], images[..., c]) for c in (1, 2)):
+    if images.shape[3] == 3 and all(
+        np.array_equal(images[..., 0], images[..., c]) for c in (1, 2)
+    ):
         images = images[..., :1]
     size, free = images.nbytes + tiles.labels.nbytes, devices.free_memory(mesh)
     if free is not None and size > RESIDENT_SHARE * free:
@@ -114,9 +116,11 @@ def call_batch(feed: Feed, rows: np.ndarray) -> dict[str, jax.Array]:
 def resident_batch(
     tiles: dict[str, jax.Array], rows: jax.Array
 ) -> dict[str, jax.Array]:
-    """Returns image uint8[B, H, W, 3] and label uint8[B, H, W, 1] of resident tiles."""
+    """Returns image uint8[B, H, W, C] and label uint8[B, H, W, 1] of resident tiles."""
     image, label = tiles["image"][rows], tiles["label"][rows]
-    return {"image": jnp.broadcast_to(image, (*image.shape[:3], 3)), "label": label}
+    if image.shape[3] == 1:
+        image = jnp.broadcast_to(image, (*image.shape[:3], 3))
+    return {"image": image, "label": label}
 
 
 def batch_rows(
@@ -141,7 +145,7 @@ def batch_rows(
 
 
 def host_batch(feed: Feed, rows: np.ndarray) -> dict[str, jax.Array]:
-    """Returns image uint8[B, H, W, 3] and label uint8[B, H, W, 1] of rows int32[B], sharded."""
+    """Returns image uint8[B, H, W, C] and label uint8[B, H, W, 1] of rows int32[B], sharded."""
     images, labels = feed.tiles.images[rows], feed.tiles.labels[rows]
     return devices.shard({"image": images, "label": labels}, feed.mesh)
 

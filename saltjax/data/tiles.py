@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,7 +22,8 @@ class Tiles:
 
     Attributes:
       ids: N ids, in a directory the names of the files without .png.
-      images: uint8[N, H, W, 3].
+      images: uint8[N, H, W, C]: three channels, or sections of a volume between their neighbours,
+        see `config.data.context`.
       labels: uint8[N, H, W, 1], 1 where salt.
       source: "folder", "synthetic" or "volume".
       directory: where they were read from, the file of a volume; "" for synthetic tiles.
@@ -59,6 +61,16 @@ class Tiles:
         numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         return np.array([numbers[key] for key in keys])
 
+    def shown(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Returns the images of some tiles for figures and pages, uint8[n, H, W, 3].
+
+        Of the sections of a volume and their neighbours these are the sections.
+        """
+        images = self.images[indices]
+        if self.source == "volume":
+            images = np.repeat(images[..., images.shape[3] // 2, None], 3, axis=3)
+        return images
+
     def content_hash(self) -> str:
         """Returns the SHA-256, in hex, over ids, shapes and pixels."""
         digest = hashlib.sha256(repr((self.ids, self.images.shape)).encode())
@@ -68,7 +80,7 @@ class Tiles:
 
 
 def is_constant(images: np.ndarray) -> np.ndarray:
-    """Returns bool[N], whether an image has one value only, for uint8[N, H, W, 3]."""
+    """Returns bool[N], whether an image has one value only, for uint8[N, H, W, C]."""
     flat = images.reshape(len(images), -1)
     return flat.min(axis=1) == flat.max(axis=1)
 

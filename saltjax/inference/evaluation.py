@@ -1,6 +1,6 @@
 """A network's outputs for tiles with masks, by the same path as its predictions for files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -64,7 +64,10 @@ def predict_tiles(
 def _canvases(
     tiles: Tiles, indices: np.ndarray, model: SectionModel
 ) -> Iterator[Canvas]:
+    sections: Iterable[np.ndarray]
     sections = (windows.to_section(tiles.images[i]) for i in indices)
+    if tiles.source != "volume":
+        sections = windows.without_colours(sections, model.network)
     return windows.predict_canvases(sections, model, complement=True)
 
 

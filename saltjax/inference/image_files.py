@@ -83,7 +83,7 @@ def write_images(
       The run-length code of each mask by id, and the share of salt in all pixels.
     """
     images = itertools.tee(volumes.read_ahead(_read_image, paths), len(models))
-    streams = map(windows.predict_sections, images, models)
+    streams = map(windows.predict_images, images, models)
     codes: dict[str, str] = {}
     pixels_of = collections.Counter[bool]()
 

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from saltjax.inference import axes
+from saltjax.inference.line_images import LineImages
 from saltjax.inference.windows import SectionModel, predict_sections
 from saltjax.seismic import amplitudes, npy, segy
 from saltjax.system import console
@@ -60,22 +62,23 @@ def segment(
     if scan_all or size <= SCAN_BYTES:
         check_finite(source)
     normalize, limits = scaling(source, normalize)
-    lines = [source.lines(name) for name in passes(direction)]
+    directions = passes(direction)
+    lines = [source.lines(name) for name in directions]
     if lines[0] is lines[-1] or len(lines[0]) == len(lines[-1]) == 1:
         lines = lines[:1]  # sections have one direction
     total = len(lines) * source.count * source.samples
     damaged: dict[int, str] = {}
     announced = False
     with console.Bar("Segmenting", total, "samples") as bar:
-        for number, lines_of_pass in enumerate(lines):
+        for name, lines_of_pass in zip(directions, lines):
 
-            def write(numbers, prob, again=number > 0):
+            def write(numbers, prob, again=name != directions[0]):
                 if again:
                     prob = (sink.read(numbers) + prob) / 2
                 sink.write(numbers, prob)
 
             probs = predict_lines(
-                source, lines_of_pass, models, limits, normalize, damaged
+                source, lines_of_pass, name, models, limits, normalize, damaged
             )
             for numbers in write_behind(write, probs):
                 bar.advance(int((numbers >= 0).sum()) * source.samples)
@@ -151,7 +154,8 @@ def estimate(source: Traces, normalize: str) -> amplitudes.Range:
 
 def predict_lines(
     source: Traces,
-    lines: Iterable[np.ndarray],
+    lines: Sequence[np.ndarray],
+    direction: str,
     models: Sequence[SectionModel],
     limits: amplitudes.Range,
     normalize: str,
@@ -159,50 +163,70 @@ def predict_lines(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (trace numbers [n], probabilities float32[n, samples]) until all lines are done.
 
-    For `damaged` see `read`.
+    The lines are those of `direction`. For `damaged` see `read`.
     """
-    jobs = (job for line in lines for job in pieces(line, models))
+    jobs = (
+        (i, *piece)
+        for i, line in enumerate(lines)
+        for piece in pieces(len(line), models)
+    )
     waiting: collections.deque[Any] = collections.deque()
 
-    def load(job):
-        numbers, keep = job
+    def read_unit(numbers):
         traces = read(source, numbers, damaged)
         live = amplitudes.live(traces) & (numbers >= 0)
-        image = amplitudes.to_unit(traces, limits, normalize).T[:, :, None]
-        return image, (numbers[keep], keep, live[keep])
+        return amplitudes.to_unit(traces, limits, normalize), live
+
+    context = max(model.network.context for model in models)
+    positions = functools.partial(source.positions, direction=direction)
+    line_images = LineImages(lines, positions, read_unit, context, PIECE)
+
+    def load(job):
+        i, part, keep = job
+        image, live = line_images.load(i, part)
+        return image, (lines[i][part][keep], keep, live[keep])
 
     def images():
         for image, facts in read_ahead(load, jobs):
             waiting.append(facts)
             yield image
 
-    streams = itertools.tee(images(), len(models))
-    for probs in zip(*map(predict_sections, streams, models)):
+    streams = (
+        predict_sections(narrowed(stream, context, model.network.context), model)
+        for stream, model in zip(itertools.tee(images(), len(models)), models)
+    )
+    for probs in zip(*streams):
         numbers, keep, live = waiting.popleft()
         mean = np.asarray(np.mean(probs, axis=0, dtype=np.float32))
         prob = mean[:, keep].T
         yield numbers, np.where(live[:, None], prob, np.float32(0))
 
 
-def pieces(
-    line: np.ndarray, models: Sequence[SectionModel]
-) -> list[tuple[np.ndarray, slice]]:
-    """Returns a line's trace numbers in pieces, each with the part of it that is to be kept.
+def narrowed(
+    images: Iterable[np.ndarray], context: int, less: int
+) -> Iterator[np.ndarray]:
+    """Yields the 2 less + 1 channels in the middle of images with 2 context + 1 channels."""
+    for image in images:
+        yield image[:, :, context - less : context + less + 1]
+
+
+def pieces(length: int, models: Sequence[SectionModel]) -> list[tuple[slice, slice]]:
+    """Returns the pieces of a line of so many traces, each with the part of it that is to be kept.
 
     The rest of a piece is context, so that the kept traces have the same probabilities as in the
     whole line. Pieces start where the grids of network and traces coincide.
     """
-    if len(line) <= PIECE:
-        return [(line, slice(0, len(line)))]
+    if length <= PIECE:
+        return [(slice(0, length), slice(0, length))]
     needs = [_needs(model) for model in models]
     period = math.lcm(*(period for period, _ in needs))
     context = max(context for _, context in needs)
     context, stride = (-(-n // period) * period for n in (context, PIECE))
     parts = []
-    for start in range(0, len(line), stride):
-        first, stop = max(0, start - context), min(len(line), start + stride)
-        numbers = line[first : min(len(line), stop + context)]
-        parts.append((numbers, slice(start - first, stop - first)))
+    for start in range(0, length, stride):
+        first, stop = max(0, start - context), min(length, start + stride)
+        piece = slice(first, min(length, stop + context))
+        parts.append((piece, slice(start - first, stop - first)))
     return parts
 
 

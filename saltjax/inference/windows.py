@@ -53,7 +53,7 @@ class Canvas:
     """
 
     def __init__(self, section: np.ndarray, model: SectionModel, complement: bool):
-        """Takes a section float32[H, W, 1 or 3] in [0, 1] at its own resolution."""
+        """Takes a section float32[H, W, 1 or C] in [0, 1] at its own resolution."""
         self.shape, network = section.shape[:2], model.network
         image = resize.image_to_network(
             section[None], model.tile, network.image_size, network.resize
@@ -122,9 +122,9 @@ class Shape:
 
 
 def to_section(image: np.ndarray) -> np.ndarray:
-    """Returns float32[H, W, 1 or 3] in [0, 1] for an image uint8[H, W, 3].
+    """Returns float32[H, W, 1 or C] in [0, 1] for an image uint8[H, W, C].
 
-    An image of three equal channels becomes one of one channel.
+    An image of equal channels becomes one of one channel.
     """
     if (image == image[:, :, :1]).all():
         image = image[:, :, :1]
@@ -136,7 +136,8 @@ def predict_sections(
 ) -> Iterator[np.ndarray]:
     """Yields the probabilities of salt float32[H, W] of each section.
 
-    Sections are float32[H, W, 1 or 3] in [0, 1], at their own resolution. Windows of consecutive
+    Sections are float32[H, W, 1 or C] in [0, 1], at their own resolution, C the network's channels;
+    one channel stands for C equal ones. Windows of consecutive
     sections share batches, so results come some sections late; memory does not grow with the number
     of sections.
     """
@@ -144,9 +145,28 @@ def predict_sections(
         yield canvas.native(model)
 
 
+def predict_images(
+    images: Iterable[np.ndarray], model: SectionModel
+) -> Iterator[np.ndarray]:
+    """Yields the probabilities of salt float32[H, W] of images float32[H, W, 1 or 3] in [0, 1]."""
+    return predict_sections(without_colours(images, model.network), model)
+
+
+def without_colours(
+    images: Iterable[np.ndarray], network: Network
+) -> Iterable[np.ndarray]:
+    """Returns images float32[H, W, 1 or 3] as sections for a network.
+
+    If its channels are lines, colours become grey, and each image is its own neighbour.
+    """
+    if not network.context:
+        return images
+    return (image.mean(axis=2, keepdims=True) for image in images)
+
+
 def predict_image(image: np.ndarray, models: Sequence[SectionModel]) -> np.ndarray:
     """Returns the mean probabilities of salt float32[H, W] of models for an image uint8[H, W, 3]."""
-    probs = [next(predict_sections([to_section(image)], model)) for model in models]
+    probs = [next(predict_images([to_section(image)], model)) for model in models]
     return np.mean(probs, axis=0)
 
 
@@ -246,6 +266,7 @@ def _start(batch: list[tuple[Canvas, int, int]], model: SectionModel) -> jax.Arr
         devices.shard(windows, mesh),
         devices.shard(extent, mesh) if shape.cropped else None,
         model=model.network.model,
+        channels=model.network.channels,
         tta=model.tta,
         complement=complement,
     )

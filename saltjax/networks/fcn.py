@@ -30,7 +30,7 @@ class FCN(nn.Module):
     def __call__(
         self, image: jax.Array, train: bool = False, valid: jax.Array | None = None
     ) -> jax.Array:
-        """Returns logits float32[B, H, W, 1] for image float32[B, H, W, 3]; see `unet.UNet`."""
+        """Returns logits float32[B, H, W, 1] for image float32[B, H, W, C]; see `unet.UNet`."""
         with jax.default_matmul_precision(self.matmul_precision):
             return self._logits(image, train, valid)
 

@@ -18,23 +18,31 @@ from saltjax.system import seeds
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A model and the resolution it works at; hashable, a static argument of jitted steps.
+    """A model, its resolution and its input; hashable, a static argument of jitted steps.
 
     Attributes:
-      model: the linen module, from image float32[B, H, W, 3] to logits float32[B, H, W, 1].
+      model: the linen module, from image float32[B, H, W, C] to logits float32[B, H, W, 1].
       image_size: side of the square that a tile is resized to, in pixels.
       resize: how tiles are resized to it, "nearest", "bilinear" or "pad".
+      context: k, if the channels are a section between its k neighbours on either side; 0 for
+        tiles, whose three channels are those of an image.
     """
 
     model: nn.Module
     image_size: int
     resize: str
+    context: int = 0
+
+    @property
+    def channels(self) -> int:
+        """C, the channels of the input."""
+        return 2 * self.context + 1 if self.context else 3
 
     def inputs(self, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns image float32[B, S, S, 3] and label float32[B, S', S', 1], S the image_size.
+        """Returns image float32[B, S, S, C] and label float32[B, S', S', 1], S the image_size.
 
         Args:
-          image: float32[B, H, W, 3] in [0, 1], tiles.
+          image: float32[B, H, W, C] in [0, 1], tiles.
           label: uint8[B, H, W, 1] in {0, 1}; for resize "pad" it stays at that size, otherwise S' is
             S: what `without_padding` leaves of the logits.
         """
@@ -53,7 +61,8 @@ class Network:
 
         `jax.eval_shape(network.init, 0)` gives their shapes without computing anything.
         """
-        image = jnp.zeros((1, self.image_size, self.image_size, 3), jnp.float32)
+        shape = (1, self.image_size, self.image_size, self.channels)
+        image = jnp.zeros(shape, jnp.float32)
         variables = jax.jit(self.model.init)(seeds.init_key(seed), image)
         return {
             "params": variables["params"],
@@ -77,10 +86,11 @@ def create_network(
     matmul_precision: str,
     image_size: int,
     resize: str,
+    context: int,
 ) -> Network:
-    """Returns the network for a config's section `model` and four of its other settings."""
+    """Returns the network for a config's section `model` and five of its other settings."""
     made = create_model(**model, dtype=dtype, matmul_precision=matmul_precision)
-    return Network(made, image_size, resize)
+    return Network(made, image_size, resize, context)
 
 
 def create_model(
@@ -148,13 +158,14 @@ def unit_image(image: jax.Array) -> jax.Array:
     return image.astype(jnp.float32) / 255
 
 
-@functools.partial(jax.jit, static_argnames=("model", "tta", "complement"))
+@functools.partial(jax.jit, static_argnames=("model", "channels", "tta", "complement"))
 def predict_step(
     variables: dict[str, Any],
     image: jax.Array,
     extent: jax.Array | None = None,
     *,
     model: nn.Module,
+    channels: int,
     tta: bool,
     complement: bool = False,
 ) -> jax.Array:
@@ -162,14 +173,15 @@ def predict_step(
 
     Args:
       variables: params and batch_stats.
-      image: float32[B, H, W, 1 or 3] in [0, 1]; one channel stands for three equal ones.
+      image: float32[B, H, W, 1 or C] in [0, 1]; one channel stands for C equal ones.
       extent: as in `apply`.
       model: the model.
+      channels: C, those of its input.
       tta: as in `apply`.
       complement: return float32[2, B, H, W], the probabilities p of salt and 1 - p, which is
         precise also where p is rounded to 1.
     """
-    image = jnp.broadcast_to(image, (*image.shape[:3], 3))
+    image = jnp.broadcast_to(image, (*image.shape[:3], channels))
     logits = apply(variables, image, model, tta, extent)[..., 0]
     if complement:
         return jax.nn.sigmoid(jnp.stack([logits, -logits]))
@@ -183,7 +195,7 @@ def apply(
     tta: bool,
     extent: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns logits float32[B, H, W, 1] for image float32[B, H, W, 3].
+    """Returns logits float32[B, H, W, 1] for image float32[B, H, W, C].
 
     `tta` averages the probabilities of each image and of its mirror image, left to right. Only the
     first `extent` int32[B, 2] rows and columns of each image count, all by default; see

@@ -45,7 +45,7 @@ class UNet(nn.Module):
     def __call__(
         self, image: jax.Array, train: bool = False, valid: jax.Array | None = None
     ) -> jax.Array:
-        """Returns logits float32[B, H, W, 1] for image float32[B, H, W, 3] in [0, 1].
+        """Returns logits float32[B, H, W, 1] for image float32[B, H, W, C] in [0, 1].
 
         H and W are any: the image is mirrored at its lower and right edges up to a multiple of the
         stride, and the logits are cropped. `train` enables dropout and batch statistics; `valid`

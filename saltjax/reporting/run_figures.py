@@ -26,7 +26,7 @@ def draw_data(tiles: Tiles, folder: pathlib.Path, seed: int) -> None:
     """Draws examples.png and coverage.png."""
     chosen = seeds.examples_rng(seed).permutation(len(tiles))[:EXAMPLES]
     examples = tile_figures.examples(
-        tiles.images[chosen],
+        tiles.shown(chosen),
         tiles.labels[chosen, :, :, 0],
         [tiles.ids[i] for i in chosen],
         tiles.description,
@@ -101,7 +101,7 @@ def draw_scores(
         indices = test.outputs.indices[rows]
         iou = metrics.tile_scores(test.counts[rows])["iou"]
         drawn[name] = tile_figures.predictions(
-            tiles.images[indices],
+            tiles.shown(indices),
             tiles.labels[indices, :, :, 0],
             test.outputs.prob_native[rows],
             test.masks[rows],

@@ -40,7 +40,7 @@ def find(
         row = {name: i for i, name in enumerate(tiles.ids)}
         if unknown := [name for name in ids if name not in row]:
             raise InputError(f"there is no tile {unknown[0]} among them")
-        return tiles.images[[row[i] for i in ids]]
+        return tiles.shown([row[i] for i in ids])
     if folder is None:
         raise InputError("config.json does not say where they are")
     images = []

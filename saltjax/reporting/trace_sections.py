@@ -7,6 +7,7 @@ import numpy as np
 from saltjax.reporting.sections import Contents, Section, choose
 from saltjax.scoring.postprocess import to_sixteen_bits
 from saltjax.seismic import amplitudes, npy, sample_axis, segy
+from saltjax.seismic.neighbours import places_on
 from saltjax.seismic.sample_axis import SampleAxis
 
 Traces = npy.ArrayTraces | segy.SegyTraces
@@ -140,7 +141,7 @@ def plan_segy(source: segy.SegyTraces, direction: str) -> Plan:
     names = [str(section_of[m[0]]) for m in members]
     axis = _even(np.unique(np.concatenate([np.unique(place_of[m]) for m in members])))
     if 2 * sum(map(len, members)) < len(members) * len(axis):
-        columns = [_places(line, place_of) for line in lines]
+        columns = [places_on(line, place_of.take) for line in lines]
         names = [f"{direction} {section_of[line[line >= 0][0]]}" for line in lines]
         return Plan("lines", direction, other, names, lines, columns)
     full = []
@@ -171,10 +172,3 @@ def _trace_numbers(line: np.ndarray) -> np.ndarray:
     if (line >= 0).all() and ((steps > 0).all() or (steps < 0).all()):
         return line + 1
     return np.arange(1, len(line) + 1)
-
-
-def _places(line: np.ndarray, place_of: np.ndarray) -> np.ndarray:
-    """Returns the crossline or inline number of each trace of a line, evenly spaced over gaps."""
-    there = np.flatnonzero(line >= 0)
-    numbers = np.interp(np.arange(len(line)), there, place_of[line[there]])
-    return np.rint(numbers).astype(int)

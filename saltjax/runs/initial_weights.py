@@ -92,7 +92,7 @@ def read(given: str, partial: bool, shapes: dict[str, Any]) -> InitialWeights | 
     ]
     if not taken or (left and not partial):
         lines = "".join(f"\n  {line}" for line in left)
-        advice = "expected the same network, of the same settings config.model"
+        advice = "expected the same network, of the same settings config.model and config.data.context"
         if taken:
             advice += f"; --config.train.init_partial=True takes the other {len(taken)} arrays"
         raise InputError(

@@ -113,6 +113,7 @@ def network_of(config: ConfigDict) -> Network:
         config.train.matmul_precision,
         config.data.image_size,
         config.data.resize,
+        config.data.context,
     )
 
 

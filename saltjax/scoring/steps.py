@@ -27,7 +27,7 @@ def score_step(
 
     Args:
       variables: params and batch_stats.
-      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1].
+      batch: image uint8[B, H, W, C], label uint8[B, H, W, 1].
       network: the model and its resolution.
       count: return also COUNTS, float32[B]: true positive, false positive and false negative pixels
         at 0.5, at the tiles' own resolution.

@@ -1,13 +1,12 @@
 """Volumes of traces on a regular grid, read line by line, whatever the format of the file."""
 
-import math
 import pathlib
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-from saltjax.seismic import lines, npy, sample_axis, segy, survey
+from saltjax.seismic import neighbours, npy, sample_axis, segy, survey
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system.errors import InputError
 
@@ -101,7 +100,10 @@ class SegyGrid:
         if (~placed).sum() < 2:
             placed[:] = True  # one trace at 0, 0 is no padding
         inline, crossline = geometry.inline[placed], geometry.crossline[placed]
-        self.inlines, self.crosslines = _numbers(inline), _numbers(crossline)
+        self.inlines, self.crosslines = (
+            neighbours.all_numbers(inline),
+            neighbours.all_numbers(crossline),
+        )
         self._trace = np.full((len(self.inlines), len(self.crosslines)), -1, np.int32)
         at = (
             np.searchsorted(self.inlines, inline),
@@ -139,11 +141,3 @@ def open_grid(path: pathlib.Path, header_bytes: Sequence[int], option: str) -> G
         return ZarrGrid(path, option)
     known = ", ".join((*SEGY_SUFFIXES, ".npy", *ZARR_SUFFIXES))
     raise InputError(f"{option}={path}: expected a volume, a file {known}")
-
-
-def _numbers(found: np.ndarray) -> np.ndarray:
-    """Returns the numbers of all lines, int[n]: those between the ones found too, if they are few."""
-    numbers = np.unique(found).astype(np.int64)
-    step = math.gcd(*np.diff(numbers).tolist()) or 1
-    full = np.arange(numbers[0], numbers[-1] + 1, step)
-    return full if len(full) <= lines.MOST_FILLED * len(numbers) else numbers

@@ -90,6 +90,18 @@ class Geometry:
         order = _sort(self.crossline, self.inline)
         return _sections(order, self.crossline, self.inline)
 
+    def positions(
+        self, numbers: np.ndarray, direction: str
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns on which "inline" or "crossline" traces lie, and where on it, int32[n] each.
+
+        None for 2-D lines, of which none lies beside another.
+        """
+        if not self.volume:
+            return None
+        inline, crossline = self.inline[numbers], self.crossline[numbers]
+        return (inline, crossline) if direction == "inline" else (crossline, inline)
+
     def most(self) -> int:
         """Returns the largest number of traces at one position, see `repeats`."""
         a, b = self.repeats

@@ -74,6 +74,18 @@ class ArrayTraces:
         numbers = np.arange(self.count).reshape(self.shape[:2])
         return list(numbers if direction == "inline" else numbers.T)
 
+    def positions(
+        self, numbers: np.ndarray, direction: str
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns on which "inline" or "crossline" traces lie, and where on it, int[n] each.
+
+        None for a section, which has no lines beside it.
+        """
+        if len(self.shape) == 2:
+            return None
+        inline, crossline = np.divmod(numbers, self.shape[1])
+        return (inline, crossline) if direction == "inline" else (crossline, inline)
+
     def place(self, number: int) -> str:
         """Returns the name of a trace for messages: its number and, in a volume, its indices.
 

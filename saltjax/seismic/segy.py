@@ -166,6 +166,12 @@ class SegyTraces:
         found = self.geometry
         return found.by_inline if direction == "inline" else found.by_crossline
 
+    def positions(
+        self, numbers: np.ndarray, direction: str
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """See `lines.Geometry.positions`."""
+        return self.geometry.positions(numbers, direction)
+
     def line_note(self) -> str:
         """Returns what the user should know if the file is taken as 2-D lines; otherwise ""."""
         return survey.note(self.geometry, self.headers, self.header_bytes)

@@ -106,7 +106,7 @@ def train_step(
 
     Args:
       state: the state, donated.
-      batch: image uint8[B, H, W, 3], label uint8[B, H, W, 1], weight float32[B]: each tile's share
+      batch: image uint8[B, H, W, C], label uint8[B, H, W, 1], weight float32[B]: each tile's share
         in the loss, 0 for padding.
       recipe: network, optimizer, seed and what else the training is made of.
     """

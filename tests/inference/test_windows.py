@@ -147,7 +147,7 @@ def count_programs(monkeypatch):
         traced.append(1)
         return predict_step.__wrapped__(*args, **kwargs)
 
-    names = ("model", "tta", "complement")
+    names = ("model", "channels", "tta", "complement")
     monkeypatch.setattr(windows, "predict_step", jax.jit(traces, static_argnames=names))
     return traced
 

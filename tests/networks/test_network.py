@@ -59,7 +59,7 @@ def test_create_network_passes_every_setting_on():
         "dropout": 0.25,
         "init": "torch_default",
     }
-    found = networks.create_network(model, "bfloat16", "tensorfloat32", 48, "pad")
+    found = networks.create_network(model, "bfloat16", "tensorfloat32", 48, "pad", 2)
     unet = UNet(
         (4, 6),
         "strided",
@@ -71,9 +71,9 @@ def test_create_network_passes_every_setting_on():
         "torch_default",
         "tensorfloat32",
     )
-    assert found == Network(unet, 48, "pad")
+    assert found == Network(unet, 48, "pad", context=2)
     found = networks.create_network(
-        model | {"name": "fcn"}, "bfloat16", "tensorfloat32", 48, "nearest"
+        model | {"name": "fcn"}, "bfloat16", "tensorfloat32", 48, "nearest", 0
     )
     fcn = FCN((4, 6), "group", 0.25, "bfloat16", "torch_default", "tensorfloat32")
     assert found == Network(fcn, 48, "nearest")
@@ -85,6 +85,7 @@ def test_networks_of_equal_settings_share_compiled_programs():
     assert a == b
     assert hash(a) == hash(b)
     assert a != Network(UNet(features=(4, 6)), 16, "bilinear")
+    assert a != Network(UNet(features=(4, 6)), 16, "nearest", context=1)
 
 
 def test_inputs_are_scaled_and_brought_to_the_networks_size():
