@@ -118,6 +118,8 @@ def _refuse_other(
         )
     flat = [settings.flatten(config) for config in (before, now)]
     allowed = set(settings.FREE)
+    if any(config.get("data.volume") for config in flat):
+        allowed.remove("predict.normalize")  # it scales the patches
     growing = flat[1]["optim.schedule"] != "cosine"  # see `progress.check_epochs`
     if growing and type(flat[0].get("train.epochs")) is int:
         allowed.add("train.epochs")

@@ -304,3 +304,39 @@ def test_flatten_and_differences():
 def test_value_text_is_as_on_a_command_line():
     values = ((4, 8), [4], 0.5, False, "")
     assert [*map(settings.value_text, values)] == ["4,8", "4", "0.5", "False", ""]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dir": "/tiles"}, r"data.volume=a.sgy and config.data.dir=/tiles"),
+        ({"labels": ""}, r"data.volume=a.sgy without config.data.labels"),
+        ({"volume": ""}, r"data.labels=b.sgy without config.data.volume"),
+        ({"labels": "a,b,c"}, r"data.labels=a,b,c; expected a volume, or two files"),
+        ({"groups": "g.csv"}, r"data.groups=g.csv with config.data.volume"),
+        ({"split_by": "coverage"}, r"data.split_by=coverage with .*expected 'random'"),
+        ({"salt": ()}, r"data.salt=\(\); expected the whole numbers"),
+        ({"salt": (0.5,)}, r"data.salt=\(0.5,\); expected the whole numbers"),
+        ({"salt": (1, -1)}, r"data.unlabelled=-1 is in config.data.salt"),
+        ({"tile": 7}, r"data.tile=7; expected at least 8"),
+        ({"direction": "time"}, r"expected one of inline, crossline, both"),
+        (
+            {"salt_share": 1.1},
+            r"data.salt_share=1.1; expected at least 0 and at most 1",
+        ),
+    ],
+)
+def test_settings_of_a_volume_are_checked(changes, message):
+    config = default.get_config()
+    config.data.update(volume="a.sgy", labels="b.sgy")
+    settings.check(config)
+    config.data.update(changes)
+    with pytest.raises(InputError, match=message):
+        settings.check(config)
+
+
+def test_tiles_have_no_neighbouring_lines():
+    config = default.get_config()
+    config.data.context = 1
+    with pytest.raises(InputError, match=r"data.context=1 without config.data.volume"):
+        settings.check(config)
