@@ -11,6 +11,7 @@ from saltjax.data.blocks import NAMES, Block
 from saltjax.data.labelled_volume import LabelledVolume, Scan
 from saltjax.data.tiles import UNLABELLED, Tiles
 from saltjax.seismic import amplitudes
+from saltjax.seismic.neighbours import repeat_edges
 from saltjax.system import console, seeds
 from saltjax.system.errors import InputError
 
@@ -28,30 +29,22 @@ class Section:
       direction: "inline" or "crossline".
       index: of the line.
       start, stop: indices of its traces.
-      block: the inlines that its neighbours come from.
+      beside: the lines, first to last + 1, that its neighbours may be.
     """
 
     direction: str
     index: int
     start: int
     stop: int
-    block: Block
+    beside: Block
 
-    def traces(
-        self, offset: int, first: int = 0, count: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns inline and crossline indices int[n] of traces, those of a neighbouring line.
+    def traces(self, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Returns inline and crossline indices int[n] of the traces `offset` lines away.
 
-        Beyond the block, and the volume, the outermost line stands for all others.
-
-        Args:
-          offset: of the neighbouring line.
-          first, count: which of the traces; all by default.
+        Beyond `beside` the outermost line stands for all others.
         """
-        count = self.stop - self.start if count is None else count
-        along = self.start + first + np.arange(count)
-        low, high = self.block
-        line = np.full(count, np.clip(self.index + offset, low, high - 1))
+        along, (low, high) = np.arange(self.start, self.stop), self.beside
+        line = np.full(len(along), np.clip(self.index + offset, low, high - 1))
         return (line, along) if self.direction == "inline" else (along, line)
 
 
@@ -61,54 +54,60 @@ class Cutter:
 
     Attributes:
       volume: the amplitudes and labels.
+      scanned: what is known of the labels.
       method, limits: the scaling of amplitudes, see `amplitudes.to_unit`.
       context: sections on either side that are channels too.
     """
 
     volume: LabelledVolume
+    scanned: Scan
     method: str
     limits: amplitudes.Range
     context: int
 
-    def image(
-        self, section: Section, first: int = 0, count: int | None = None
-    ) -> np.ndarray:
-        """Returns uint8[samples, traces, C]: the section thrice or, with context, 2k + 1 sections."""
-        offsets = range(-self.context, self.context + 1)
-        channels = [
-            self._grey(section.traces(offset, first, count)) for offset in offsets
-        ]
-        if len(channels) == 1:
-            return np.broadcast_to(channels[0][..., None], (*channels[0].shape, 3))
-        return np.stack(channels, axis=-1)
+    @property
+    def channels(self) -> int:
+        """C, the channels of images."""
+        return 2 * self.context + 1 if self.context else 3
 
-    def _grey(self, traces: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        unit = amplitudes.to_unit(
-            self.volume.amplitudes(*traces), self.limits, self.method
+    def image(self, section: Section) -> np.ndarray:
+        """Returns uint8[samples, traces, C]: the section thrice or, with context, 2k + 1 sections.
+
+        As `predict` does, it repeats the next section towards the middle beside a dead trace.
+        """
+        read = [
+            self.volume.amplitudes(*section.traces(offset))
+            for offset in range(-self.context, self.context + 1)
+        ]
+        unit = np.stack(
+            [amplitudes.to_unit(traces, self.limits, self.method) for traces in read]
         )
-        return np.rint(255 * unit).astype(np.uint8).T
+        repeat_edges(unit, np.stack([amplitudes.live(traces) for traces in read]))
+        grey = np.rint(255 * unit).astype(np.uint8).transpose(2, 1, 0)
+        return grey if self.context else np.broadcast_to(grey, (*grey.shape[:2], 3))
 
     def labels(self, section: Section) -> np.ndarray:
-        """Returns uint8[samples, traces]: 0, 1 where salt, or UNLABELLED."""
-        return self.volume.read(*section.traces(0))[1].T
+        """Returns uint8[samples, traces]: 0, 1 where salt, or UNLABELLED, as dead traces are."""
+        traces = section.traces()
+        found = self.volume.labels.read(*traces)
+        found[self.scanned.dead[traces]] = UNLABELLED
+        return found.T
 
-
-def sections_of(
-    part: Sequence[Block], labelled: np.ndarray, crosslines: int, direction: str
-) -> Iterator[Section]:
-    """Yields the sections of a part: its labelled inlines, or crosslines through its blocks."""
-    for block in part:
-        if direction in ("inline", "both"):
-            for i in range(*block):
-                if labelled[i]:
-                    yield Section("inline", i, 0, crosslines, block)
-        if direction in ("crossline", "both"):
-            for x in range(crosslines):
-                yield Section("crossline", x, *block, (0, crosslines))
+    def sections(self, part: Sequence[Block], direction: str) -> Iterator[Section]:
+        """Yields the sections of a part: its labelled inlines, or crosslines through its blocks."""
+        crosslines = self.volume.grid.shape[1]
+        for block in part:
+            if direction in ("inline", "both"):
+                for i in range(*block):
+                    if self.scanned.has_labels[i]:
+                        yield Section("inline", i, 0, crosslines, block)
+            if direction in ("crossline", "both"):
+                for x in range(crosslines):
+                    yield Section("crossline", x, *block, (0, crosslines))
 
 
 def lines_of(
-    cut: Cutter, parts: dict[str, list[Block]], scanned: Scan, data: ConfigDict
+    cut: Cutter, parts: dict[str, list[Block]], data: ConfigDict
 ) -> tuple[Tiles, dict[str, np.ndarray], np.ndarray]:
     """Returns the lines of validation and test, their split, and the units of a bootstrap.
 
@@ -116,63 +115,61 @@ def lines_of(
     told otherwise. Lines in a row, as many as `data.gap`, are one unit.
     """
     direction = "crossline" if data.direction == "crossline" else "inline"
-    _, crosslines, samples = cut.volume.grid.shape
-    chosen: list[tuple[str, Section]] = []
-    for name in ("val", "test"):
-        sections = list(
-            sections_of(parts[name], scanned.has_labels, crosslines, direction)
-        )
-        most = max(1, MAX_SCORED // (samples * (sections[0].stop - sections[0].start)))
-        if most < len(sections):
-            places = np.linspace(0, len(sections) - 1, most).round().astype(int)
-            console.say(
-                f"Lines      {most} of {len(sections)} {direction}s of {NAMES[name]} are scored, at "
-                "equal distances, so that they fit into memory"
-            )
-            sections = [sections[i] for i in places]
-        chosen += [(name, section) for section in sections]
-    images, found, ids, names, units = [], [], [], [], []
+    chosen = [
+        (name, section)
+        for name in ("val", "test")
+        for section in _thinned(list(cut.sections(parts[name], direction)), name, cut)
+    ]
     width = max(section.stop - section.start for _, section in chosen)
+    shape = len(chosen), cut.volume.grid.shape[2], width
+    images = np.zeros((*shape, cut.channels if cut.context else 1), np.uint8)
+    found = np.full((*shape, 1), UNLABELLED, np.uint8)
     with console.Bar("Cutting", len(chosen), "lines") as bar:
-        for name, section in chosen:
-            label = cut.labels(section)
+        for n, (_, section) in enumerate(chosen):
+            image = cut.image(section)
+            images[n, :, : image.shape[1]] = image[:, :, : images.shape[3]]
+            found[n, :, : image.shape[1], 0] = cut.labels(section)
             bar.advance(1)
-            if (label == UNLABELLED).all():
-                continue
-            images.append(
-                _widened(cut.image(section)[:, :, : _channels(cut)], width, 0)
-            )
-            found.append(_widened(label[..., None], width, UNLABELLED))
-            ids.append(
-                f"{name}_{cut.volume.name(direction, section.index)}".replace(" ", "_")
-            )
-            names.append(name)
-            units.append((name, section.index // max(data.gap, 1)))
-    stacked = np.stack(images)
-    if not cut.context:
-        stacked = np.broadcast_to(stacked, (*stacked.shape[:3], 3))
+    kept = np.flatnonzero((found != UNLABELLED).any(axis=(1, 2, 3)))
+    chosen, images, found = [chosen[i] for i in kept], images[kept], found[kept]
+    units = [(name, section.index // max(data.gap, 1)) for name, section in chosen]
     numbers = {unit: n for n, unit in enumerate(dict.fromkeys(units))}
-    split = {part: np.flatnonzero(np.array(names) == part) for part in ("val", "test")}
-    tiles = Tiles(tuple(ids), stacked, np.stack(found), "volume", cut.volume.grid.name)
+    ids = (f"{name}_{cut.volume.name(direction, s.index)}" for name, s in chosen)
+    tiles = Tiles(
+        tuple(name.replace(" ", "_") for name in ids),
+        np.broadcast_to(images, (*images.shape[:3], cut.channels)),
+        found,
+        "volume",
+        cut.volume.grid.name,
+    )
+    names = np.array([name for name, _ in chosen])
+    split = {part: np.flatnonzero(names == part) for part in ("val", "test")}
     return tiles, split, np.array([numbers[unit] for unit in units])
 
 
-def _channels(cut: Cutter) -> int:
-    return 2 * cut.context + 1
+def _thinned(sections: list[Section], part: str, cut: Cutter) -> list[Section]:
+    """Returns as many sections as MAX_SCORED allows, at equal distances."""
+    samples = cut.volume.grid.shape[2]
+    most = max(1, MAX_SCORED // (samples * (sections[0].stop - sections[0].start)))
+    if most >= len(sections):
+        return sections
+    console.say(
+        f"Lines      {most} of {len(sections)} {sections[0].direction}s of {NAMES[part]} are scored, "
+        "at equal distances, so that they fit into memory"
+    )
+    places = np.linspace(0, len(sections) - 1, most).round().astype(int)
+    return [sections[i] for i in places]
 
 
-def _widened(x: np.ndarray, width: int, value: int) -> np.ndarray:
-    """Returns x [samples, traces, C] with columns of a value up to a width."""
-    return np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)), constant_values=value)
+def patches_of(cut: Cutter, training: Sequence[Block], data: ConfigDict) -> Tiles:
+    """Returns the patches for training, drawn from `data.seed`.
 
-
-def patches_of(
-    cut: Cutter, training: Sequence[Block], scanned: Scan, data: ConfigDict
-) -> Tiles:
-    """Returns the patches for training, drawn from `data.seed`."""
+    Raises:
+      InputError: if they do not fit into the training block or into memory, or too few can be drawn.
+    """
     _, crosslines, samples = cut.volume.grid.shape
     tile, count = data.tile, data.patches
-    size = count * tile**2 * (max(_channels(cut), 3) + 1)
+    size = count * tile**2 * (cut.channels + 1)
     if size > MAX_PATCH_BYTES:
         raise InputError(
             f"config.data.patches={count} of {tile}×{tile} take {size / 1e9:.1f} GB of memory; "
@@ -180,9 +177,7 @@ def patches_of(
         )
     sections = [
         section
-        for section in sections_of(
-            training, scanned.has_labels, crosslines, data.direction
-        )
+        for section in cut.sections(training, data.direction)
         if section.stop - section.start >= tile and samples >= tile
     ]
     if not sections:
@@ -200,20 +195,26 @@ def patches_of(
         data.salt_share,
         seeds.patches_rng(data.seed),
     )
-    images = np.empty((count, tile, tile, max(_channels(cut), 3)), np.uint8)
+    images = np.empty((count, tile, tile, cut.channels), np.uint8)
     found = np.empty((count, tile, tile, 1), np.uint8)
     ids: list[str] = []
     with console.Bar("Cutting", count, "patches") as bar:
         for places in drawn:
             section = sections[places.section]
             image, label = cut.image(section), cut.labels(section)
-            line = cut.volume.name(section.direction, section.index)
             for row, column in zip(places.rows, places.columns):
-                n = len(ids)
-                images[n] = image[row : row + tile, column : column + tile]
-                found[n, :, :, 0] = label[row : row + tile, column : column + tile]
-                other = "crossline" if section.direction == "inline" else "inline"
-                place = cut.volume.number(other, section.start + column)
-                ids.append(f"{n:07d}_{line}_{place}_{row}".replace(" ", "_"))
+                at = slice(row, row + tile), slice(column, column + tile)
+                images[len(ids)], found[len(ids), :, :, 0] = image[at], label[at]
+                ids.append(_patch_id(len(ids), cut.volume, section, column, row))
                 bar.advance(1)
     return Tiles(tuple(ids), images, found, "volume", cut.volume.grid.name)
+
+
+def _patch_id(
+    n: int, volume: LabelledVolume, section: Section, column: int, row: int
+) -> str:
+    """Returns the id of the nth patch: its line, and first trace, by number, and sample, by index."""
+    line = volume.number(section.direction, section.index)
+    other = "crossline" if section.direction == "inline" else "inline"
+    trace = volume.number(other, section.start + column)
+    return f"{n:07d}_{section.direction}_{line}_{trace}_{row}"

@@ -30,23 +30,12 @@ class LabelledVolume:
     grid: Grid
     labels: Labels
 
-    def read(
-        self, inline: np.ndarray, crossline: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns amplitudes [n, samples] and labels uint8[n, samples] of traces at indices int[n].
-
-        Dead traces are unlabelled.
+    def amplitudes(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
+        """Returns amplitudes [n, samples] of traces at indices int[n].
 
         Raises:
           InputError: if they cannot be read, or samples of a live trace are not finite.
         """
-        traces = self.amplitudes(inline, crossline)
-        found = self.labels.read(inline, crossline)
-        found[~amplitudes.live(traces)] = UNLABELLED
-        return traces, found
-
-    def amplitudes(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
-        """Returns amplitudes [n, samples], see `read`."""
         traces, damaged = amplitudes.clean(self.grid.read(inline, crossline))
         if damaged.any():
             i = int(np.flatnonzero(damaged)[0])

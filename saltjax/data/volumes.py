@@ -48,24 +48,24 @@ def load(config: ConfigDict) -> VolumeData:
     Raises:
       InputError: if they cannot be read, or do not suit each other or the settings.
     """
-    cut, scanned, parts, sample = _prepare(config)
-    lines, split, units = cutting.lines_of(cut, parts, scanned, config.data)
-    drawn = cutting.patches_of(cut, parts["train"], scanned, config.data)
+    cut, parts, sample = _prepare(config)
+    lines, split, units = cutting.lines_of(cut, parts, config.data)
+    drawn = cutting.patches_of(cut, parts["train"], config.data)
     split = {"train": np.arange(len(drawn)), **split}
-    facts = describe(cut, scanned, parts, config.data)
-    return VolumeData(drawn, lines, split, units, scanned, parts, sample, facts)
+    facts = describe(cut, parts, config.data)
+    return VolumeData(drawn, lines, split, units, cut.scanned, parts, sample, facts)
 
 
 def load_lines(config: ConfigDict) -> Tiles:
     """Returns `VolumeData.lines` without drawing patches; raises what `load` does."""
-    cut, scanned, parts, _ = _prepare(config)
-    return cutting.lines_of(cut, parts, scanned, config.data)[0]
+    cut, parts, _ = _prepare(config)
+    return cutting.lines_of(cut, parts, config.data)[0]
 
 
 def _prepare(
     config: ConfigDict,
-) -> tuple[Cutter, Scan, dict[str, list[Block]], np.ndarray]:
-    """Returns what cuts images out of the volume, and scan, blocks and sample of `VolumeData`."""
+) -> tuple[Cutter, dict[str, list[Block]], np.ndarray]:
+    """Returns what cuts images out of the volume, and blocks and sample of `VolumeData`."""
     data = config.data
     volume = labelled_volume.open_volume(config)
     scanned = labelled_volume.scan(volume)
@@ -75,7 +75,7 @@ def _prepare(
     _check_salt(parts, scanned, volume)
     sample = _sample(volume, parts["train"])
     method, limits = amplitudes.scaling(sample, config.predict.normalize)
-    return Cutter(volume, method, limits, data.context), scanned, parts, sample
+    return Cutter(volume, scanned, method, limits, data.context), parts, sample
 
 
 def _check_salt(
@@ -105,10 +105,10 @@ def _sample(volume: LabelledVolume, training: Sequence[Block]) -> np.ndarray:
 
 
 def describe(
-    cut: Cutter, scanned: Scan, parts: dict[str, list[Block]], data: ConfigDict
+    cut: Cutter, parts: dict[str, list[Block]], data: ConfigDict
 ) -> dict[str, Any]:
     """Returns what data.json says of a volume."""
-    volume, limits = cut.volume, cut.limits
+    volume, scanned, limits = cut.volume, cut.scanned, cut.limits
     inlines, crosslines, samples = volume.grid.shape
     axis = volume.grid.axis
     return {

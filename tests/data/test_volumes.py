@@ -123,6 +123,8 @@ def test_neighbouring_lines_are_channels_and_end_with_the_block(
                 traces = volume[there, trace : trace + 8]
             else:
                 there = min(max(line + offset, 0), volume.shape[1] - 1)
+                if there == 3:  # dead: the next crossline towards the patch
+                    there -= np.sign(offset)
                 traces = volume[trace : trace + 8, there]
             np.testing.assert_array_equal(
                 data.patches.images[n, :, :, channel],
