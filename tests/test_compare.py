@@ -33,7 +33,7 @@ def test_runs_are_ranked_by_the_validation_score_that_chose_their_thresholds(
     assert [row["val loss"] for row in rows] == ["0.8", "0.7", "0.6", ""]
     assert [row["test loss"] for row in rows] == ["0.3", "0.2", "0.1", "0.25"]
     assert (rows[0]["val F1"], rows[0]["val AP"]) == ("0.75", "0.8125")
-    assert "Runs by validation Kaggle mAP" in caplog.text
+    assert "Runs by validation Kaggle mAP\n" in caplog.text
     assert "d/metrics.csv: no epoch 2 in it" in caplog.text
     # These results are of a version that did not have all scores.
     assert rows[0]["two-class mean IoU"] == ""
@@ -55,6 +55,17 @@ def test_runs_whose_thresholds_several_scores_chose_are_ranked_by_f1(tmp_path, c
     assert [row["run"] for row in rows] == ["b", "c", "a"]
     assert [row["chosen by"] for row in rows] == ["F1", "IoU", "F1"]
     assert "Runs by validation F1" in caplog.text
+
+
+def test_runs_on_several_data_are_ordered_by_these_first(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
+    for name, data, score in (("a", "x", 0.6), ("b", "y", 0.9), ("c", "x", 0.8)):
+        changes = {"data.dir": f"/tiles/{data}"}
+        tested_run.write(tmp_path / name, None, changes, val_score=score, content=data)
+    compare.compare(tmp_path, "", "")
+    rows = tested_run.read_csv(tmp_path / "compare.csv")
+    assert [row["run"] for row in rows] == ["c", "a", "b"]
+    assert "Runs by data, then validation F1" in caplog.text
 
 
 def test_folds_of_the_same_config_are_averaged(tmp_path, caplog):

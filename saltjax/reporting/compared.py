@@ -63,7 +63,7 @@ class Compared:
 
     Attributes:
       runs: in their order.
-      order: what they are ordered by.
+      order: what they are ordered by, in words.
       keys: of the settings that differ.
       means: over folds and seeds.
       tested: by run, the scores on its test tiles; without runs that have no usable outputs.
@@ -98,6 +98,8 @@ def read(folder: pathlib.Path, reference: str) -> Compared:
     name = "" if reference == PREVIOUS else reference_name(runs, folder, reference)
     if reference == PREVIOUS:
         runs, order = ablation.by_name(runs), "name"
+    if len({run.result.data.label for run in runs}) > 1:
+        order = f"data, then {order}"
     groups = averages.group(runs)
     means = averages.average(groups, averaged_scores)
     keys = averages.differing_settings([run.config for run in runs])

@@ -58,6 +58,7 @@ def _environment():
         lstrip_blocks=True,
     )
     environment.filters["duration"] = duration
+    environment.filters["number"] = number
     return environment
 
 
@@ -83,6 +84,15 @@ def duration(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def number(value: float) -> str:
+    """Returns a number for people, with a minus sign in place of a hyphen.
+
+    >>> number(-7168.0), number(1e-12)
+    ('−7168', '1e−12')
+    """
+    return f"{value:.6g}".replace("-", "−")
 
 
 def pack(content: bytes) -> str:

@@ -110,10 +110,12 @@ def summary(contents: Contents) -> str:
             f"{console.counted(height, 'sample')}"
         )
     noun = "image" if contents.kind == "images" else "line"
-    of = "pixels" if contents.kind == "images" else "traces and samples"
-    if count == 1:
-        return f"one {noun} of {width}×{height} {of}"
-    return console.counted(count, noun)
+    if count > 1:
+        return console.counted(count, noun)
+    if contents.kind == "images":
+        return f"one image of {width}×{height} pixels"
+    traces, samples = console.counted(width, "trace"), console.counted(height, "sample")
+    return f"one line of {traces} × {samples}"
 
 
 def thinned(contents: Contents) -> str:

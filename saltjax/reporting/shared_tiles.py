@@ -62,7 +62,7 @@ def find(
     """Returns test tiles of the runs that were tested on the same data; says which were not.
 
     The data are those of the reference or, without one, of most runs. Tiles of two or more runs are
-    shown where there are any. None without any outputs.
+    shown where there are any. None without the outputs of two runs: the page of a run shows its own tiles.
 
     Args:
       runs: the runs.
@@ -93,6 +93,8 @@ def find(
             labels |= own_labels
             continue
         console.say(f"{run.name}: {reason}, not among the tiles side by side")
+    if len(predicted) < 2:
+        return None
     chosen = [name for name in chosen if name in labels]
     every = np.stack([labels[name] for name in chosen])
     common = bool((np.isfinite(iou).sum(axis=0) > 1).all())

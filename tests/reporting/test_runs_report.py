@@ -72,6 +72,7 @@ def test_the_table_is_that_of_compare(runs):
     assert "Δ IoU" not in rows_of(runs)["good"]["cells"]
     assert "A difference (Δ) is that to good" in page_of(runs).text
     assert "interval over 30 tiles" in page_of(runs).text
+    assert "Ordered by validation F1, the best first;" in page_of(runs).text
 
 
 def test_scores_have_the_intervals_of_their_result(runs):
@@ -233,9 +234,23 @@ def test_one_run_is_enough(tmp_path):
     tested_run.write(tmp_path / "runs/only", tested_run.outputs(0.1, 1), MOVED)
     report.report(tmp_path / "runs")
     page = page_of(tmp_path / "runs")
-    assert "All 40 test tiles." in page.text
+    # Those of one run are in its own report.
+    assert data_of(tmp_path / "runs")["tiles"] is None
+    assert "test tile" not in page.text
     assert "difference (Δ)" not in page.text
     assert [row["name"] for row in data_of(tmp_path / "runs")["rows"]] == ["only"]
+
+
+def test_runs_without_common_tiles_are_not_said_to_have_the_same(tmp_path):
+    for number in range(2):
+        part = tested_run.outputs(0.1, 1, range(9 * number, 9 * number + 9))
+        tested_run.write(tmp_path / f"fold{number}", part, MOVED)
+    report.report(tmp_path)
+    text = page_of(tmp_path).text
+    assert "The test tiles of all runs" in text
+    assert "All 18 test tiles." in text
+    assert "The same test tile" not in text
+    assert "greatest difference" not in text
 
 
 def test_without_outputs_there_are_no_tiles(tmp_path):

@@ -151,6 +151,13 @@ def test_large_images_are_shown_smaller_before_some_are_left_out():
     assert min(across, down) > 1
 
 
+def test_one_line_is_described_in_words():
+    line = np.float32(section_pages.smooth(75, 18))
+    page = section_report.render(of_array(line, line), section_pages.prediction())
+    assert "one line of 18 traces × 75 samples" in page
+    assert "−100 is black, 100 white" in page
+
+
 def test_traces_are_read_a_few_at_a_time(monkeypatch):
     monkeypatch.setattr(trace_sections, "TRACES_AT_ONCE", 16)
     most, read = [], npy.ArrayTraces.read

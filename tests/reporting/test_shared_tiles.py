@@ -98,11 +98,14 @@ def test_what_cannot_be_beside_the_others_is_said(tmp_path, caplog):
         f"odd: other labels for the same ids, {beside}",
     ):
         assert text in caplog.text
-    assert set(find(tmp_path, "other").runs) == {"other"}
+    tested_run.write(tmp_path / "other1", tested_run.outputs(0.1, 3), content="other")
+    assert set(find(tmp_path, "other").runs) == {"other", "other1"}
 
 
-def test_without_any_outputs_there_is_nothing(tmp_path):
+def test_without_the_outputs_of_two_runs_there_is_nothing(tmp_path):
     tested_run.write(tmp_path / "a", None)
+    assert find(tmp_path) is None
+    tested_run.write(tmp_path / "b", tested_run.outputs(0.1, 1))
     assert find(tmp_path) is None
 
 

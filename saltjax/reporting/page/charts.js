@@ -9,8 +9,20 @@ function range(series, log = false) {
   if (!values.length) return { min: 0, max: 1 };
   const [low, high] = [Math.min(...values), Math.max(...values)];
   if (log) return { min: low / 1.5, max: high * 1.5, log };
-  const margin = 0.05 * (high - low) || 0.05;
+  const size = Math.max(Math.abs(low), Math.abs(high), 1e-30);
+  // Ticks between values that are all but equal could not be told apart.
+  const margin = 0.05 * (high - low > 1e-6 * size ? high - low : size > 1e-30 ? size : 1);
   return { min: low - margin, max: high + margin };
+}
+
+// Returns the points that a chart shows, and tells in its figure how many it leaves out: beside the loss
+// of a run that has diverged no other can be seen, and SVG cannot hold the greatest numbers.
+function drawable(points, name, figure) {
+  const found = points.filter((point) => Math.abs(point[1]) < 1e9);
+  const count = points.length - found.length;
+  const text = `${name}: ${count} of ${points.length} values not drawn, beyond ±10⁹`;
+  if (count) figure.append(element("p", { class: "left-out" }, [text]));
+  return found;
 }
 
 // A line chart in a <figure>.
@@ -79,7 +91,7 @@ class Chart {
     }
     for (const value of y.log ? powers(y) : ticks(y.min, y.max, 5)) {
       parts.push(grid(`M${box.left} ${toY(value)}H${box.right}`));
-      const label = y.log ? value.toExponential(0) : shortNumber(value);
+      const label = y.log ? withMinus(value.toExponential(0)) : shortNumber(value);
       parts.push(text(label, { x: box.left - 6, y: toY(value) + 4, class: "end" }));
     }
     const middle = (box.left + box.right) / 2;

@@ -48,7 +48,7 @@ class Choice {
 
   // Writes the values into the number fields, and switches the button #reset.
   show() {
-    this.fields[0].value = shortNumber(this.threshold);
+    this.fields[0].value = fieldNumber(this.threshold);
     this.fields[1].value = this.minSize;
     byId("reset").disabled = this.isChosen;
   }

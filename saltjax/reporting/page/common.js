@@ -1,5 +1,5 @@
 "use strict";
-// What every page uses: elements, numbers on axes, and buttons that copy the text of an element.
+// What every page uses: elements, numbers on axes, commands, and buttons that copy the text of an element.
 
 const byId = (id) => document.getElementById(id);
 
@@ -22,10 +22,22 @@ function ticks(low, high, most) {
   return found;
 }
 
-// Returns a number with at most `digits` decimals, or in the form 1e-4 if it is small.
-function shortNumber(value, digits = 4) {
-  if (value && Math.abs(value) < 10 ** -digits) return value.toExponential(1);
-  return String(Number(value.toFixed(digits)));
+// Returns a number with at most four decimals, or in the form 1e-4 if it is small, for a number field.
+function fieldNumber(value) {
+  if (value && Math.abs(value) < 1e-4) return value.toExponential(1);
+  return String(Number(value.toFixed(4)));
+}
+
+// Returns a text of a number with a minus sign in place of a hyphen.
+const withMinus = (text) => text.replaceAll("-", "−");
+
+const shortNumber = (value) => withMinus(fieldNumber(value));
+
+// Writes a text whose lines end between words, as commands need: a browser would also end them behind
+// a hyphen, even within `--`. Copied, it is the same text.
+function setWords(node, text) {
+  const parts = text.split(/(\s+)/);
+  node.replaceChildren(...parts.map((part, i) => (i % 2 ? part : element("span", { class: "word" }, [part]))));
 }
 
 // Copies the text of the element that data-copy names, or selects it where that is not allowed.
@@ -42,6 +54,7 @@ async function copy(button) {
   setTimeout(() => (button.textContent = label), 1500);
 }
 
+for (const node of document.querySelectorAll(".words")) setWords(node, node.textContent);
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", () => copy(button));
 }

@@ -201,7 +201,7 @@ class Gallery {
     const { dialog } = this;
     dialog.querySelector("h2").textContent = this.ids[tile];
     dialog.querySelector(".facts").textContent =
-      `IoU ${stats.iou.toFixed(3)} · salt ${(100 * stats.coverage).toFixed(1)} % · ` +
+      `IoU ${stats.iou.toFixed(3)} · salt ${(100 * stats.coverage).toFixed(1)}\u00a0% · ` +
       `pixels: ${stats.tp} found, ${stats.fp} wrongly predicted, ${stats.fn} missed`;
     dialog.querySelector(".place").textContent =
       `${this.shown.indexOf(tile) + 1} of ${this.shown.length}`;

@@ -51,7 +51,7 @@ class List {
     for (const entry of this.cards) {
       const [salt, live] = this.sections.countsOf(entry.number);
       entry.share = live ? salt / live : 0;
-      entry.card.lastChild.textContent = `${(100 * entry.share).toFixed(1)} % salt`;
+      entry.card.lastChild.textContent = `${(100 * entry.share).toFixed(1)}\u00a0% salt`;
     }
     if (byId("sort").value === "most") this.arrange();
     for (const card of this.visible) this.draw(card);

@@ -14,8 +14,11 @@ function drawTraining() {
     points: history.filter((row) => key in row).map((row) => [row.epoch, row[key]]),
   });
   const draw = (id, lines, log) => {
-    const used = lines.filter(({ points }) => points.length);
-    const chart = new Chart(byId(id), { x, y: range(used, log), series: used });
+    const figure = byId(id);
+    const used = lines
+      .map((line) => ({ ...line, points: drawable(line.points, line.name, figure) }))
+      .filter(({ points }) => points.length);
+    const chart = new Chart(figure, { x, y: range(used, log), series: used });
     if (bestEpoch) chart.setMarks([{ x: bestEpoch, name: bestName, kind: "chosen" }]);
   };
   draw("loss", [series("train_loss", "training", "a"), series("val_loss", "validation", "b")]);
@@ -25,7 +28,7 @@ function drawTraining() {
     series("val_kaggle_map", "validation, Kaggle mAP at 0.5", "c"),
   ]);
   const rates = series("learning_rate", "learning rate", "a");
-  draw("rate", [rates], rates.points.every((point) => point[1] > 0));
+  draw("rate", [rates], rates.points.every((point) => point[1] > 1e-30));
 }
 
 function drawCalibration({ bins }) {
@@ -133,7 +136,7 @@ class Explorer {
   showConfusion(cells) {
     const all = cells.tp + cells.fp + cells.fn + cells.tn;
     for (const [key, value] of Object.entries(cells)) {
-      byId(key).textContent = `${value.toLocaleString("en")} (${((100 * value) / all).toFixed(1)} %)`;
+      byId(key).textContent = `${value.toLocaleString("en")} (${((100 * value) / all).toFixed(1)}\u00a0%)`;
     }
   }
 
@@ -155,15 +158,16 @@ class Explorer {
   }
 
   showCommands() {
-    byId("evaluate-command").textContent = page.commands.evaluate + this.choice.flags;
-    byId("predict-command").textContent = page.commands.predict + this.choice.flags;
+    for (const mode of ["evaluate", "predict"]) {
+      setWords(byId(`${mode}-command`), page.commands[mode] + this.choice.flags);
+    }
   }
 }
 
 // Returns a class of salt coverage as text: "0.1-0.4" is "10–40 %".
 function coverageText(name) {
   if (name === "0") return "none";
-  return `${name.split("-").map((share) => Math.round(100 * Number(share))).join("–")} %`;
+  return `${name.split("-").map((share) => Math.round(100 * Number(share))).join("–")}\u00a0%`;
 }
 
 async function exploreTiles() {

@@ -38,17 +38,19 @@ function drawTable() {
 
 function drawCurves() {
   for (const [key, title] of page.titles) {
+    const figure = element("figure", { id: key, "data-title": title }, [element("figcaption", {}, [title])]);
     const series = page.curves
       .filter(({ values }) => key in values)
       .map(({ run, best, values }) => {
-        const points = values.epoch.map((epoch, i) => [epoch, values[key][i]]);
+        const all = values.epoch.map((epoch, i) => [epoch, values[key][i]]);
+        const points = drawable(all, runTitle(run), figure);
         const tested = points.find(([epoch]) => epoch === best) ?? null;
         return { run, title: runTitle(run), points, best: tested };
-      });
-    if (!series.length) continue;
-    const figure = element("figure", { id: key, "data-title": title }, [element("figcaption", {}, [title])]);
+      })
+      .filter(({ points }) => points.length);
+    if (!series.length && !figure.querySelector(".left-out")) continue;
     byId("charts").append(figure);
-    const positive = series.every(({ points }) => points.every((point) => point[1] > 0));
+    const positive = series.every(({ points }) => points.every((point) => point[1] > 1e-30));
     charts.push(new CurvesChart(figure, title, series, key === "learning_rate" && positive));
   }
 }

@@ -11,7 +11,7 @@ const AXES = {
   pixel: "row, pixels",
 };
 const ACROSS = { pixel: "column, pixels", trace: "trace number" };
-const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
+const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)}\u00a0%`);
 
 class Explorer {
   constructor(sections) {
@@ -157,7 +157,7 @@ class Explorer {
     const { choice } = this;
     choice.show();
     this.sections.setRule(choice.threshold, choice.minSize);
-    byId("command").textContent = page.command + choice.flags;
+    setWords(byId("command"), page.command + choice.flags);
     byId("ramp-mark").style.left = `${100 * choice.threshold}%`;
     this.redraw();
     clearTimeout(this.rest);
@@ -225,7 +225,7 @@ class Explorer {
     byId("previous").disabled = index === 0 && !this.list;
     byId("next").disabled = index === count - 1 && !this.list;
     if (sections.volume) {
-      byId("position-field").value = shortNumber(sections.numbers(direction)[index]);
+      byId("position-field").value = fieldNumber(sections.numbers(direction)[index]);
       byId("position-name").textContent = direction < 2 ? [page.along, page.across][direction] : this.unit;
     } else {
       byId("position-name").textContent = `${index + 1} of ${count}`;
@@ -265,9 +265,10 @@ class Explorer {
     }
     const share = slice.grey[at] / 255;
     const [low, high] = page.limits ?? [0, 255];
+    const amplitude = Number((low + share * (high - low)).toPrecision(3));
     output.textContent =
       `${place}: probability ${(slice.prob[at] / 65535).toFixed(3)}, ` +
-      `${slice.mask[at] ? "salt" : "no salt"}, amplitude about ${Number((low + share * (high - low)).toPrecision(3))}`;
+      `${slice.mask[at] ? "salt" : "no salt"}, amplitude about ${withMinus(String(amplitude))}`;
   }
 }
 

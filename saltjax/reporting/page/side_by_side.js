@@ -3,13 +3,14 @@
 
 const RUN_VIEWS = ["probability", "mask", "difference"];
 
-// By the value of #order: what tiles are sorted by, from {iou: those known, disputed, coverage}.
+// By the value of #order: what tiles are sorted by, from {iou: those known, disputed, coverage} and their
+// number; among equal ones those with more pixels in dispute come first.
 const TILE_ORDERS = {
   spread: ({ iou }) => Math.min(...iou) - Math.max(...iou),
   disputed: ({ disputed }) => -disputed,
   worst: ({ iou }) => iou.reduce((a, b) => a + b, 0) / iou.length,
   coverage: ({ coverage }) => -coverage,
-  id: () => 0,
+  id: (_, tile) => tile,
 };
 
 class SideBySide {
@@ -141,7 +142,10 @@ class SideBySide {
   arrange(first) {
     const key = this.orders[byId("order").value];
     const keys = this.stats.map(key);
-    const compare = (i, j) => (keys[i] === keys[j] ? i - j : keys[i] - keys[j]);
+    // Not their difference, which is NaN of two that are infinite.
+    const unequal = (i, j) => (keys[i] === keys[j] ? 0 : keys[i] - keys[j]);
+    const disputed = (tile) => this.stats[tile].disputed;
+    const compare = (i, j) => unequal(i, j) || disputed(j) - disputed(i) || i - j;
     this.order = keys.map((_, tile) => tile).sort(compare);
     byId("strip").replaceChildren(...this.order.map((tile) => this.buttons[tile]));
     for (const button of this.visible) this.drawThumbnail(button);
@@ -187,7 +191,7 @@ class SideBySide {
     const { disputed, coverage, iou, known } = this.stats[tile];
     const place = this.order.indexOf(tile);
     byId("tile-name").textContent = tiles.ids[tile];
-    const facts = [`salt ${(100 * coverage).toFixed(1)} %`];
+    const facts = [`salt ${(100 * coverage).toFixed(1)}\u00a0%`];
     if (known) facts.push(`IoU ${Math.min(...iou).toFixed(3)} to ${Math.max(...iou).toFixed(3)}`);
     if (known > 1) facts.push(`masks differ in ${disputed} of ${tiles.height * tiles.width} pixels`);
     byId("tile-facts").textContent = facts.join(" · ");

@@ -69,6 +69,13 @@ def iou_of(written):
     return found
 
 
+def disputed_of(written, names):
+    """Returns by tile in how many pixels the masks of the runs differ."""
+    masks = [masks_of(written[1][name], name) for name in names]
+    votes = [np.array([m[i] for m in masks if i < len(m)]) for i in range(COUNT)]
+    return np.array([(v.any(axis=0) & ~v.all(axis=0)).sum() for v in votes])
+
+
 def texts(driver, selector):
     return driver.execute_script(
         "return [...document.querySelectorAll(arguments[0])].map((x) => x.textContent)",
@@ -158,7 +165,9 @@ def test_a_run_can_be_hidden_in_curves_and_tiles(several, written):
         abs(iou["plain"][i] - iou["low"][i]) if i in iou["low"] else 0
         for i in saved.ids
     ]
-    expected = [saved.ids[i] for i in np.argsort(-np.array(spread), kind="stable")]
+    # Equal ones are ordered by the pixels in dispute.
+    disputed = disputed_of(written, ("plain", "low"))
+    expected = [saved.ids[i] for i in np.lexsort((-disputed, -np.array(spread)))]
     assert strip(several) == expected
     several.execute_script("document.getElementById('no-runs').click()")
     assert several.execute_script(lines) == 0
@@ -171,21 +180,19 @@ def test_tiles_are_in_order(several, written):
     every = written[1]
     ids = every["plain"].ids
     of = [[one[i] for one in iou.values() if i in one] for i in ids]
-    masks = {name: masks_of(one, name) for name, one in every.items()}
-    votes = [
-        np.array([m[i] for m in masks.values() if i < len(m)]) for i in range(COUNT)
-    ]
-    disputed = [(v.any(axis=0) & ~v.all(axis=0)).sum() for v in votes]
-    assert max(disputed) > 0
+    disputed = disputed_of(written, RUNS)
+    spread = [min(x) - max(x) for x in of]
+    same = [n for n, value in zip(disputed, spread) if value == 0]
+    assert same != sorted(same, reverse=True)
     for name, keys in (
-        ("spread", [min(x) - max(x) for x in of]),
-        ("disputed", [-x for x in disputed]),
-        ("worst", [np.mean(x) for x in of]),
+        ("spread", spread),
+        ("disputed", [0] * COUNT),
+        ("worst", [sum(x) / len(x) for x in of]),
         ("coverage", -every["plain"].labels.mean(axis=(1, 2))),
         ("id", range(COUNT)),
     ):
         choose(several, "order", name)
-        expected = [ids[i] for i in np.argsort(np.array(keys), kind="stable")]
+        expected = [ids[i] for i in np.lexsort((-disputed, keys))]
         assert strip(several) == expected, name
         assert shown_tile(several) == expected[0]
     names = texts(several, "#order optgroup option")
@@ -199,7 +206,7 @@ def test_tiles_are_in_order(several, written):
         ),
     )
     gain = [iou["plain"][i] - iou[HOSTILE][i] for i in ids]
-    assert strip(several) == [ids[i] for i in np.argsort(np.array(gain), kind="stable")]
+    assert strip(several) == [ids[i] for i in np.lexsort((-disputed, gain))]
 
 
 def test_each_run_has_its_mask_and_iou_of_the_tile(several, written):
@@ -295,16 +302,42 @@ def test_nothing_is_wider_than_the_window(driver, written, width):
     assert wide <= width
 
 
-def test_a_single_run_without_images(driver, tmp_path):
-    saved = outputs([f"t{i}" for i in range(3)])
+def test_runs_without_images_and_without_common_tiles(driver, tmp_path):
+    saved = outputs([f"t{i}" for i in range(5)])
     moved = {"data.dir": str(tmp_path / "moved")}
-    tested_run.write(tmp_path / "runs/only", saved, moved)
+    for name, rows in (("a", [0, 1]), ("b", [2, 3, 4])):
+        tested_run.write(tmp_path / "runs" / name, shifted(saved, 0, rows), moved)
     report.report(tmp_path / "runs")
     browser.open_page(driver, tmp_path / "runs/report.html")
     assert browser.messages(driver) == []
     assert "Without the images" in json.dumps(texts(driver, "#notes li"))
-    assert strip(driver) == ["t0", "t1", "t2"]
-    assert texts(driver, "#order optgroup") == []
+    assert sorted(strip(driver)) == [f"t{i}" for i in range(5)]
+    assert texts(driver, "#order option") == ["least mean IoU", "salt coverage", "id"]
+
+
+def test_absurd_values_are_left_out_of_the_curves(driver, tmp_path):
+    folder = tmp_path / "runs"
+    for name, values in (("a", ["1e300", "0.5"]), ("b", ["1.7e308", "-1.7e308"])):
+        tested_run.write(folder / name, None)
+        rows = [f"{n},{v},0.5,0.5,0.5,1e-310,1\n" for n, v in enumerate(values, 1)]
+        head = "epoch,train_loss,train_accuracy,val_loss,val_accuracy,learning_rate,seconds\n"
+        (folder / name / "metrics.csv").write_text(head + "".join(rows))
+        report.report(folder / name)
+    report.report(folder)
+    for page, chart, told in (
+        (folder, "#train_loss", ["a: 1 of 2 values", "b: 2 of 2 values"]),
+        (folder / "a", "#loss", ["training: 1 of 2 values"]),
+        (folder / "b", "#loss", ["training: 2 of 2 values"]),
+    ):
+        browser.open_page(driver, page / "report.html")
+        browser.wait(driver, f"document.querySelector('{chart} svg text')")
+        assert browser.messages(driver) == []
+        found = texts(driver, f"{chart} .left-out")
+        assert found == [f"{text} not drawn, beyond ±10⁹" for text in told]
+        drawn = driver.execute_script(
+            "return [...document.querySelectorAll('figure > svg')].map((x) => x.innerHTML)"
+        )
+        assert not any("NaN" in svg or "Infinity" in svg for svg in drawn)
 
 
 def test_runs_without_outputs(driver, tmp_path):

@@ -198,6 +198,57 @@ def test_a_run_without_test_outputs_says_how_to_make_them(driver, tmp_path):
     )
 
 
+def test_lines_of_commands_end_between_words(page):
+    pre = page.find_element("id", "predict-command")
+    command = pre.get_attribute("textContent")
+    assert "--threshold=0.37 --min_area=3" in command
+    # The characters that stand on another line than the one before them, at every width.
+    breaks = page.execute_script(
+        """
+        const pre = arguments[0];
+        const found = new Set();
+        pre.style.flex = "none";
+        for (let width = 60; width < 700; width += 7) {
+          pre.style.width = `${width}px`;
+          const nodes = document.createTreeWalker(pre, NodeFilter.SHOW_TEXT);
+          let [at, bottom] = [0, null];
+          while (nodes.nextNode()) {
+            for (let i = 0; i < nodes.currentNode.length; i++, at++) {
+              const range = document.createRange();
+              range.setStart(nodes.currentNode, i);
+              range.setEnd(nodes.currentNode, i + 1);
+              const box = range.getBoundingClientRect();
+              if (bottom !== null && box.top >= bottom) found.add(at);
+              bottom = box.bottom;
+              if (box.right > pre.getBoundingClientRect().right) throw new Error("too wide");
+            }
+          }
+        }
+        getSelection().selectAllChildren(pre);
+        return [...found];""",
+        pre,
+    )
+    ends = [command[:i].split(" ")[-1] for i in breaks]
+    assert len(ends) > 20
+    assert {"-", "--"}.isdisjoint(ends)
+    # What is selected and copied by hand is the command.
+    assert page.execute_script("return getSelection().toString()") == command
+
+
+def test_the_page_is_readable_on_a_phone(driver, run):
+    browser.open_page(driver, run / "report.html", 390)
+    driver.execute_script("document.querySelector('#settings details').open = true")
+    lines = driver.execute_script(
+        "return [...document.querySelectorAll('.settings th code')].map((x) => x.getClientRects().length)"
+    )
+    assert len(lines) > 40
+    assert set(lines) == {1}
+    percentages = driver.execute_script(
+        "return document.querySelector('.confusion').textContent.match(/[^0-9]%/g)"
+    )
+    assert percentages == ["\u00a0%"] * 4
+
+
 def test_the_curves_of_one_epoch_are_dots_that_can_be_seen(driver, tmp_path):
     run = begin(tmp_path / "run", epochs=1)
     run_report.refresh(run, synthetic.make_tiles(1, 0), running=False)

@@ -302,6 +302,16 @@ def test_images_with_hostile_names_are_listed_and_chosen(driver, tmp_path):
     assert [name for name in listed() if "c" not in name.lower()] == []
 
 
+@pytest.mark.parametrize(("names", "steps"), [(["a"], False), (["a", "b"], True)])
+def test_keys_that_step_are_offered_where_there_is_something_to_step_to(
+    driver, tmp_path, names, steps
+):
+    path, _ = section_pages.write_images(tmp_path, names)
+    browser.open_page(driver, path)
+    assert ("step" in driver.find_element("class name", "hint").text) is steps
+    assert driver.find_element("class name", "stepper").is_displayed() is steps
+
+
 def test_a_thinned_volume_says_so_and_keeps_its_numbers(driver, tmp_path, monkeypatch):
     from saltjax.reporting import sections
 
