@@ -19,8 +19,6 @@ from saltjax.system import console, signals
 from saltjax.system.errors import InputError, OutputError
 
 FLAGS = flags.FLAGS
-# Messages refer to it.
-DEFAULT = "configs/default.py"
 # Answers of a file system about a path, which the user can correct wherever they come.
 REFUSALS = (
     errno.EACCES,
@@ -127,7 +125,7 @@ def parse(argv: list[str], define: Callable[[], None]) -> None:
         config_flags.DEFINE_config_file(
             "config",
             None,
-            "A config file, or the name of one in configs/; --config.KEY=VALUE sets a setting.",
+            "A config file, or the name of a packaged one; --config.KEY=VALUE sets a setting.",
             sys_argv=argv,
         )
         define()
@@ -149,7 +147,7 @@ def parse(argv: list[str], define: Callable[[], None]) -> None:
         if unknown := _unknown_settings(argv):
             found = f"{unknown[0]}: no such setting"
         raise InputError(
-            f"{found}: {_message(cause)}\n{DEFAULT} has all settings"
+            f"{found}: {_message(cause)}\n{settings.default_path()} has all settings"
         ) from error
     if stray:
         raise InputError(f"unexpected: {' '.join(stray)}; every option starts with --")
@@ -180,9 +178,7 @@ def config_first(argv: list[str]) -> list[str]:
     rest: list[str] = []
     config: list[str] = []
     if "--" in argv:
-        raise InputError(
-            "unexpected: --; expected only options, such as --config=configs/unet.py"
-        )
+        raise InputError("unexpected: --; expected only options, such as --config=unet")
     try:
         given = FLAGS.read_flags_from_files(argv[1:], force_gnu=True)
     except flags.Error as error:
@@ -206,7 +202,7 @@ def config_first(argv: list[str]) -> list[str]:
             )
         raise InputError(
             f"{overrides[0]} overrides a setting of a config, and no --config is given; expected "
-            f"for example --config=configs/unet.py {overrides[0]}"
+            f"for example --config=unet {overrides[0]}"
         )
     return [argv[0], *(f"--config={find_config(name)}" for name in config), *rest]
 
@@ -255,7 +251,7 @@ def expand_home() -> None:
 
 
 def _unknown_settings(argv: list[str]) -> list[str]:
-    """Returns the overrides of settings that configs/default.py does not have."""
+    """Returns the overrides of settings that there are not."""
     return [
         word
         for word in argv
@@ -298,7 +294,5 @@ def check_repeated(argv: list[str]) -> None:
 def required_config() -> ConfigDict:
     """Returns the config of --config; raises InputError without one."""
     if FLAGS.config is None:
-        raise InputError(
-            "no --config given; for a first try: --config=configs/quickstart.py"
-        )
+        raise InputError("no --config given; for a first try: --config=quickstart")
     return FLAGS.config

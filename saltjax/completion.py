@@ -4,37 +4,32 @@ from saltjax import options
 from saltjax.runs import settings
 
 # bash takes "=" as the end of a word, and replaces only what follows it: `typed` is what it keeps.
-# "--config." and what ends with "=" is not yet complete, so that no space follows it.
+# "--config." and what ends with "=" is not yet complete, so that no space follows it. Where nothing
+# of that is found, bash completes the path of a file itself, whatever characters it holds.
 BASH = r"""# Completion of saltjax in bash, written by saltjax --completion=bash
 _saltjax() {
-  local line="${COMP_LINE:0:COMP_POINT}" word="${COMP_WORDS[COMP_CWORD]}" mode=train
-  local current="${line##* }" found
-  [[ $word == = ]] && word=
-  local typed="${current%"$word"}"
-  [[ $line =~ --mode[=\ ]([a-z]+) ]] && mode="${BASH_REMATCH[1]}"
-  compopt -o nospace
-  case "$current" in
+  local word="${COMP_WORDS[COMP_CWORD]}" typed= mode=train found=
+  local before="${COMP_WORDS[COMP_CWORD-1]}"
+  if [[ $word == = ]]; then
+    typed="$before=" word=
+  elif [[ $before == = ]]; then
+    typed="${COMP_WORDS[COMP_CWORD-2]}="
+  fi
+  [[ ${COMP_LINE:0:COMP_POINT} =~ --mode[=\ ]([a-z]+) ]] && mode="${BASH_REMATCH[1]}"
+  case "$typed$word" in
 @VALUES@
     --config.*) found="@SETTINGS@" ;;
-    --config=*) found="@CONFIGS@"; word="${current#*=}" ;;
-    --workdir=*|--input=*|--output=*|--flagfile=*) word="${current#*=}" ;;
+    --config=*) found="@CONFIGS@" ;;
     -*|"")
       case "$mode" in
 @FLAGS@
       esac ;;
   esac
-  local IFS=$'\n'
-  case "$current" in
-    --config=*|--workdir=*|--input=*|--output=*|--flagfile=*)
-      compopt -o filenames
-      COMPREPLY=($(compgen -W "${found// /$IFS}" -- "$word"; compgen -f -- "$word")) ;;
-    *)
-      COMPREPLY=($(compgen -W "${found// /$IFS}" -- "$current"))
-      [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} != *[=.] ]] && compopt +o nospace
-      COMPREPLY=("${COMPREPLY[@]#"$typed"}") ;;
-  esac
+  COMPREPLY=($(compgen -W "$found" -- "$typed$word"))
+  [[ ${#COMPREPLY[@]} -gt 1 || ${COMPREPLY[0]} == *[=.] ]] && compopt -o nospace
+  COMPREPLY=("${COMPREPLY[@]#"$typed"}")
 }
-complete -F _saltjax saltjax
+complete -o default -F _saltjax saltjax
 """
 
 
@@ -54,11 +49,12 @@ def bash() -> str:
         f'        {mode}) found="{" ".join(["--mode=", *_forms(mode), "--help"])}" ;;'
         for mode in options.MODES
     ]
-    names = [p.stem for p in settings.configs_folder().glob("*.py")]
+    paths = settings.configs_folder().glob("*.py")
+    names = [path.stem for path in paths if path.stem != "__init__"]
     parts = {
         "@VALUES@": "\n".join(cases),
         "@SETTINGS@": " ".join(f"--config.{key}=" for key in settings.defaults()),
-        "@CONFIGS@": " ".join(sorted(name for name in names if name != "__init__")),
+        "@CONFIGS@": " ".join(f"--config={name}" for name in sorted(names)),
         "@FLAGS@": "\n".join(modes),
     }
     script = BASH

@@ -46,6 +46,8 @@ def find(mode: str, places: Sequence[pathlib.Path]) -> str:
             words = _after_training(places[0])
         case "evaluate":
             words = _after_evaluation(places[0])
+        case "predict" if FLAGS.report:
+            return _look_at_page()
         case "predict":
             words = _after_prediction(places)
         case "compare":
@@ -62,7 +64,8 @@ def find(mode: str, places: Sequence[pathlib.Path]) -> str:
                 described = target.with_suffix(".json")
                 if target.suffix != ".onnx":
                     described = target / "model.json"
-                return f"python -m json.tool {shlex.quote(str(described))}"
+                python = environment.python()
+                return f"{python} -m json.tool {shlex.quote(str(described))}"
             words = _apply(target, places[0])
     return _command(words)
 
@@ -78,7 +81,7 @@ def training(arguments: Sequence[str], others: Sequence[str] = ("mode",)) -> str
             next(rest)
     if any(word.lstrip("-").startswith("flagfile") for word in words):
         words.append("--mode=train")  # the file may hold another one
-    return _command(words)
+    return _command(environment.last_of_each(words))
 
 
 def _command(words: Sequence[str]) -> str:
@@ -109,7 +112,7 @@ def _after_evaluation(network: pathlib.Path) -> list[str]:
 
 def _after_prediction(networks: Sequence[pathlib.Path]) -> list[str]:
     source = pathlib.Path(FLAGS.input)
-    if source.is_file() and not FLAGS.report:
+    if source.is_file():
         # A section is looked at: the same command, and a page.
         paths = [f"--input={source}", f"--output={FLAGS.output}"]
         given = [f"--workdir={FLAGS.workdir}", *paths, *_repeated(), "--report"]
@@ -123,6 +126,15 @@ def _after_prediction(networks: Sequence[pathlib.Path]) -> list[str]:
     if all(path.is_dir() for path in networks):
         return _flags("compare", workdir=networks[0].parent)
     return [*_flags("predict"), "--help"]
+
+
+def _look_at_page() -> str:
+    """Returns the command that opens the page of a prediction: all else about it is in there."""
+    from saltjax import predict  # imported already, by the mode that has ended
+
+    page = predict.page_path(pathlib.Path(FLAGS.output), pathlib.Path(FLAGS.input))
+    address = shlex.quote(page.resolve().as_uri())
+    return f"{environment.python()} -m webbrowser {address}"
 
 
 def _after_comparison(folder: pathlib.Path) -> list[str]:
@@ -168,9 +180,8 @@ def _unfinished(run: pathlib.Path) -> str:
     starts = environment.read(run)
     if locks.is_locked(run) or not starts:
         return _command(_flags("report", workdir=run))
-    command = environment.resuming(starts[-1]["command"])[1:]
-    rest = [word for word in command if not word.lstrip("-").startswith("workdir=")]
-    return _command([*rest, f"--workdir={run}"])
+    _, *command = environment.resuming(starts[-1]["command"])
+    return _command(environment.last_of_each([*command, f"--workdir={run}"]))
 
 
 def _unlabelled(run: pathlib.Path) -> pathlib.Path | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from absl import flags
 
+from saltjax.runs import settings
 from saltjax.system.errors import InputError
 
 WIDTH = 80  # columns of --help
@@ -86,7 +87,7 @@ TABLE = {
         None,
         "FILE",
         dict.fromkeys(
-            ("train", "check"), "a config file, or the name of one in configs/"
+            ("train", "check"), "a config file, or the name of a packaged one"
         ),
     ),
     # Stands for all of its settings.
@@ -96,8 +97,7 @@ TABLE = {
         "VALUE",
         dict.fromkeys(
             ("train", "check"),
-            "another value of a setting, such as --config.train.epochs=20; configs/default.py has "
-            "all of them",
+            "another value of a setting, such as --config.train.epochs=20",
         ),
     ),
     "workdir": Flag(
@@ -217,11 +217,13 @@ def help_text(program: str, modes: list[str]) -> str:
     """Returns the output of --help for these modes; `program` is what a command begins with."""
     parts = [_mode_help(mode, program) for mode in modes]
     last = (
+        f"{settings.default_path()} has all settings; beside it are the packaged configs. "
         f"{program} --mode=MODE --help shows one mode. --flagfile=FILE reads flags from a file, one a "
         "line. A leading ~ is expanded in every flag and setting. --completion=bash prints a script with "
         "which bash completes the flags of the command saltjax."
     )
-    return "\n".join([*parts, textwrap.fill(last, WIDTH)])
+    lines = textwrap.wrap(last, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*parts, *lines])
 
 
 def _mode_help(mode: str, program: str) -> str:

@@ -11,6 +11,8 @@ from saltjax.system import console, devices, output_directory, signals
 from saltjax.system.errors import InputError
 
 SEGY_SUFFIXES = (".sgy", ".segy")
+# How the names of pages end.
+PAGE = "_report.html"
 EXPECTED = "expected a .png, a directory of them, a .npy, or a .sgy or .segy file"
 
 
@@ -51,7 +53,7 @@ def predict(
     try:
         with (
             signals.Pause(0),
-            output_directory.claim(target, "--output", path) as claimed,
+            output_directory.claim(target, "--output", path, PAGE) as claimed,
         ):
             train = locations[0].config.train
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
@@ -61,7 +63,7 @@ def predict(
             if threshold is None:
                 predictors.announce_tta(runs, tta)
             models = [run.section_model(tta) for run in runs]
-            page = claimed.folder / f"{input_name(path)}_report.html"
+            page = page_path(claimed.folder, path)
             others = [page] if report else []
             images: list[pathlib.Path] = []
             if suffix == ".npy":
@@ -118,9 +120,10 @@ def find_suffix(path: pathlib.Path) -> str:
     return suffix
 
 
-def input_name(path: pathlib.Path) -> str:
-    """Returns the name of an input, without its suffix, that results are named by."""
-    return path.stem if path.is_file() else path.resolve().name or "images"
+def page_path(folder: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+    """Returns the page in a directory of results, named after their input without its suffix."""
+    name = path.stem if path.is_file() else path.resolve().name or "images"
+    return folder / f"{name}{PAGE}"
 
 
 def given_flags(tta: bool | None, header_bytes: Sequence[str] | None) -> list[str]:

@@ -185,7 +185,7 @@ def test_the_module_is_the_same_program(option):
     there = run("launch.py")
     # Lines are broken elsewhere after another name.
     assert re.sub(r"[\\\s]+", " ", output) == re.sub(
-        r"[\\\s]+", " ", there[1].replace("python launch.py", "python -m saltjax")
+        r"[\\\s]+", " ", there[1].replace("launch.py", "-m saltjax")
     )
     assert (status, errors) == (there[0], there[2])
     assert (status == 0) == bool(output)

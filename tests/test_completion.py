@@ -23,7 +23,9 @@ def script(tmp_path_factory):
     (folder / "script").write_text(completion.bash())
     (folder / "runs/strided").mkdir(parents=True)
     (folder / "own.py").touch()
-    (folder / "a cube.sgy").touch()
+    for name in ("a cube.sgy", "wild*.sgy", "wild1.sgy", "q'\".sgy"):
+        (folder / name).touch()
+    (folder / "d$HOME$(touch x)").mkdir()
     return folder
 
 
@@ -85,14 +87,21 @@ def terminal(script):
         ("saltjax --wor", "--workdir="),
         ("saltjax --conf", "--config"),
         ("saltjax --config=uns", "--config=uns"),
-        ("saltjax --config=qui", "--config=quickstart"),
-        ("saltjax --config=ow", "--config=own.py"),
+        ("saltjax --config=qui", "--config=quickstart "),
+        ("saltjax --config=ow", "--config=own.py "),
         ("saltjax --config=unet --config.train.ep", "--config.train.epochs="),
         ("saltjax --config.model.down", "--config.model.downsample="),
         ("saltjax --config.model.downsample=str", "--config.model.downsample=strided "),
         ("saltjax --config.model.skip=F", "--config.model.skip=False "),
         ("saltjax --mode=predict --inp", "--input="),
-        ("saltjax --mode=predict --input=a", r"--input=a\ cube.sgy"),
+        ("saltjax --mode=predict --input=a", r"--input=a\ cube.sgy "),
+        (r"saltjax --mode=predict --input=a\ c", r"--input=a\ cube.sgy "),
+        ("saltjax --mode=predict --input='a c", "--input='a cube.sgy' "),
+        ("saltjax --mode=predict --input=w", "--input=wild"),
+        (r"saltjax --mode=predict --input=wild\*", r"--input=wild\*.sgy "),
+        ("saltjax --mode=predict --input=d", r"--input=d\$HOME\$\(touch\ x\)/"),
+        ("saltjax --mode=predict --input=q", r"--input=q\'\".sgy "),
+        ("saltjax --config=unet --config.data.dir=ru", "--config.data.dir=runs/"),
         ("saltjax --mode=predict --not", "--notta "),
         ("saltjax --mode=report --inp", "--inp"),
         ("saltjax --mode=evaluate --workdir=ru", "--workdir=runs/"),
@@ -101,7 +110,7 @@ def terminal(script):
     ],
 )
 def test_the_last_word_is_completed(terminal, line, expected):
-    assert terminal.complete(line) == line.rpartition(" ")[0] + " " + expected
+    assert terminal.complete(line) == line.rpartition(" -")[0] + " " + expected
 
 
 def test_the_script_has_no_error(script):
@@ -111,7 +120,10 @@ def test_the_script_has_no_error(script):
         capture_output=True,
         text=True,
     )
-    assert (done.returncode, done.stdout) == (0, "complete -F _saltjax saltjax\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "complete -o default -F _saltjax saltjax\n",
+    )
 
 
 def test_the_command_prints_the_script():

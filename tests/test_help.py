@@ -66,8 +66,8 @@ def test_help_fits_into_80_columns(sections):
 
 def test_every_example_is_a_command_of_its_mode(sections, tmp_path):
     for mode, text in sections.items():
-        _, _, rest = text.replace("\\\n", "").partition("\n    python ")
-        words = shlex.split(rest.partition("\n")[0])[1:]
+        _, _, rest = text.replace("\\\n", "").partition("/launch.py ")
+        words = shlex.split(rest.partition("\n")[0])
         assert (f"--mode={mode}" in words) == (mode != "train")
         # Every flag is accepted; then the directories do not exist.
         done = forked.launch(*words, cwd=tmp_path)

@@ -18,18 +18,24 @@ from tile_files import write_tiles
 from saltjax import next_command
 from saltjax.runs import environment
 
-PROGRAM = ["python", str(ROOT / "launch.py")]
+BIN = pathlib.Path(sys.executable).parent
 
 
-def following(done):
-    """Returns the words that a finished command names after the program, as a shell splits them."""
+def last_command(done):
+    """Returns the command that a finished one names, as a text."""
     assert done.returncode == 0, done.stderr
     title, _, command = done.stdout.splitlines()[-1].partition(" ")
     assert title == "Next"
     assert command.startswith(" " * (len("Report     ") - len("Next ")))
-    words = shlex.split(command)
-    assert words[:2] == PROGRAM
-    return words[2:]
+    return command.lstrip()
+
+
+def following(done):
+    """Returns the words that a finished command names after the program, as a shell splits them."""
+    python, program, *words = shlex.split(last_command(done))
+    assert pathlib.Path(shutil.which(python)).parent == BIN
+    assert program == str(ROOT / "launch.py")
+    return words
 
 
 @pytest.fixture
@@ -95,8 +101,11 @@ def test_a_section_is_predicted_once_more_with_a_page(run, tmp_path):
     done = forked.launch("--mode=predict", "--threshold=0.3", *words)
     again = following(done)
     assert again == ["--mode=predict", *words, "--threshold=0.3", "--report"]
-    assert following(forked.launch(*again)) == ["--mode=report", f"--workdir={run}"]
-    assert (tmp_path / "o/a_report.html").exists()
+    # Then the page is looked at.
+    command = last_command(forked.launch(*again))
+    page = tmp_path / "o/a_report.html"
+    assert page.exists()
+    assert paste(command, BROWSER="echo") == f"{page.as_uri()}\n"
 
 
 @pytest.mark.slow
@@ -156,10 +165,9 @@ def test_the_report_of_an_interrupted_run_names_the_command_that_goes_on(run):
 def test_the_description_of_an_artifact_is_shown(run, tmp_path):
     output = tmp_path / "ex ported"
     done = forked.launch("--mode=export", f"--workdir={run}", f"--output={output}")
-    assert done.returncode == 0, done.stderr
-    line = done.stdout.splitlines()[-1]
-    assert line == f"Next       python -m json.tool '{output}/model.json'"
-    assert '"threshold"' in paste(line.removeprefix("Next"))
+    command = last_command(done)
+    assert command.endswith(f" -m json.tool '{output}/model.json'")
+    assert '"threshold"' in paste(command)
 
 
 @pytest.mark.slow
@@ -170,12 +178,13 @@ def test_the_line_can_be_pasted_into_a_shell(run):
     assert str(moved) in paste(done.stdout.splitlines()[-1].removeprefix("Next"))
 
 
-def paste(command):
+def paste(command, **variables):
     """Returns what bash prints for a command."""
-    folder = pathlib.Path(sys.executable).parent
-    env = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-c", command], env=env, capture_output=True, text=True
+        ["bash", "-c", command],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -200,9 +209,18 @@ def test_nothing_is_named_after_an_error_or_help(words):
         (["--config=unet", "--overwrite"], "--config=unet"),
         (["-overwrite=True", "--config=unet"], "--config=unet"),
         (["--flagfile=f"], "--flagfile=f --nooverwrite"),
+        (["--workdir", "a b", "--config", "unet"], "--config unet"),
+        (
+            ["--config.seed=1", "--config=a", "-config.seed", "-2", "--config=b"],
+            "-config.seed -2 --config=b",
+        ),
+        (
+            ["--flagfile=f", "--flagfile=g"],
+            "--flagfile=f --flagfile=g --nooverwrite",
+        ),
     ],
 )
-def test_the_command_that_goes_on_does_not_delete_the_run(
+def test_the_command_that_goes_on_repeats_no_flag_and_does_not_delete_the_run(
     tmp_path, monkeypatch, command, expected
 ):
     (tmp_path / "config.json").write_text("{}")
@@ -210,7 +228,7 @@ def test_the_command_that_goes_on_does_not_delete_the_run(
     (tmp_path / "env.json").write_text(json.dumps([start]))
     monkeypatch.setattr(sys, "argv", ["launch.py"])
     found = next_command.find("report", [tmp_path])
-    assert found == f"python launch.py {expected} --workdir={tmp_path}"
+    assert found == f"{environment.python()} launch.py {expected} --workdir={tmp_path}"
 
 
 @pytest.mark.parametrize(
@@ -247,24 +265,28 @@ def test_files_that_are_damaged_or_of_others_end_nothing(
             ["steps", "batch"],
             "--config=unet",
         ),
+        (["--config=a", "--config=b", "--mode=check"], ["mode"], "--config=b"),
     ],
 )
 def test_training_takes_the_flags_of_a_check_or_benchmark(
     monkeypatch, given, others, expected
 ):
     monkeypatch.setattr(sys, "argv", ["/x y/launch.py"])
-    expected = f"python '/x y/launch.py' {expected}"
+    expected = f"{environment.python()} '/x y/launch.py' {expected}"
     assert next_command.training(given, others) == expected
 
 
 @pytest.mark.parametrize(
     ("started", "found", "expected"),
     [
-        ("launch.py", None, "python launch.py"),
-        ("/a b/launch.py", None, "python '/a b/launch.py'"),
-        ("/x/saltjax/__main__.py", "/bin/saltjax", "python -m saltjax"),
-        ("/x/saltjax/benchmark.py", None, "python -m saltjax"),
+        ("launch.py", "/venv/bin/python", "python launch.py"),
+        ("launch.py", "/usr/bin/python", "/venv/bin/python3.11 launch.py"),
+        ("launch.py", None, "/venv/bin/python3.11 launch.py"),
+        ("/a b/launch.py", "/venv/bin/python3", "python3 '/a b/launch.py'"),
+        ("/x/saltjax/__main__.py", "/venv/bin/python", "python -m saltjax"),
+        ("/x/saltjax/benchmark.py", None, "/venv/bin/python3.11 -m saltjax"),
         ("/venv/bin/saltjax", "/venv/bin/saltjax", "saltjax"),
+        ("/venv/bin/saltjax", "/usr/bin/saltjax", "/venv/bin/saltjax"),
         ("/venv/bin/saltjax", None, "/venv/bin/saltjax"),
     ],
 )
@@ -272,5 +294,10 @@ def test_a_command_begins_as_the_program_was_started(
     monkeypatch, started, found, expected
 ):
     monkeypatch.setattr(sys, "argv", [started])
-    monkeypatch.setattr(shutil, "which", lambda name: found)
+    monkeypatch.setattr(sys, "executable", "/venv/bin/python3.11")
+
+    def which(name):
+        return found if found and pathlib.Path(found).name == name else None
+
+    monkeypatch.setattr(shutil, "which", which)
     assert environment.program() == expected

@@ -111,6 +111,7 @@ def test_a_page_that_fails_leaves_the_results_and_no_part(
     plain, tmp_path, monkeypatch, failure
 ):
     np.save(tmp_path / "line.npy", random_traces(40, 60))
+    run(plain, tmp_path / "line.npy", tmp_path / "out")
 
     def fail(*_):
         raise failure
@@ -118,6 +119,7 @@ def test_a_page_that_fails_leaves_the_results_and_no_part(
     monkeypatch.setattr(section_report, "render", fail)
     with pytest.raises(type(failure)):
         run(plain, tmp_path / "line.npy", tmp_path / "out")
+    # The earlier page showed what has been replaced.
     assert names(tmp_path / "out") == ["line_mask.npy", "line_prob.npy"]
     assert not list((tmp_path / "out").glob(".*.part"))
 
@@ -132,6 +134,37 @@ def test_a_page_that_saltjax_did_not_write_is_not_replaced(plain, tmp_path):
     assert names(tmp_path / "out") == ["line_report.html"]
     run(plain, tmp_path / "line.npy", tmp_path / "out", report=False)
     assert page.read_text() == "mine"
+
+
+def test_a_prediction_without_a_page_deletes_that_of_an_earlier_one(plain, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "line.npy", random_traces(40, 60))
+    cube = segy_writer.write(tmp_path / "line.sgy", random_traces(5, 33))
+    out, page = tmp_path / "out", tmp_path / "out/line_report.html"
+    run(plain, tmp_path / "a/line.npy", out)
+    run(plain, tmp_path / "a/line.npy", out, report=False)
+    assert names(out) == ["line_mask.npy", "line_prob.npy"]
+    run(plain, tmp_path / "a/line.npy", out)
+    run(plain, tmp_path / "b/line.npy", out, report=False)
+    assert not page.exists()
+    # That of another input, whose results remain, is kept.
+    run(plain, cube, out)
+    run(plain, tmp_path / "a/line.npy", out, report=False)
+    assert page.exists()
+    page.write_text("mine")
+    run(plain, cube, out, report=False)
+    assert page.read_text() == "mine"
+
+
+def test_a_refused_prediction_keeps_the_page_of_an_earlier_one(plain, tmp_path):
+    np.save(tmp_path / "line.npy", random_traces(40, 60))
+    out = tmp_path / "out"
+    run(plain, tmp_path / "line.npy", out)
+    (out / "line_mask.npy").write_text("mine")
+    with pytest.raises(InputError, match="Nothing was replaced"):
+        run(plain, tmp_path / "line.npy", out, report=False)
+    assert (out / "line_report.html").exists()
 
 
 @pytest.mark.slow

@@ -54,10 +54,17 @@ CURVES = {
 
 def holds_runs(folder: pathlib.Path) -> bool:
     """Returns whether a directory holds those of runs, and is none itself."""
-    names = ("config.json", "result.json")
-    if not folder.is_dir() or any((folder / name).exists() for name in names):
+    names = {"config.json", "result.json"}
+
+    def holds_run(path: pathlib.Path) -> bool:
+        try:
+            return path.is_dir() and not names.isdisjoint(os.listdir(path))
+        except OSError:  # `compared.read` says why
+            return True
+
+    if not folder.is_dir() or holds_run(folder):
         return False
-    return any((path / name).exists() for path in folder.iterdir() for name in names)
+    return any(map(holds_run, folder.iterdir()))
 
 
 def write(folder: pathlib.Path, reference: str) -> None:

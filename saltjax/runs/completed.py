@@ -63,7 +63,7 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
             elif status is Status.RESUME:
                 console.say(f"{name}: not complete yet, left out")
         except InputError as error:
-            console.say(f"{name}: left out, its files are damaged ({error})")
+            console.say(f"{name}: left out ({error})")
     if not runs and (folder / "result.json").exists():
         raise InputError(
             f"--workdir={folder} is a run; expected the directory that holds the runs, such as "

@@ -4,14 +4,17 @@ env.json is a list with an entry for each start of the run that trained or teste
 """
 
 import datetime
+import itertools
 import os
 import pathlib
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -57,12 +60,28 @@ def program() -> str:
     """Returns how this program was started, for commands to copy."""
     match _name(path := sys.argv[0]):
         case "launch.py":
-            return f"python {shlex.quote(path)}"
+            return f"{python()} {shlex.quote(path)}"
         case "__main__.py" | "benchmark.py":
-            return "python -m saltjax"
-        case "saltjax" if not shutil.which("saltjax"):
+            return f"{python()} -m saltjax"
+        case "saltjax" if not _is_found("saltjax", path):
             return shlex.quote(path)
     return "saltjax"
+
+
+def python() -> str:
+    """Returns what starts this Python, for commands to copy: a name that a shell finds, or its path."""
+    names = [n for n in ("python", "python3") if _is_found(n, sys.executable)]
+    return names[0] if names else shlex.quote(sys.executable)
+
+
+def _is_found(name: str, path: str) -> bool:
+    """Returns whether a shell finds a command in the directory of this path."""
+    found = shutil.which(name)
+    return found is not None and _folder(found) == _folder(path)
+
+
+def _folder(path: str) -> str:
+    return os.path.normcase(os.path.dirname(os.path.abspath(path)))
 
 
 def command_line(command: list[str]) -> str:
@@ -91,6 +110,27 @@ def resuming(command: list[str]) -> list[str]:
     if any(word.lstrip("-").startswith("flagfile") for word in kept):
         kept.append("--nooverwrite")  # the file may hold --overwrite
     return kept
+
+
+def last_of_each(words: Sequence[str]) -> list[str]:
+    """Returns the words of a command line without flags that another one replaces later.
+
+    >>> last_of_each(["--config=unet", "--config.seed=1", "--config.seed", "2"])
+    ['--config=unet', '--config.seed', '2']
+    """
+    flags: list[list[str]] = []
+    for word in words:
+        if re.match(r"--?[A-Za-z]", word) or not flags:
+            flags.append([word])
+        else:
+            flags[-1].append(word)  # its value
+    last: dict[str, list[str]] = {}
+    for number, flag in enumerate(flags):
+        name = flag[0].lstrip("-").partition("=")[0]
+        key = f"{name} {number}" if name == "flagfile" else name  # all are read
+        last.pop(key, None)
+        last[key] = flag
+    return list(itertools.chain(*last.values()))
 
 
 def _name(path: str) -> str:

@@ -96,11 +96,17 @@ def configs_folder() -> pathlib.Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
+def default_path() -> pathlib.Path:
+    """Returns the path of configs/default.py, which has every setting."""
+    return configs_folder() / "default.py"
+
+
 @functools.cache
 def defaults() -> dict[str, Any]:
     """Returns every setting of configs/default.py by its dotted key."""
-    path = configs_folder() / "default.py"
-    spec = importlib.util.spec_from_file_location("saltjax_default_config", path)
+    spec = importlib.util.spec_from_file_location(
+        "saltjax_default_config", default_path()
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -121,7 +127,7 @@ def check(config: ConfigDict) -> None:
         unknown = ", ".join(sorted(flat.keys() - expected.keys())) or "none"
         raise InputError(
             f"missing settings: {lacking}; unknown settings: {unknown}; build the config on "
-            "configs/default.py"
+            f"{default_path()}"
         )
     problems = _check_values(flat)
     lines = list(problems.values())

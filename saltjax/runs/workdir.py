@@ -4,6 +4,7 @@ import csv
 import enum
 import json
 import math
+import os
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from saltjax.runs import replacement, result, saved_config, settings
 from saltjax.system import console, files
-from saltjax.system.errors import InputError
+from saltjax.system.errors import InputError, reading
 
 METRICS = (
     "epoch",
@@ -58,11 +59,12 @@ def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Statu
 
     Raises:
       InputError: if the run has another config, naming what differs, or more epochs; or its
-        config.json is damaged or, beside a result.json, missing.
+        config.json is damaged or, beside a result.json, missing; or the directory cannot be read.
     """
-    path = workdir / "config.json"
-    finished = (workdir / "result.json").exists()
-    if not path.exists():
+    with reading(workdir):
+        names = os.listdir(workdir) if workdir.is_dir() else []
+    finished = "result.json" in names
+    if "config.json" not in names:
         if finished:
             raise InputError(
                 f"{workdir} has a result.json but no config.json, so the settings of that result "

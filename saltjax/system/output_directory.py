@@ -39,8 +39,14 @@ class Entry:
 class OutputDirectory:
     """A directory that this process alone writes results into, see `claim`."""
 
-    def __init__(self, folder: pathlib.Path, option: str, source: str):
-        """Takes the directory, the flag that it was given by, and what the results are of."""
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        option: str,
+        source: str,
+        pages: str | None = None,
+    ):
+        """Takes the directory, its flag, what the results are of, and the names of pages: see `claim`."""
         self.folder, self.option, self.source = folder, option, source
         text = _read(folder / RECORD)
         # A kill while a file is replaced leaves the entries of the old file and of the new one.
@@ -50,6 +56,11 @@ class OutputDirectory:
             if _status(folder / entry.file) == (entry.size, entry.time)
         ]
         self._entries = {entry.file: entry for entry in valid}
+        self._pages = {
+            entry.source: entry.file
+            for entry in valid
+            if pages is not None and entry.file.endswith(pages)
+        }
         current = "".join(map(_line, valid))
         if current != text:
             files.write_text(folder / RECORD, current)
@@ -108,6 +119,7 @@ class OutputDirectory:
             files.sync(temporary)
             if self._foreign(path):
                 raise self._refusal([path])
+            self._delete_pages(path)
             # Before the rename: a kill in between leaves the old file and its entry.
             self._record(path, temporary)
             if sync_names:
@@ -124,6 +136,14 @@ class OutputDirectory:
         """
         for path in (self.folder / RECORD, *folders):
             files.sync(path)
+
+    def _delete_pages(self, path: pathlib.Path) -> None:
+        """Deletes earlier pages of this input, and of the one whose result takes the path now."""
+        replaced = self._entries.get(self._name(path))
+        for source in {self.source, replaced.source if replaced else self.source}:
+            name = self._pages.pop(source, None)
+            if name and not self._foreign(self.folder / name):
+                (self.folder / name).unlink(missing_ok=True)
 
     def _record(self, path: pathlib.Path, temporary: pathlib.Path) -> None:
         """Adds to the record the file that is about to take a path."""
@@ -168,7 +188,7 @@ class OutputDirectory:
 
 @contextlib.contextmanager
 def claim(
-    folder: pathlib.Path, option: str, source: object
+    folder: pathlib.Path, option: str, source: object, pages: str | None = None
 ) -> Iterator[OutputDirectory]:
     """Creates a directory for results and locks it within a `with` statement.
 
@@ -178,15 +198,16 @@ def claim(
       folder: the directory.
       option: the flag that it was given by, for messages.
       source: the path that the results are of.
+      pages: how the names of files end that show the results of an input; such a file is deleted
+        when the first of these results is replaced. None for no such files.
 
     Raises:
       InputError: if it cannot be written, or another process is writing there.
     """
     with locks.lock(folder, option):
         with reading(folder):
-            claimed = OutputDirectory(
-                folder, option, str(pathlib.Path(str(source)).resolve())
-            )
+            of = str(pathlib.Path(str(source)).resolve())
+            claimed = OutputDirectory(folder, option, of, pages)
         yield claimed
 
 

@@ -1,7 +1,10 @@
 """The page of several runs without a browser: what it holds and what it says is left out."""
 
+import errno
 import json
 import logging
+import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -153,7 +156,7 @@ def test_what_is_left_out_is_said_on_the_page_and_printed(runs, caplog):
     report.report(runs)
     page = page_of(runs)
     for part in (
-        "damaged: left out, its files are damaged",
+        "damaged: left out (",
         "torn: no differences",
         "uncounted: no curves",
         "No differences of without",
@@ -276,8 +279,25 @@ def test_a_run_whose_path_of_tiles_is_none_is_left_out(tmp_path, caplog):
     (tmp_path / "bad/config.json").write_text(json.dumps(config))
     report.report(tmp_path)
     assert [row["name"] for row in data_of(tmp_path)["rows"]] == ["good"]
-    assert "bad: left out, its files are damaged" in caplog.text
+    assert "bad: left out (" in caplog.text
     assert "data.dir 3" in caplog.text
+
+
+def test_a_directory_that_cannot_be_read_is_left_out(runs, caplog, monkeypatch):
+    caplog.set_level("INFO", "saltjax")
+    closed, listdir = runs / "closed", os.listdir
+    closed.mkdir()
+
+    def list_others(path="."):
+        if pathlib.Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", list_others)
+    report.report(runs)
+    assert f"closed: left out (cannot read {closed}: Permission denied" in caplog.text
+    assert "closed" not in data_of(runs)["names"]
+    assert "closed: left out" in page_of(runs).text
 
 
 def test_a_file_of_somebody_else_is_not_replaced(runs):
