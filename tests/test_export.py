@@ -79,6 +79,55 @@ def test_a_padded_networks_description_says_how_to_pad_and_not_to_resize(tmp_pat
     np.testing.assert_allclose(predictor.predict(section), expected, atol=1e-5)
 
 
+SEVERAL_LINES = {
+    "data.context": 2,
+    "data.volume": "a.npy",
+    "data.labels": "b.npy",
+    "data.direction": "crossline",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["out", "model.onnx"])
+def test_a_network_of_several_lines_takes_as_many_channels(tmp_path, name):
+    """The middle one is the section, as the description says."""
+    if name == "model.onnx":
+        pytest.importorskip("jax2onnx")
+    written_run.write(tmp_path / "run", SEVERAL_LINES)
+    export.export(tmp_path / "run", f"{tmp_path}/{name}")
+    folder = tmp_path / "out" if name == "out" else tmp_path
+    description = json.loads((folder / "model.json").read_text())
+    assert description["image"].startswith("float32[B, ")
+    assert ", 5] in [0, 1], any B" in description["image"]
+    assert description["channels"].startswith("channel 2, counted from 0, is the sec")
+    assert (
+        "the 2 sections before it in the order of crossline" in description["channels"]
+    )
+    image = np.random.default_rng(5).random((2, 16, 16, 5), np.float32)
+    if name == "out":
+        artifact = bytearray((folder / "model.jaxexport").read_bytes())
+        found = jax.export.deserialize(artifact).call(image)
+    else:
+        onnxruntime = pytest.importorskip("onnxruntime")
+        session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+        (found,) = session.run(None, {"image": image})
+    network = saltjax.load(tmp_path / "run")
+    expected = network.network.model.apply(network.variables, image)[..., 0]
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-expected)), atol=1e-4)
+
+
+def test_a_network_file_of_several_lines_is_read_again(tmp_path):
+    written_run.write(tmp_path / "run", SEVERAL_LINES)
+    (tmp_path / "run/env.json").write_text("[]")
+    export.export(tmp_path / "run", f"{tmp_path}/net.safetensors")
+    found, expected = (
+        saltjax.load(tmp_path / name) for name in ("net.safetensors", "run")
+    )
+    assert found.network == expected.network
+    assert found.network.channels == 5
+    jax.tree.map(np.testing.assert_array_equal, found.variables, expected.variables)
+
+
 @pytest.mark.slow
 def test_the_check_opens_no_accelerator(plain, tmp_path, monkeypatch):
     """Which this process, or another, can have all memory of."""

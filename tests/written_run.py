@@ -79,7 +79,10 @@ VARIABLES = draw_variables(NETWORK.model)
 
 
 def write(workdir: pathlib.Path, overrides: dict[str, Any] | None = None) -> None:
-    """Writes the run of NETWORK on tiles of 12×10 pixels, with the result RESULT."""
+    """Writes the run of NETWORK on tiles of 12×10 pixels, with the result RESULT.
+
+    With data.context its input has more channels.
+    """
     config = default.get_config()
     config.data.image_size = 16
     config.model.features = (2, 4)
@@ -91,4 +94,7 @@ def write(workdir: pathlib.Path, overrides: dict[str, Any] | None = None) -> Non
     result = RESULT | {"eval": config.eval.to_dict()}
     (workdir / "result.json").write_text(json.dumps(result))
     best = {"epoch": 2, "val_loss": 0.5}
-    checkpoint.save(workdir / "checkpoints/best", VARIABLES, best)
+    variables, context = VARIABLES, config.data.context
+    if context:
+        variables = draw_variables(NETWORK.model, (1, 16, 16, 2 * context + 1))
+    checkpoint.save(workdir / "checkpoints/best", variables, best)

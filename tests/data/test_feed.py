@@ -94,6 +94,18 @@ def test_grey_tiles_take_one_channel_on_the_devices_and_give_the_same_bits():
     jax.tree.map(np.testing.assert_array_equal, state.params, expected[1].params)
 
 
+@pytest.mark.parametrize("channels", [3, 5])
+def test_tiles_of_several_lines_keep_their_channels_on_the_devices(channels):
+    images = np.random.default_rng(0).integers(0, 256, (9, 6, 5, channels), np.uint8)
+    labels = np.zeros((9, 6, 5, 1), np.uint8)
+    for lines in (images, np.repeat(images[..., :1], channels, axis=3)):
+        tiles = Tiles(tuple(map(str, range(9))), lines, labels, "volume")
+        feed = feeds.create(tiles, devices.data_mesh(), 3, resident=True)
+        rows = np.array([4, 0, 8])
+        found = feeds.resident_batch(feed.resident, rows)["image"]
+        np.testing.assert_array_equal(found, lines[rows])
+
+
 @pytest.mark.parametrize("free", [None, 14399, 14400])
 def test_tiles_that_do_not_fit_come_from_the_host(monkeypatch, caplog, free):
     """Twenty tiles of 12 × 10 pixels of 1 + 1 channels need 4800 bytes, in colour 9600."""

@@ -40,6 +40,15 @@ def test_content_hash_has_the_definition_of_earlier_versions(tiles):
     assert tiles.content_hash() == digest.hexdigest()
 
 
+def test_of_a_section_and_its_neighbours_the_section_is_shown(tiles):
+    np.testing.assert_array_equal(tiles.shown([2, 0]), tiles.images[[2, 0]])
+    five = np.random.default_rng(1).integers(0, 256, (4, 12, 10, 5), np.uint8)
+    for images, middle in ((tiles.images, 1), (five, 2)):
+        lines = dataclasses.replace(tiles, images=images, source="volume")
+        expected = np.stack([images[[2, 0], :, :, middle]] * 3, axis=-1)
+        np.testing.assert_array_equal(lines.shown(np.array([2, 0])), expected)
+
+
 def test_salt_coverage_is_the_share_of_salt_pixels():
     labels = np.zeros((3, 2, 5, 1), np.uint8)
     labels[1, 0, :3] = 1

@@ -68,6 +68,22 @@ def test_outputs_are_those_of_the_numpy_network(shape, tta):
     np.testing.assert_allclose(found.prob_native, prob, atol=1e-5)
 
 
+def test_colours_are_no_lines_for_a_network_of_several_lines():
+    """They become grey; the channels of the tiles of a volume are lines."""
+    tiles = make_tiles(2, 16, 16)
+    model = make_model(tile=(16, 16))
+    network = dataclasses.replace(model.network, context=1)
+    model = dataclasses.replace(model, network=network)
+    for source, image in (
+        ("folder", np.float32(tiles.images).mean(axis=3, keepdims=True).repeat(3, 3)),
+        ("volume", tiles.images),
+    ):
+        given = dataclasses.replace(tiles, source=source)
+        found = evaluation.predict_tiles(given, np.arange(2), model)
+        prob = 1 / (1 + np.exp(-numpy_logits(image / 255)))
+        np.testing.assert_allclose(found.prob, prob, rtol=1e-5)
+
+
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "pad"])
 def test_labels_are_resized_as_images_are(method):
     """Tiles of twice the size that the network was trained on have twice its resolution."""

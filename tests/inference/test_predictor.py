@@ -102,6 +102,25 @@ def test_section_model_takes_the_settings_of_the_run(tmp_path, tta):
     assert model.batch_size == 8
 
 
+def test_network_of_several_lines_takes_those_around_each_line(tmp_path):
+    lines = {"data.context": 2, "data.volume": "a.npy", "data.labels": "b.npy"}
+    written_run.write(tmp_path / "run", lines)
+    network = saltjax.load(tmp_path / "run")
+    volume = np.random.default_rng(0).integers(1, 256, (4, 14, 20), np.uint8)
+    sections = [
+        np.stack([volume[np.clip(i + d, 0, 3)].T for d in range(-2, 3)], axis=-1)
+        for i in range(4)
+    ]
+    units = (np.float32(section) / 255 for section in sections)
+    expected = windows.predict_sections(units, network.section_model())
+    found = network.predict(volume)
+    np.testing.assert_allclose(found, [prob.T for prob in expected], atol=1e-6)
+    # A section is its own neighbour.
+    alone = np.float32(volume[0].T[:, :, None]) / 255
+    (expected,) = windows.predict_sections([alone], network.section_model())
+    np.testing.assert_allclose(network.predict(volume[0].T), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("channels", [3, 4])
 def test_image_as_an_array_is_segmented_as_its_pixels(workdir, channels):
     """By the path of PNGs: colours are used, and a black column is no dead trace."""

@@ -114,6 +114,17 @@ def test_initial_variables_follow_from_the_seed():
     assert jax.eval_shape(plain.init, 0)["batch_stats"] == {}
 
 
+@pytest.mark.parametrize(("context", "channels"), [(0, 3), (1, 3), (2, 5)])
+def test_a_network_of_several_lines_has_a_channel_for_each(context, channels):
+    for model in (FCN(features=(2,)), UNet(features=(2, 4))):
+        network = Network(model, 8, "nearest", context)
+        shapes = jax.eval_shape(network.init, 0)["params"]
+        first = shapes["block0" if isinstance(model, FCN) else "encoder0"]
+        assert network.channels == channels
+        assert first["conv1"]["kernel"].shape == (3, 3, channels, 2)
+        assert network.receptive_radius == Network(model, 8, "pad").receptive_radius
+
+
 def farthest(model, shape, positions, seed=0):
     """Returns how far away, along either axis, inputs have a gradient, for each output position.
 

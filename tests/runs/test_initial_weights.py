@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 import shutil
@@ -93,6 +94,21 @@ def test_what_fits_is_taken_if_a_part_is_enough(run):
     different = before.keys() ^ source.keys()
     different |= {p for p in before.keys() & source.keys() if p not in taken}
     assert {line.partition(":")[0] for line in found.left} == different
+
+
+def test_weights_of_three_channels_fit_a_section_and_its_two_neighbours(run):
+    """Of more neighbours the first kernel has another shape."""
+    one, two = (
+        network_file.shapes_of(dataclasses.replace(written_run.NETWORK, context=k))
+        for k in (1, 2)
+    )
+    found = initial_weights.read(str(run), False, one).variables(zeros(one))
+    jax.tree.map(np.testing.assert_array_equal, found, written_run.VARIABLES)
+    kernel = (
+        r"params/encoder0/conv1/kernel: \[3, 3, 3, 2\] there, \[3, 3, 5, 2\] in this"
+    )
+    with pytest.raises(InputError, match=f"1 arrays differ:\n  {kernel}"):
+        initial_weights.read(str(run), False, two)
 
 
 def test_a_network_without_a_common_array_is_refused_also_in_part(run):
