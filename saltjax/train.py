@@ -198,6 +198,7 @@ def prepare(
     resident = not devices.is_cpu(mesh)
     feed = feeds.create(data.tiles, mesh, train.batch_size, resident)
     recipe = create_recipe(config, network, feeds.step_count(feed, data.split["train"]))
+    recipe = dataclasses.replace(recipe, unlabelled=data.tiles.has_unlabelled)
     return Setup(workdir, pause, config, data, feed, recipe)
 
 

@@ -21,7 +21,7 @@ def augment(
 
     Args:
       image: float32[B, H, W, C] in [0, 1]; its channels are changed alike.
-      label: uint8[B, H, W, 1] in {0, 1}.
+      label: uint8[B, H, W, 1] of any values, which are only moved.
       key: of the random numbers.
       kind: "flip" mirrors half of the tiles from left to right. Never upside down: depth increases
         downwards. "affine" does so too, shifts, scales and rotates image and label (see `warp`), and

@@ -4,14 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from saltjax.data.tiles import Tiles, is_constant, salt_coverage
+from saltjax.data.tiles import UNLABELLED, Tiles, is_constant, salt_coverage
 
 EXAMPLES = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Counts and salt coverage of tiles.
+    """Counts and salt coverage of tiles, of their labelled pixels.
 
     Attributes:
       tiles: number of tiles.
@@ -21,7 +21,7 @@ class Statistics:
       duplicate_images: number of images that an earlier tile has too, see `Tiles.contents`.
       differing_masks: number of those whose mask is not that of the earlier tile.
       duplicate_examples: (id, id of the earlier tile) of up to three, differing masks first.
-      salt_coverage: share of all pixels that is salt.
+      salt_coverage: share of salt in all labelled pixels.
       coverage_histogram: number of tiles with salt in ten equal bins of coverage, 0 to 1.
     """
 
@@ -46,7 +46,7 @@ def compute(tiles: Tiles) -> Statistics:
     )
     copies = np.flatnonzero(first[content] != np.arange(len(tiles)))
     originals = first[content][copies]
-    differs = (tiles.labels[copies] != tiles.labels[originals]).any(axis=(1, 2, 3))
+    differs = _differ(tiles.labels[copies], tiles.labels[originals])
     shown = np.argsort(~differs, kind="stable")[:EXAMPLES]
     histogram, _ = np.histogram(coverage[coverage > 0], 10, (0, 1))
     return Statistics(
@@ -61,6 +61,20 @@ def compute(tiles: Tiles) -> Statistics:
         duplicate_examples=[
             (tiles.ids[copies[i]], tiles.ids[originals[i]]) for i in shown
         ],
-        salt_coverage=float(coverage.mean()),
+        salt_coverage=_mean_coverage(tiles, coverage),
         coverage_histogram=histogram.tolist(),
     )
+
+
+def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns bool[N], whether labels uint8[N, H, W, 1] differ where both have labelled pixels."""
+    labelled = (a != UNLABELLED) & (b != UNLABELLED)
+    return ((a != b) & labelled).any(axis=(1, 2, 3))
+
+
+def _mean_coverage(tiles: Tiles, coverage: np.ndarray) -> float:
+    """Returns the mean of the tiles' coverage float64[N], weighted by their labelled pixels."""
+    weights = None
+    if tiles.has_unlabelled:
+        weights = (tiles.labels != UNLABELLED).sum(axis=(1, 2, 3))
+    return float(np.average(coverage, weights=weights))

@@ -24,7 +24,7 @@ class Tiles:
       ids: N ids, in a directory the names of the files without .png.
       images: uint8[N, H, W, C]: three channels, or sections of a volume between their neighbours,
         see `config.data.context`.
-      labels: uint8[N, H, W, 1], 1 where salt.
+      labels: uint8[N, H, W, 1], 1 where salt, 0 where none, or UNLABELLED.
       source: "folder", "synthetic" or "volume".
       directory: where they were read from, the file of a volume; "" for synthetic tiles.
     """
@@ -46,6 +46,11 @@ class Tiles:
         if self.source == "volume":
             return f"lines of {files.path_label(self.directory)}"
         return f"tiles of {files.path_label(self.directory)}"
+
+    @functools.cached_property
+    def has_unlabelled(self) -> bool:
+        """Whether any pixel is UNLABELLED."""
+        return bool(self.labels.max(initial=0) == UNLABELLED)
 
     @functools.cached_property
     def contents(self) -> np.ndarray:
@@ -86,8 +91,14 @@ def is_constant(images: np.ndarray) -> np.ndarray:
 
 
 def salt_coverage(labels: np.ndarray) -> np.ndarray:
-    """Returns float64[N] in [0, 1], the share of salt pixels, for uint8[N, H, W, 1]."""
-    return labels.mean(axis=(1, 2, 3))
+    """Returns float64[N], the share of salt in the labelled pixels of each label uint8[N, H, W, 1].
+
+    It is 0 where no pixel is labelled.
+    """
+    salt, labelled = (
+        x.sum(axis=(1, 2, 3)) for x in (labels == 1, labels != UNLABELLED)
+    )
+    return salt / np.maximum(labelled, 1)
 
 
 def coverage_class(coverage: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from saltjax.data.tiles import Tiles
+from saltjax.data.tiles import UNLABELLED, Tiles
 from saltjax.inference import windows
 from saltjax.inference.windows import Canvas, SectionModel
 from saltjax.networks import resize
@@ -31,7 +31,11 @@ def predict_tiles(
       model: the network.
       after_tile: is called after each, and may end the loop by raising.
       title: of the progress bar.
+
+    Raises:
+      ValueError: if a tile has no labelled pixel, so that it has no score.
     """
+    _check_labelled(tiles, indices)
     network = model.network
     resized = resize.label_to_network(
         tiles.labels[indices], model.tile, network.image_size, network.resize
@@ -50,7 +54,9 @@ def predict_tiles(
             native.append(to_sixteen_bits(canvas.native(model)))
             bar.advance(1)
             after_tile()
-    loss, accuracy = np.mean(means, axis=0).tolist()
+    labelled = label != UNLABELLED
+    weights = None if labelled.all() else labelled.sum(axis=(1, 2))
+    loss, accuracy = np.average(means, axis=0, weights=weights).tolist()
     return Outputs(
         indices,
         loss,
@@ -59,6 +65,13 @@ def predict_tiles(
         label,
         from_sixteen_bits(np.stack(native)),
     )
+
+
+def _check_labelled(tiles: Tiles, indices: np.ndarray) -> None:
+    without = (tiles.labels[indices] == UNLABELLED).all(axis=(1, 2, 3))
+    if without.any():
+        name = tiles.ids[indices[np.argmax(without)]]
+        raise ValueError(f"{name} has no labelled pixel; expected one in each tile")
 
 
 def _canvases(
@@ -74,12 +87,17 @@ def _canvases(
 def _means(
     salt: np.ndarray, none: np.ndarray, label: np.ndarray
 ) -> tuple[float, float]:
-    """Returns the means over pixels of cross-entropy and accuracy, as `losses.tile_means` does.
+    """Returns the means over labelled pixels that `losses.tile_means` does: loss and accuracy.
 
     Args:
       salt, none: float32[h, w], the probabilities p and 1 - p.
-      label: uint8[h, w] in {0, 1}.
+      label: uint8[h, w] in {0, 1, UNLABELLED}.
     """
+    labelled = label != UNLABELLED
+    if not labelled.any():
+        return 0.0, 0.0
+    if not labelled.all():
+        salt, none, label = (x[labelled] for x in (salt, none, label))
     correct = np.where(label, salt, none).astype(np.float64)
     # The smallest number that every device has: a smaller one may have become 0.
     correct = np.maximum(correct, np.finfo(np.float32).tiny)

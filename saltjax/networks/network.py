@@ -43,8 +43,8 @@ class Network:
 
         Args:
           image: float32[B, H, W, C] in [0, 1], tiles.
-          label: uint8[B, H, W, 1] in {0, 1}; for resize "pad" it stays at that size, otherwise S' is
-            S: what `without_padding` leaves of the logits.
+          label: uint8[B, H, W, 1] of any values, which are kept; for resize "pad" it stays at that size,
+            otherwise S' is S: what `without_padding` leaves of the logits.
         """
         tile = image.shape[1:3]
         return (

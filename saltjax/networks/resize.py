@@ -41,7 +41,7 @@ def image_to_network(
 def label_to_network(
     label: Array, tile: tuple[int, ...], size: int, method: str
 ) -> jax.Array:
-    """Returns float32[B, H', W', 1] in {0, 1} for uint8[B, H, W, 1] in {0, 1}.
+    """Returns float32[B, H', W', 1] of the values that uint8[B, H, W, 1] has.
 
     A label is never interpolated: `bilinear` takes the nearest pixel, as `nearest` does. Pixels that
     `pad` adds have no label: it stays as it is, and is compared with `without_padding` of the output.

@@ -40,7 +40,7 @@ class SharedTiles:
 
     Attributes:
       ids: of the tiles, sorted.
-      labels: uint8[N, H, W], 1 where salt.
+      labels: uint8[N, H, W], 1 where salt, 0 where none, or UNLABELLED.
       total: number of tiles that these are a sample of.
       spread: how many of these were chosen for the greatest difference in IoU between runs; the
         others are an even sample.
@@ -75,7 +75,7 @@ def find(
     if not same:
         return None
     ids, iou = iou_by_tile([tested[run.name] for run in same])
-    pixels = int(tested[same[0].name].counts[0, 0].sum())
+    pixels = tested[same[0].name].pixels
     most = min(MAX_PROBABILITIES // (pixels * len(same)), MAX_PIXELS // pixels)
     rows, spread = sample(iou, max(most, 1))
     chosen = [ids[row] for row in rows]

@@ -9,6 +9,7 @@ import numpy as np
 from saltjax.system import files
 
 NAME = "test_outputs.npz"
+LABELS = {0, 1, 255}
 # Outputs whose mean IoU differs more than this from that of result.json are of another test. Less is
 # rounding: where they were computed again, on another machine, a pixel may cross the threshold.
 TOLERANCE = 5e-4
@@ -22,7 +23,7 @@ class SavedOutputs:
     Attributes:
       ids: N ids.
       prob: uint16[N, H, W], probabilities of salt; 65535 is probability 1.
-      labels: uint8[N, H, W], 1 where salt.
+      labels: uint8[N, H, W], 1 where salt, 0 where none, 255 where it counts in no score.
       units: int[N], one number for the tiles that the bootstrap resamples together.
     """
 
@@ -76,8 +77,8 @@ def read(workdir: pathlib.Path) -> SavedOutputs | None:
             raise ValueError(f"arrays of {kinds}, {prob.shape}, {len(ids)} ids")
         if not labels.size:
             raise ValueError(f"no pixels: arrays of {labels.shape}")
-        if labels.max() > 1:
-            raise ValueError(f"label {labels.max()}; expected 0 and 1")
+        if unknown := set(np.unique(labels).tolist()) - LABELS:
+            raise ValueError(f"label {min(unknown)}; expected 0, 1 and 255")
     except Exception as error:  # a damaged archive raises errors of many kinds
         raise files.damaged(path, error, ADVICE) from None
     return SavedOutputs(ids.tolist(), prob, labels, units)

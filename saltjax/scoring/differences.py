@@ -27,6 +27,7 @@ class TestedTiles:
     Attributes:
       content: hash of the data that the tiles are of: equal ids of equal data are equal tiles.
       ids: T ids, sorted.
+      pixels: of each tile, unlabelled ones included.
       units: int[T], one number for the tiles that the bootstrap resamples together.
       counts: float64[T, 2, 4], `metrics.confusion`.
       scores: float64[T, 2] by the names in MEANS.
@@ -34,6 +35,7 @@ class TestedTiles:
 
     content: str
     ids: tuple[str, ...]
+    pixels: int
     units: np.ndarray
     counts: np.ndarray
     scores: dict[str, np.ndarray]
@@ -76,6 +78,7 @@ def score_tiles(
     return TestedTiles(
         content,
         tuple(outputs.ids[i] for i in order),
+        outputs.labels[0].size,
         outputs.units[order],
         np.stack(counts, axis=1).astype(np.float64),
         {name: np.stack([found[name] for found in scores], axis=1) for name in MEANS},
@@ -104,6 +107,7 @@ def mean_over_runs(tested: Sequence[TestedTiles]) -> TestedTiles | None:
     return TestedTiles(
         tested[0].content,
         tuple(ids.tolist()),
+        tested[0].pixels,
         np.concatenate([one.units for one in tested])[first],
         mean(np.concatenate([one.counts for one in tested])),
         {

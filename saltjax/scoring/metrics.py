@@ -1,6 +1,7 @@
 """Scores of probabilities and masks against labels, with bootstrap intervals.
 
-A pixel is predicted as salt if its probability is at least the threshold.
+A pixel is predicted as salt if its probability is at least the threshold. Pixels whose label is
+UNLABELLED are left out of every score; each tile is expected to have others too.
 """
 
 import dataclasses
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from saltjax.data.tiles import UNLABELLED
 from saltjax.runs.result import Calibration, CalibrationBin, Interval, NativeScores
 from saltjax.system import seeds
 
@@ -27,7 +29,7 @@ class Curve:
       thresholds: float32[K], increasing.
       average_precision: area under the curve as scikit-learn defines it.
       best: index of the greatest F1.
-      salt_share: of all pixels, the precision of predicting salt everywhere.
+      salt_share: of the labelled pixels, the precision of predicting salt everywhere.
     """
 
     precision: np.ndarray
@@ -54,15 +56,15 @@ class Curve:
 
 
 def precision_recall(prob: np.ndarray, label: np.ndarray) -> Curve:
-    """Returns the precision-recall curve over all pixels.
+    """Returns the precision-recall curve over all labelled pixels.
 
     Without any salt in the labels it is undefined: one point of zeros at 0.5 is returned.
 
     Args:
       prob: float32[...], probabilities of salt.
-      label: uint8[...], the same shape, 1 where salt.
+      label: uint8[...], the same shape, 1 where salt, 0 where none, or UNLABELLED.
     """
-    label = label.ravel()
+    prob, label = _labelled(prob, label)
     if not label.any():
         precision, recall, thresholds = (
             np.zeros(1),
@@ -74,7 +76,7 @@ def precision_recall(prob: np.ndarray, label: np.ndarray) -> Curve:
         # Imported here since it takes 1.5 seconds.
         from sklearn.metrics import precision_recall_curve
 
-        curve = precision_recall_curve(label, prob.ravel())
+        curve = precision_recall_curve(label, prob)
         precision, recall, thresholds = curve
         # As scikit-learn's average_precision_score, without sorting all pixels again.
         average = -np.sum(np.diff(recall) * precision[:-1])
@@ -92,8 +94,15 @@ def precision_recall(prob: np.ndarray, label: np.ndarray) -> Curve:
     )
 
 
+def _labelled(prob: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns probabilities and labels of the labelled pixels, each [n]."""
+    labelled = label != UNLABELLED
+    return prob[labelled], label[labelled]
+
+
 def accuracy(prob: np.ndarray, label: np.ndarray, threshold: float) -> float:
-    """Returns the share of pixels whose prediction at the threshold equals the label."""
+    """Returns the share of labelled pixels whose prediction at the threshold equals the label."""
+    prob, label = _labelled(prob, label)
     return float(np.mean((prob >= np.float32(threshold)) == (label > 0)))
 
 
@@ -102,15 +111,10 @@ def confusion(predicted: np.ndarray, label: np.ndarray) -> np.ndarray:
 
     Args:
       predicted: bool[N, H, W], masks.
-      label: uint8[N, H, W], 1 where salt.
+      label: uint8[N, H, W], 1 where salt, 0 where none, or UNLABELLED.
     """
-    actual = label > 0
-    cells = (
-        predicted & actual,
-        predicted & ~actual,
-        ~predicted & actual,
-        ~predicted & ~actual,
-    )
+    salt, none = label == 1, label == 0
+    cells = predicted & salt, predicted & none, ~predicted & salt, ~predicted & none
     return np.stack([cell.sum(axis=(1, 2)) for cell in cells], axis=1)
 
 
@@ -121,7 +125,7 @@ def confusion_over(
 
     Args:
       prob: float32[N, H, W], probabilities.
-      label: uint8[N, H, W], 1 where salt.
+      label: uint8[N, H, W], 1 where salt, 0 where none, or UNLABELLED.
       thresholds: float64[K].
     """
     n, k = len(prob), len(thresholds)
@@ -129,7 +133,7 @@ def confusion_over(
     reached = np.searchsorted(np.float32(thresholds), prob, side="right")
     tile, salt = np.arange(n)[:, None, None], label > 0
     cell = (tile * 2 + salt) * (k + 1) + reached
-    histogram = np.bincount(cell.ravel(), minlength=n * 2 * (k + 1))
+    histogram = np.bincount(cell[label != UNLABELLED], minlength=n * 2 * (k + 1))
     above = histogram.reshape(n, 2, k + 1)[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
     fp, tp = np.moveaxis(above[:, :, 1:], 1, 0)
     without, with_salt = np.moveaxis(above[:, :, :1], 1, 0)
@@ -264,10 +268,10 @@ def calibration(prob: np.ndarray, label: np.ndarray, bins: int = 10) -> Calibrat
 
     Args:
       prob: float32[...], probabilities.
-      label: uint8[...], the same shape, 1 where salt.
+      label: uint8[...], the same shape, 1 where salt, 0 where none, or UNLABELLED.
       bins: number of bins.
     """
-    prob, label = prob.ravel(), label.ravel()
+    prob, label = _labelled(prob, label)
     which = np.minimum((prob * bins).astype(np.int64), bins - 1)
     pixels = np.bincount(which, minlength=bins)
     probability = np.bincount(which, weights=prob, minlength=bins)

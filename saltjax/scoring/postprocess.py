@@ -97,7 +97,7 @@ def choose(
     Args:
       curve: of the validation pixels at the network's resolution.
       prob: float32[N, H, W], of the validation tiles at their own resolution.
-      label: uint8[N, H, W].
+      label: uint8[N, H, W], 1 where salt, 0 where none, or UNLABELLED.
       metric: "f1" takes the best threshold of the curve, as in the study; "kaggle_map" and "iou"
         take the one of 0.01, 0.02 … 0.99 with the best mean over tiles at their own resolution.
       min_area: minimum component size, pixels; CHOOSE_AREA chooses.

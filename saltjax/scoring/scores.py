@@ -20,11 +20,11 @@ class Outputs:
 
     Attributes:
       indices: int[N], of the tiles.
-      loss, accuracy: means over pixels at the network's resolution, accuracy at 0.5.
+      loss, accuracy: means over labelled pixels at the network's resolution, accuracy at 0.5.
       prob: float32[N, h, w], probabilities of salt at the network's resolution, without the pixels
         that resize "pad" added: h and w are the network's image_size for tiles of the size of the
         training tiles, with "pad" the tiles' own.
-      label: uint8[N, h, w].
+      label: uint8[N, h, w], 1 where salt, 0 where none, or UNLABELLED.
       prob_native: float32[N, H, W], at the tiles' own resolution, multiples of 1 / 65535.
     """
 
@@ -63,7 +63,7 @@ def mean_scores(
     after_call: Callable[[], None],
     kaggle_map: bool,
 ) -> dict[str, float]:
-    """Returns mean `loss` and `accuracy` over the tiles' pixels at the network's resolution.
+    """Returns mean `loss` and `accuracy` over the tiles' labelled pixels at the network's resolution.
 
     Args:
       feed: the tiles.
@@ -83,7 +83,11 @@ def mean_scores(
             bar.advance(int(valid.sum()))
         delayed.flush()
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    means = {name: float(values[name].mean()) for name in ("loss", "accuracy")}
+    weights = values.get("labelled")
+    means = {
+        name: float(np.average(values[name], weights=weights))
+        for name in ("loss", "accuracy")
+    }
     if kaggle_map:
         cells = [values[name] for name in steps.COUNTS]
         counts = np.stack([*cells, np.zeros(len(indices))], axis=1)  # tn is not used
@@ -99,7 +103,7 @@ def validate(
     Args:
       val: the network's outputs for N validation tiles.
       test: its outputs for the test tiles, only to report accuracies at the study's thresholds.
-      labels: uint8[N, H, W], of the validation tiles.
+      labels: uint8[N, H, W], of the validation tiles, 1 where salt, 0 where none, or UNLABELLED.
       metric, min_area: see `postprocess.choose`.
 
     Returns:
@@ -135,7 +139,7 @@ def score(
 
     Args:
       outputs: of the network for N tiles.
-      labels: uint8[N, H, W], 1 where salt.
+      labels: uint8[N, H, W], 1 where salt, 0 where none, or UNLABELLED.
       chosen: the postprocessing.
       seed: of the bootstrap.
       units: int[N], one number for the tiles that it resamples together; None: every tile is one.

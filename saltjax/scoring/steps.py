@@ -7,21 +7,24 @@ import jax
 import jax.numpy as jnp
 
 from saltjax.data.feed import Feed, resident_batch
+from saltjax.data.tiles import UNLABELLED
 from saltjax.networks import network as networks
 from saltjax.networks import resize
 from saltjax.networks.network import Network
 from saltjax.training import losses
 
 COUNTS = ("tp", "fp", "fn")
+STATIC = ("network", "count", "unlabelled")
 
 
-@functools.partial(jax.jit, static_argnames=("network", "count"))
+@functools.partial(jax.jit, static_argnames=STATIC)
 def score_step(
     variables: dict[str, Any],
     batch: dict[str, jax.Array],
     *,
     network: Network,
     count: bool,
+    unlabelled: bool = False,
 ) -> dict[str, jax.Array]:
     """Returns the `losses.tile_means` float32[B] of a batch.
 
@@ -31,16 +34,23 @@ def score_step(
       network: the model and its resolution.
       count: return also COUNTS, float32[B]: true positive, false positive and false negative pixels
         at 0.5, at the tiles' own resolution.
+      unlabelled: whether labels may be UNLABELLED; return also the number of pixels that each tile's
+        means are over, `labelled` float32[B].
     """
     tile, size, way = batch["image"].shape[1:3], network.image_size, network.resize
     image, label = network.inputs(networks.unit_image(batch["image"]), batch["label"])
     logits = networks.apply(variables, image, network.model, tta=False)
-    means = losses.tile_means(network.without_padding(logits, tile), label)
+    means = losses.tile_means(network.without_padding(logits, tile), label, unlabelled)
+    if unlabelled:
+        labelled = jnp.sum(label != UNLABELLED, (1, 2, 3))
+        means |= {"labelled": labelled.astype(jnp.float32)}
     if count:
         prob = resize.probability_to_native(
             jax.nn.sigmoid(logits), tile, tile, size, way
         )
         salt, label = prob >= 0.5, batch["label"] > 0
+        if unlabelled:
+            salt, label = (x & (batch["label"] != UNLABELLED) for x in (salt, label))
         cells = salt & label, salt & ~label, ~salt & label
         means |= {
             name: jnp.sum(cell, (1, 2, 3)).astype(jnp.float32)
@@ -49,7 +59,7 @@ def score_step(
     return means
 
 
-@functools.partial(jax.jit, static_argnames=("network", "count"))
+@functools.partial(jax.jit, static_argnames=STATIC)
 def score_steps(
     variables: dict[str, Any],
     tiles: dict[str, jax.Array],
@@ -57,18 +67,21 @@ def score_steps(
     *,
     network: Network,
     count: bool,
+    unlabelled: bool = False,
 ) -> dict[str, jax.Array]:
     """Returns what `score_step` does for K batches, float32[K, B].
 
     Args:
-      variables, network, count: as in `score_step`.
+      variables, network, count, unlabelled: as in `score_step`.
       tiles: `Feed.resident`.
       rows: int32[K, B], the tiles of each batch.
     """
 
     def score(rows):
         batch = resident_batch(tiles, rows)
-        return score_step(variables, batch, network=network, count=count)
+        return score_step(
+            variables, batch, network=network, count=count, unlabelled=unlabelled
+        )
 
     return jax.lax.map(score, rows)
 
@@ -84,7 +97,11 @@ def score_call(
 
     These are float32[K, B] if the tiles are resident; otherwise float32[B], of the one batch.
     """
+    static = {
+        "network": network,
+        "count": count,
+        "unlabelled": feed.tiles.has_unlabelled,
+    }
     if not feed.resident:
-        return score_step(variables, batch, network=network, count=count)
-    rows = batch["rows"]
-    return score_steps(variables, feed.resident, rows, network=network, count=count)
+        return score_step(variables, batch, **static)
+    return score_steps(variables, feed.resident, batch["rows"], **static)

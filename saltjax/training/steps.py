@@ -34,6 +34,8 @@ class Recipe:
       lovasz: weight of the Lovász hinge beside the cross-entropy; static.
       ema: decay of the averaged weights, 0 for none; static.
       schedule: the learning rate of each step, None if it is set from outside; static.
+      unlabelled: whether labels may be UNLABELLED; static. If not, losses are summed as if there was
+        no such label, so that they are the same to the last bit.
     """
 
     network: Network = flax.struct.field(pytree_node=False)
@@ -43,6 +45,7 @@ class Recipe:
     lovasz: float = flax.struct.field(pytree_node=False, default=0.0)
     ema: float = flax.struct.field(pytree_node=False, default=0.0)
     schedule: optax.Schedule | None = flax.struct.field(pytree_node=False, default=None)
+    unlabelled: bool = flax.struct.field(pytree_node=False, default=False)
 
 
 @flax.struct.dataclass
@@ -128,10 +131,12 @@ def train_step(
             mutable=["batch_stats"],
         )
         logits = recipe.network.without_padding(logits, tile)
-        means = losses.tile_means(logits, label)
+        means = losses.tile_means(logits, label, recipe.unlabelled)
         loss = means["loss"]
         if recipe.lovasz:
-            means["lovasz"] = losses.symmetric_lovasz_hinge(logits, label)
+            means["lovasz"] = losses.symmetric_lovasz_hinge(
+                logits, label, recipe.unlabelled
+            )
             loss = loss + recipe.lovasz * means["lovasz"]
         loss = jnp.sum(batch["weight"] * loss)
         return loss, (means, updated.get("batch_stats", {}))
