@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saltjax.data.tiles import salt_coverage
+from saltjax.data.tiles import UNLABELLED, salt_coverage
 from saltjax.system import console
 from saltjax.system.errors import InputError
 
@@ -153,13 +153,13 @@ def side_by_side(image: np.ndarray, label: np.ndarray, prob: np.ndarray) -> np.n
 
     Args:
       image: uint8[H, W, 3].
-      label: uint8[H, W], 1 where salt.
+      label: uint8[H, W], 1 where salt; grey where UNLABELLED.
       prob: float32[H, W].
     """
     line = np.full((len(image), 4, 3), 255, np.uint8)
     panels = [
         np.repeat(np.rint(255.0 * x).astype(np.uint8)[..., None], 3, axis=2)
-        for x in (label, prob)
+        for x in (np.where(label == UNLABELLED, 0.5, label), prob)
     ]
     return np.concatenate([image, line, panels[0], line, panels[1]], axis=1)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from saltjax.scoring.metrics import Curve
 
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#E69F00", "#009E73", "#000000"
+PURPLE = "#CC79A7"
 SCORE_NAMES = {
     "f1": "F1",
     "iou": "IoU",

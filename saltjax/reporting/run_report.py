@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from saltjax.data.tiles import COVERAGE_CLASSES, Tiles
+from saltjax.data.tiles import COVERAGE_CLASSES, UNLABELLED, Tiles
 from saltjax.reporting import html, tile_images
 from saltjax.reporting.figures import SCORE_NAMES
 from saltjax.reporting.run_contents import Run, Start, read
@@ -140,6 +140,7 @@ def test_tiles(
         "width": width,
         "columns": columns,
         "coverageClasses": COVERAGE_CLASSES,
+        "unlabelled": bool((labels == UNLABELLED).any()),
     }
     return {
         "tiles": shown,

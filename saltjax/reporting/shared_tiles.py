@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from saltjax.data.tiles import UNLABELLED
 from saltjax.reporting import tile_images
 from saltjax.runs import saved_config, saved_outputs, settings
 from saltjax.runs.completed import Run
@@ -54,6 +55,11 @@ class SharedTiles:
     spread: int
     common: bool
     runs: dict[str, dict[str, Prediction]]
+
+    @property
+    def has_unlabelled(self) -> bool:
+        """Whether any pixel is UNLABELLED."""
+        return bool((self.labels == UNLABELLED).any())
 
 
 def find(

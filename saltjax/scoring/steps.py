@@ -42,15 +42,16 @@ def score_step(
     logits = networks.apply(variables, image, network.model, tta=False)
     means = losses.tile_means(network.without_padding(logits, tile), label, unlabelled)
     if unlabelled:
-        labelled = jnp.sum(label != UNLABELLED, (1, 2, 3))
-        means |= {"labelled": labelled.astype(jnp.float32)}
+        labelled = jnp.not_equal(label, UNLABELLED)
+        means |= {"labelled": jnp.sum(labelled, (1, 2, 3)).astype(jnp.float32)}
     if count:
         prob = resize.probability_to_native(
             jax.nn.sigmoid(logits), tile, tile, size, way
         )
         salt, label = prob >= 0.5, batch["label"] > 0
         if unlabelled:
-            salt, label = (x & (batch["label"] != UNLABELLED) for x in (salt, label))
+            labelled = jnp.not_equal(batch["label"], UNLABELLED)
+            salt, label = salt & labelled, label & labelled
         cells = salt & label, salt & ~label, ~salt & label
         means |= {
             name: jnp.sum(cell, (1, 2, 3)).astype(jnp.float32)

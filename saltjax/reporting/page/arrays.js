@@ -1,6 +1,8 @@
 "use strict";
 // Arrays and images that are stored in the page, see html.py.
 
+const UNLABELLED = 255; // the label of a pixel that counts in no score
+
 // Returns the bytes of an element whose text is zlib's compressed data in base64.
 async function unpack(id) {
   const text = atob(document.getElementById(id).textContent.trim());

@@ -58,12 +58,11 @@ class Gallery {
   // Takes new masks and their confusion cells; the order follows with `arrange`.
   update(masks, cells) {
     this.masks = masks;
-    const pixels = this.tiles.height * this.tiles.width;
     this.stats = cells.map((cell) => ({
       ...cell,
       iou: iouOf(cell),
       wrong: cell.fp + cell.fn,
-      coverage: (cell.tp + cell.fn) / pixels,
+      coverage: coverageOf(cell),
     }));
     this.redraw();
   }
@@ -220,6 +219,6 @@ class Gallery {
     const pixel = (this.enlarged * height + y) * width + x;
     output.textContent =
       `row ${y}, column ${x}: probability ${(prob[pixel] / 65535).toFixed(3)}, ` +
-      (labels[pixel] ? "salt" : "no salt");
+      labelText(labels[pixel]);
   }
 }

@@ -1,19 +1,19 @@
 "use strict";
-// Scores of tiles from their masks, the same numbers as saltjax.scoring.
+// Scores of tiles from their masks, the same numbers as saltjax.scoring: of the labelled pixels.
 //
 // tiles = {count, height, width, prob: Uint16Array, labels: Uint8Array}, see masks.js.
 
 const KAGGLE_TWENTIETHS = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
 const COVERAGE_EDGES = [0, 0.1, 0.4]; // upper bounds of the classes but the last, inclusive
 
-// Returns for each tile {tp, fp, fn, tn}, numbers of pixels.
+// Returns for each tile {tp, fp, fn, tn}, numbers of labelled pixels.
 function confusionOf(masks) {
   const { count, height, width, labels } = masks.tiles;
   const cells = [];
   for (let tile = 0, pixel = 0; tile < count; tile++) {
     const found = [0, 0, 0, 0]; // by 2 * label + predicted
     for (const end = pixel + height * width; pixel < end; pixel++) {
-      found[2 * labels[pixel] + (masks.has(pixel) ? 1 : 0)]++;
+      if (labels[pixel] !== UNLABELLED) found[2 * labels[pixel] + (masks.has(pixel) ? 1 : 0)]++;
     }
     cells.push({ tp: found[3], fp: found[1], fn: found[2], tn: found[0] });
   }
@@ -55,9 +55,14 @@ function scoresOf(cells) {
   };
 }
 
+// Returns the share of salt in the labelled pixels of a tile with these confusion cells.
+function coverageOf({ tp, fp, fn, tn }) {
+  return (tp + fn) / (tp + fp + fn + tn);
+}
+
 // Returns the class of salt coverage, 0 to 3, of a tile with these confusion cells.
-function coverageClass({ tp, fp, fn, tn }) {
-  const coverage = (tp + fn) / (tp + fp + fn + tn);
+function coverageClass(cells) {
+  const coverage = coverageOf(cells);
   const found = COVERAGE_EDGES.findIndex((edge) => coverage <= edge);
   return found < 0 ? COVERAGE_EDGES.length : found;
 }
@@ -74,7 +79,7 @@ function scoresOver({ count, height, width, prob, labels }, thresholds) {
   const above = Array.from({ length: count }, () => [new Int32Array(k + 2), new Int32Array(k + 2)]);
   for (let tile = 0, pixel = 0; tile < count; tile++) {
     for (const end = pixel + height * width; pixel < end; pixel++) {
-      above[tile][labels[pixel]][reached[prob[pixel]]]++;
+      if (labels[pixel] !== UNLABELLED) above[tile][labels[pixel]][reached[prob[pixel]]]++;
     }
     for (const histogram of above[tile]) {
       for (let i = k - 1; i >= 0; i--) histogram[i] += histogram[i + 1];
@@ -89,12 +94,14 @@ function scoresOver({ count, height, width, prob, labels }, thresholds) {
   });
 }
 
-// Returns the precision-recall curve over all pixels, [{threshold, precision, recall}], by recall.
+// Returns the precision-recall curve over all labelled pixels, [{threshold, precision, recall}], by recall.
 //
 // Of its 65536 points those are left out that differ little from the one before.
 function precisionRecall({ prob, labels }) {
   const histograms = [new Float64Array(65536), new Float64Array(65536)];
-  for (let i = 0; i < prob.length; i++) histograms[labels[i]][prob[i]]++;
+  for (let i = 0; i < prob.length; i++) {
+    if (labels[i] !== UNLABELLED) histograms[labels[i]][prob[i]]++;
+  }
   const salt = histograms[1].reduce((a, b) => a + b, 0);
   const points = [];
   let [tp, fp] = [0, 0];

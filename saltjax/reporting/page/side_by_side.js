@@ -127,13 +127,15 @@ class SideBySide {
       const first = tile * pixels;
       votes.fill(0);
       for (const { mask } of of) for (let i = 0; i < pixels; i++) votes[i] += mask[first + i];
-      let [disputed, salt] = [0, 0];
+      let [disputed, salt, labelled] = [0, 0, 0];
       for (let i = 0; i < pixels; i++) {
         if (votes[i] && votes[i] < of.length) disputed++;
+        if (labels[first + i] === UNLABELLED) continue;
+        labelled++;
         salt += labels[first + i];
       }
       const iou = of.map((run) => run.iou[tile]);
-      return { iou: iou.length ? iou : [0], known: iou.length, disputed, coverage: salt / pixels };
+      return { iou: iou.length ? iou : [0], known: iou.length, disputed, coverage: salt / labelled };
     });
     this.arrange(this.tile === undefined);
   }
@@ -258,7 +260,7 @@ class SideBySide {
       context.lineWidth = 1;
       context.strokeRect(x - 2.5, y - 2.5, 6, 6);
     }
-    byId("pixel").textContent = `row ${y}, column ${x}: ${labels[pixel] ? "salt" : "no salt"} in the label`;
+    byId("pixel").textContent = `row ${y}, column ${x}: ${labelText(labels[pixel])} in the label`;
     for (const { card, prob, iou } of this.runs) {
       if (iou[this.tile] === null) continue;
       card.lastChild.classList.remove("best");

@@ -2,8 +2,26 @@
 // Pictures of a tile: its image, label, probability, predicted mask, and their difference.
 
 const VIEWS = ["image", "label", "probability", "mask", "difference"];
-// Okabe and Ito's colours, as in the figures: found, wrong and missed salt.
-const COLORS = { tp: [0, 158, 115], fp: [230, 159, 0], fn: [0, 114, 178] };
+// Okabe and Ito's colours, as in the figures: found, wrong and missed salt, and no label.
+const COLORS = {
+  tp: [0, 158, 115],
+  fp: [230, 159, 0],
+  fn: [0, 114, 178],
+  unlabelled: [204, 121, 167],
+};
+
+// Returns what the label of a pixel says.
+function labelText(label) {
+  if (label === UNLABELLED) return "unlabelled";
+  return label ? "salt" : "no salt";
+}
+
+// Returns the name in COLORS of what a pixel is tinted with in a view of labels; undefined for nothing.
+function tintOf(view, label, found) {
+  if (label === UNLABELLED) return "unlabelled";
+  if (view === "label" || !(label || found)) return undefined;
+  return found ? (label ? "tp" : "fp") : "fn";
+}
 
 // Draws a view of a tile on a canvas of its size; without its image, `image` is not to be asked for.
 function drawTile(canvas, tiles, masks, tile, view) {
@@ -31,12 +49,12 @@ function drawTile(canvas, tiles, masks, tile, view) {
       set(at, grey, grey, grey);
     } else if (view === "probability") {
       set(at, ...PROBABILITY_COLORS.subarray(3 * (prob[pixel] >> 8), 3 * (prob[pixel] >> 8) + 3));
-    } else if (view === "difference") {
-      const found = masks.has(pixel);
-      const color = COLORS[found ? (labels[pixel] ? "tp" : "fp") : labels[pixel] ? "fn" : ""];
-      if (!mosaic) set(at, 96, 96, 96);
-      if (color) for (let k = 0; k < 3; k++) data[at + k] = 0.45 * data[at + k] + 0.55 * color[k];
+    } else if (view === "difference" && !mosaic) {
+      set(at, 96, 96, 96);
     }
+    if (view !== "label" && view !== "difference") continue;
+    const color = COLORS[tintOf(view, labels[pixel], view === "difference" && masks.has(pixel))];
+    if (color) for (let k = 0; k < 3; k++) data[at + k] = 0.45 * data[at + k] + 0.55 * color[k];
   }
   context.putImageData(picture, 0, 0);
 }
