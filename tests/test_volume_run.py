@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score, jaccard_score
 from tiny import tiny_config
 
 from saltjax import epoch, evaluate, report, train
+from saltjax.data import cutting
 from saltjax.runs import saved_config, saved_outputs, workdir
 from saltjax.system import signals
 from saltjax.system.errors import InputError
@@ -126,6 +127,15 @@ def test_interrupted_run_goes_on_bit_for_bit(whole, volume, tmp_path, monkeypatc
     train.train(config_of(volume), run, overwrite=False)
     assert next(calls) == 13
     assert outcome(run) == outcome(whole)
+
+
+@pytest.mark.slow
+def test_patches_read_while_training_runs_give_the_same_run(
+    whole, volume, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cutting, "MEMORY_SHARE", 0)
+    train.train(config_of(volume), tmp_path / "run", overwrite=False)
+    assert outcome(tmp_path / "run") == outcome(whole)
 
 
 def test_amplitude_scaling_and_other_labels_are_other_data(whole, volume, tmp_path):

@@ -1,7 +1,12 @@
 """Images cut out of a volume with labels: patches for training, whole lines for validation and test."""
 
 import dataclasses
+import importlib.util
+import itertools
+import math
+import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -17,8 +22,8 @@ from saltjax.system.errors import InputError
 
 # Samples of validation or test that are scored; of more, lines at equal distances are.
 MAX_SCORED = 2**26
-# Of patches in memory; more are refused.
-MAX_PATCH_BYTES = 2**33
+# Of the machine's memory: patches that take more are read while training runs.
+MEMORY_SHARE = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,57 +169,136 @@ def _thinned(sections: list[Section], part: str, cut: Cutter) -> list[Section]:
 def patches_of(cut: Cutter, training: Sequence[Block], data: ConfigDict) -> Tiles:
     """Returns the patches for training, drawn from `data.seed`.
 
+    They are in memory if they take at most MEMORY_SHARE of it; else they are read when they are used.
+
     Raises:
-      InputError: if they do not fit into the training block or into memory, or too few can be drawn.
+      InputError: if they do not fit into the training block, too few can be drawn, or they do not fit
+        into memory and grain is not installed.
     """
-    _, crosslines, samples = cut.volume.grid.shape
-    tile, count = data.tile, data.patches
-    size = count * tile**2 * (cut.channels + 1)
-    if size > MAX_PATCH_BYTES:
-        raise InputError(
-            f"config.data.patches={count} of {tile}×{tile} take {size / 1e9:.1f} GB of memory; "
-            f"expected at most {MAX_PATCH_BYTES / 1e9:.1f} GB: give fewer"
+    places = _drawn(cut, training, data)
+    stored = [
+        StoredPatches(cut, data.tile, places, channels)
+        for channels in (cut.channels, 1)
+    ]
+    ids = tuple(_patch_id(cut.volume, place, n) for n, place in enumerate(places))
+    size, memory = sum(patches.nbytes for patches in stored), physical_memory()
+    if size > MEMORY_SHARE * memory:
+        require_grain(size)
+        console.say(
+            f"Patches    {size / 1e9:.1f} GB, more than {MEMORY_SHARE:.0%} of the memory of "
+            f"{memory / 1e9:.1f} GB: they are read while training runs"
         )
+        return Tiles(ids, *stored, "volume", cut.volume.grid.name)
+    images, found = (np.empty(patches.shape, np.uint8) for patches in stored)
+    with console.Bar("Cutting", len(places), "patches") as bar:
+        for section, members in itertools.groupby(
+            range(len(places)), key=lambda n: places[n].section
+        ):
+            image, label = cut.image(section), cut.labels(section)
+            for n in members:
+                at = places[n].square(data.tile)
+                images[n], found[n, :, :, 0] = image[at], label[at]
+                bar.advance(1)
+    return Tiles(ids, images, found, "volume", cut.volume.grid.name)
+
+
+def physical_memory() -> int:
+    """Returns the bytes of the machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def require_grain(size: int) -> None:
+    """Raises InputError if grain, which reads patches while training runs, is not installed."""
+    if importlib.util.find_spec("grain") is None:
+        raise InputError(
+            f"the patches take {size / 1e9:.1f} GB, too much for the memory; reading them while "
+            "training runs needs grain, which is not installed: pip install grain, or give fewer "
+            "config.data.patches"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a patch is: the first sample and trace in a section."""
+
+    section: Section
+    row: int
+    column: int
+
+    def square(self, tile: int) -> tuple[slice, slice]:
+        """Returns the samples and traces of the patch in an image of its section."""
+        return (
+            slice(self.row, self.row + tile),
+            slice(self.column, self.column + tile),
+        )
+
+
+class StoredPatches:
+    """Patches uint8[N, tile, tile, C] of images, or labels if C is 1, read when they are indexed."""
+
+    def __init__(self, cut: Cutter, tile: int, places: Sequence[Place], channels: int):
+        self._cut, self._tile, self._places = cut, tile, places
+        self.shape = (len(places), tile, tile, channels)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all patches."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows = np.arange(len(self))[key]
+        patches = [self._read(self._places[row]) for row in np.atleast_1d(rows)]
+        found = np.array(patches, np.uint8).reshape(-1, *self.shape[1:])
+        return found if np.ndim(rows) else found[0]
+
+    def _read(self, place: Place) -> np.ndarray:
+        rows, columns = place.square(self._tile)
+        start = place.section.start
+        part = dataclasses.replace(
+            place.section, start=start + columns.start, stop=start + columns.stop
+        )
+        if self.shape[3] == 1:
+            return self._cut.labels(part)[rows]
+        return self._cut.image(part)[rows]
+
+
+def _drawn(cut: Cutter, training: Sequence[Block], data: ConfigDict) -> list[Place]:
+    """Returns where the patches for training are, in the order of their sections."""
+    _, crosslines, samples = cut.volume.grid.shape
     sections = [
         section
         for section in cut.sections(training, data.direction)
-        if section.stop - section.start >= tile and samples >= tile
+        if section.stop - section.start >= data.tile and samples >= data.tile
     ]
     if not sections:
         widest = max(stop - start for start, stop in training)
         raise InputError(
-            f"config.data.tile={tile}: the volume has {samples} samples and {crosslines} crosslines, "
-            f"the training block {widest} inlines; expected patches that fit along "
+            f"config.data.tile={data.tile}: the volume has {samples} samples and {crosslines} "
+            f"crosslines, the training block {widest} inlines; expected patches that fit along "
             f"data.direction={data.direction}: give a smaller data.tile"
         )
     drawn = patches.draw(
         lambda i: cut.labels(sections[i]),
         range(len(sections)),
-        tile,
-        count,
+        data.tile,
+        data.patches,
         data.salt_share,
         seeds.patches_rng(data.seed),
     )
-    images = np.empty((count, tile, tile, cut.channels), np.uint8)
-    found = np.empty((count, tile, tile, 1), np.uint8)
-    ids: list[str] = []
-    with console.Bar("Cutting", count, "patches") as bar:
-        for places in drawn:
-            section = sections[places.section]
-            image, label = cut.image(section), cut.labels(section)
-            for row, column in zip(places.rows, places.columns):
-                at = slice(row, row + tile), slice(column, column + tile)
-                images[len(ids)], found[len(ids), :, :, 0] = image[at], label[at]
-                ids.append(_patch_id(len(ids), cut.volume, section, column, row))
-                bar.advance(1)
-    return Tiles(tuple(ids), images, found, "volume", cut.volume.grid.name)
+    return [
+        Place(sections[found.section], int(row), int(column))
+        for found in drawn
+        for row, column in zip(found.rows, found.columns)
+    ]
 
 
-def _patch_id(
-    n: int, volume: LabelledVolume, section: Section, column: int, row: int
-) -> str:
+def _patch_id(volume: LabelledVolume, place: Place, n: int) -> str:
     """Returns the id of the nth patch: its line, and first trace, by number, and sample, by index."""
+    section = place.section
     line = volume.number(section.direction, section.index)
     other = "crossline" if section.direction == "inline" else "inline"
-    trace = volume.number(other, section.start + column)
-    return f"{n:07d}_{section.direction}_{line}_{trace}_{row}"
+    trace = volume.number(other, section.start + place.column)
+    return f"{n:07d}_{section.direction}_{line}_{trace}_{place.row}"

@@ -19,6 +19,8 @@ MAX_STEPS_PER_CALL = 1024
 RESIDENT_SHARE = 0.5
 # Batches from the host that are on their way to the devices before they are needed.
 AHEAD = 2
+# Threads that read tiles from a file.
+READERS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Feed:
 
 def create(tiles: Tiles, mesh: Mesh, batch_size: int, resident: bool) -> Feed:
     """Returns the feed; `resident` copies all tiles to every device, if RESIDENT_SHARE allows it."""
-    if not resident:
+    if not resident or tiles.streamed:
         return Feed(tiles, mesh, batch_size)
     images = tiles.images
     if images.shape[3] == 3 and all(
@@ -85,12 +87,31 @@ def calls(
 
     Batches from the host are put on the devices AHEAD of the one that is yielded.
     """
+    if feed.tiles.streamed:
+        yield from _streamed_calls(feed, indices, first)
+        return
     waiting: collections.deque = collections.deque()
     for rows, valid in call_rows(feed, indices, first):
         waiting.append((call_batch(feed, rows), valid))
         if len(waiting) > AHEAD:
             yield waiting.popleft()
     yield from waiting
+
+
+def _streamed_calls(
+    feed: Feed, indices: np.ndarray, first: int
+) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:
+    """Yields what `calls` does of tiles that other threads read from a file."""
+    import grain  # imported here: an extra, and slow to import
+
+    def read(call):
+        rows, valid = call
+        return host_tiles(feed.tiles, rows[0]), valid
+
+    options = grain.ReadOptions(num_threads=READERS, prefetch_buffer_size=AHEAD)
+    rows = grain.MapDataset.source(list(call_rows(feed, indices, first)))
+    for arrays, valid in rows.map(read).to_iter_dataset(options):
+        yield devices.shard(arrays, feed.mesh), valid
 
 
 def call_rows(
@@ -146,8 +167,12 @@ def batch_rows(
 
 def host_batch(feed: Feed, rows: np.ndarray) -> dict[str, jax.Array]:
     """Returns image uint8[B, H, W, C] and label uint8[B, H, W, 1] of rows int32[B], sharded."""
-    images, labels = feed.tiles.images[rows], feed.tiles.labels[rows]
-    return devices.shard({"image": images, "label": labels}, feed.mesh)
+    return devices.shard(host_tiles(feed.tiles, rows), feed.mesh)
+
+
+def host_tiles(tiles: Tiles, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns image uint8[B, H, W, C] and label uint8[B, H, W, 1] of rows int32[B]."""
+    return {"image": tiles.images[rows], "label": tiles.labels[rows]}
 
 
 def valid_means(

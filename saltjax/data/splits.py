@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from saltjax.data.tiles import Tiles, coverage_class, salt_coverage
+from saltjax.data.tiles import Tiles, coverage_class
 from saltjax.system import console, seeds
 from saltjax.system.errors import InputError
 
@@ -41,7 +41,7 @@ def split(
     else:
         order = rng.permutation(n)
     if method == "coverage":
-        classes = coverage_class(salt_coverage(tiles.labels))
+        classes = coverage_class(tiles.summary.coverage)
         order = _evenly_mixed(order, classes)
     order = _gathered(order, units)
     if folds:

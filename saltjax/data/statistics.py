@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from saltjax.data.tiles import UNLABELLED, Tiles, is_constant, salt_coverage
+from saltjax.data.tiles import UNLABELLED, Tiles
 
 EXAMPLES = 3
 
@@ -40,7 +40,7 @@ class Statistics:
 
 def compute(tiles: Tiles) -> Statistics:
     """Returns the statistics of the tiles."""
-    coverage = salt_coverage(tiles.labels)
+    coverage = tiles.summary.coverage
     _, first, content = np.unique(
         tiles.contents, return_index=True, return_inverse=True
     )
@@ -55,13 +55,13 @@ def compute(tiles: Tiles) -> Statistics:
         width=tiles.images.shape[2],
         empty_masks=int((coverage == 0).sum()),
         full_masks=int((coverage == 1).sum()),
-        constant_images=int(is_constant(tiles.images).sum()),
+        constant_images=int(tiles.summary.constant.sum()),
         duplicate_images=len(copies),
         differing_masks=int(differs.sum()),
         duplicate_examples=[
             (tiles.ids[copies[i]], tiles.ids[originals[i]]) for i in shown
         ],
-        salt_coverage=_mean_coverage(tiles, coverage),
+        salt_coverage=_mean_coverage(tiles),
         coverage_histogram=histogram.tolist(),
     )
 
@@ -72,9 +72,7 @@ def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return ((a != b) & labelled).any(axis=(1, 2, 3))
 
 
-def _mean_coverage(tiles: Tiles, coverage: np.ndarray) -> float:
-    """Returns the mean of the tiles' coverage float64[N], weighted by their labelled pixels."""
-    weights = None
-    if tiles.has_unlabelled:
-        weights = (tiles.labels != UNLABELLED).sum(axis=(1, 2, 3))
-    return float(np.average(coverage, weights=weights))
+def _mean_coverage(tiles: Tiles) -> float:
+    """Returns the mean of the tiles' coverage, weighted by their labelled pixels."""
+    weights = tiles.summary.labelled if tiles.has_unlabelled else None
+    return float(np.average(tiles.summary.coverage, weights=weights))

@@ -16,6 +16,28 @@ COVERAGE_EDGES = (0.0, 0.1, 0.4)
 COVERAGE_CLASSES = ("0", "0-0.1", "0.1-0.4", "0.4-1")
 
 
+# Tiles that are looked at together.
+BLOCK = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What there is to know of each of N tiles.
+
+    Attributes:
+      coverage: float64[N], see `salt_coverage`.
+      labelled: int64[N], labelled pixels.
+      constant: bool[N], see `is_constant`.
+      contents: int[N], one number for all images of the same pixels, in the order of the first of
+        them. Images of one constant value are gaps in the data, and no copies of each other.
+    """
+
+    coverage: np.ndarray
+    labelled: np.ndarray
+    constant: np.ndarray
+    contents: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class Tiles:
     """Seismic tiles with their salt masks, in the order of their ids.
@@ -24,7 +46,8 @@ class Tiles:
       ids: N ids, in a directory the names of the files without .png.
       images: uint8[N, H, W, C]: three channels, or sections of a volume between their neighbours,
         see `config.data.context`.
-      labels: uint8[N, H, W, 1], 1 where salt, 0 where none, or UNLABELLED.
+      labels: uint8[N, H, W, 1], 1 where salt, 0 where none, or UNLABELLED. Images and labels that
+        do not fit into memory are read when they are indexed, see `streamed`.
       source: "folder", "synthetic" or "volume".
       directory: where they were read from, the file of a volume; "" for synthetic tiles.
     """
@@ -47,24 +70,42 @@ class Tiles:
             return f"lines of {files.path_label(self.directory)}"
         return f"tiles of {files.path_label(self.directory)}"
 
+    @property
+    def streamed(self) -> bool:
+        """Whether images and labels are read from a file when they are indexed."""
+        return not isinstance(self.images, np.ndarray)
+
     @functools.cached_property
+    def summary(self) -> Summary:
+        """What there is to know of each tile; all of them are read once."""
+        parts = []
+        for start in range(0, len(self), BLOCK):
+            images, labels = (
+                x[start : start + BLOCK] for x in (self.images, self.labels)
+            )
+            constant = is_constant(images)
+            digests = [
+                b"" if alike else hashlib.sha256(image.tobytes()).digest()
+                for image, alike in zip(images, constant)
+            ]
+            labelled = (labels != UNLABELLED).sum(axis=(1, 2, 3))
+            parts.append((salt_coverage(labels), labelled, constant, digests))
+        coverage, labelled, constant, digests = map(np.concatenate, zip(*parts))
+        keys = [digest or i for i, digest in enumerate(digests)]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        contents = np.array([numbers[key] for key in keys])
+        return Summary(coverage, labelled, constant, contents)
+
+    @property
     def has_unlabelled(self) -> bool:
         """Whether any pixel is UNLABELLED."""
-        return bool(self.labels.max(initial=0) == UNLABELLED)
+        height, width = self.labels.shape[1:3]
+        return bool((self.summary.labelled < height * width).any())
 
-    @functools.cached_property
+    @property
     def contents(self) -> np.ndarray:
-        """int[N], one number for all images of the same pixels, in the order of the first of them.
-
-        Images of one constant value are gaps in the data, and no copies of each other.
-        """
-        constant = is_constant(self.images)
-        keys = [
-            i if constant[i] else hashlib.sha256(image.tobytes()).digest()
-            for i, image in enumerate(self.images)
-        ]
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        return np.array([numbers[key] for key in keys])
+        """See `Summary`."""
+        return self.summary.contents
 
     def shown(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """Returns the images of some tiles for figures and pages, uint8[n, H, W, 3].

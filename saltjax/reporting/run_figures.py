@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saltjax.data.tiles import Tiles, salt_coverage
+from saltjax.data.tiles import Tiles
 from saltjax.reporting import figures, tile_figures
 from saltjax.reporting.tile_figures import EXAMPLES, shortened
 from saltjax.runs.result import Validation
@@ -31,7 +31,7 @@ def draw_data(tiles: Tiles, folder: pathlib.Path, seed: int) -> None:
         [tiles.ids[i] for i in chosen],
         tiles.description,
     )
-    coverage = figures.coverage(salt_coverage(tiles.labels), tiles.description)
+    coverage = figures.coverage(tiles.summary.coverage, tiles.description)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         figures.save(examples, folder / "examples.png")

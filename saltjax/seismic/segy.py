@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import pathlib
 import struct
+import threading
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -136,6 +137,7 @@ class SegyTraces:
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: segyio cannot open it: {error}") from None
+        self._lock = threading.Lock()
         self.count, self.samples = self.layout.count, self.layout.samples
         opened = self._file.tracecount, len(self._file.samples), int(self._file.format)
         if opened != (self.count, self.samples, self.layout.format):
@@ -225,7 +227,7 @@ class SegyTraces:
           InputError: if they cannot be read.
         """
         traces = np.zeros((len(numbers), self.samples), self.dtype)
-        with reading(self.name):
+        with reading(self.name), self._lock:  # segyio seeks, then reads
             for part, start, stop in _runs(numbers):
                 traces[part] = self._file.trace.raw[start:stop]
         return traces

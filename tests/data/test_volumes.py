@@ -1,11 +1,13 @@
+import dataclasses
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 import volume_files
 from volume_files import CROSSLINES, INLINES, config
 
-from saltjax.data import blocks, source, volumes
+from saltjax.data import blocks, cutting, labelled_volume, source, volumes
 from saltjax.data.tiles import UNLABELLED
 from saltjax.seismic import amplitudes
 from saltjax.system.errors import InputError
@@ -207,7 +209,6 @@ def test_traces_of_nan_alone_are_dead(tmp_path):
             {"tile": 19, "direction": "crossline"},
             r"training block 18 inlines.*data.direction=crossline",
         ),
-        (lambda v, s: None, {"patches": 10**8}, r"take .* GB of memory"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused(tmp_path, change, settings, message):
@@ -237,3 +238,49 @@ def test_data_of_a_run(tmp_path):
     made.train.batch_size = 41
     with pytest.raises(InputError, match=r"patches=40 with config.train.batch_size=41"):
         source.load(made)
+
+
+@pytest.mark.parametrize("changes", [{}, {"direction": "both", "context": 1}])
+def test_patches_that_are_read_when_they_are_used_are_the_same(
+    tmp_path, monkeypatch, changes, caplog
+):
+    caplog.set_level("INFO", "saltjax")
+    expected = load(tmp_path, **changes).patches
+    monkeypatch.setattr(cutting, "MEMORY_SHARE", 0)
+    found = load(tmp_path, **changes).patches
+    assert (found.streamed, expected.streamed) == (True, False)
+    assert "more than 0% of the memory" in caplog.text
+    assert found.ids == expected.ids
+    rows = np.array([7, 0, 39, 7])
+    for name in ("images", "labels"):
+        a, b = getattr(found, name), getattr(expected, name)
+        assert (a.shape, a.nbytes, len(a)) == (b.shape, b.nbytes, len(b))
+        for key in (rows, 3, np.int64(-1), slice(5, 9), slice(0, 0), slice(None)):
+            np.testing.assert_array_equal(a[key], b[key])
+    for field in dataclasses.fields(found.summary):
+        np.testing.assert_array_equal(
+            getattr(found.summary, field.name), getattr(expected.summary, field.name)
+        )
+
+
+def test_patches_beyond_memory_need_grain(tmp_path, monkeypatch):
+    monkeypatch.setattr(cutting, "MEMORY_SHARE", 0)
+    monkeypatch.setattr(cutting.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs grain, .*pip install grain, or give"):
+        load(tmp_path)
+
+
+def test_memory_does_not_grow_with_the_volume(tmp_path):
+    peaks = []
+    for inlines in (40, 160):
+        i, _, s = np.indices((inlines, 60, 50))
+        amplitudes = np.random.default_rng(0).normal(size=i.shape)
+        made = amplitudes.astype("f4"), ((s > 20) & (i > 2)).astype("i1")
+        paths = config(*volume_files.write_npy(tmp_path, *made), patches=20)
+        volume = labelled_volume.open_volume(paths)
+        tracemalloc.start()
+        labelled_volume.scan(volume)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The maps from above, 9 bytes a trace; amplitudes and labels would be 250 bytes a trace.
+    assert peaks[1] - peaks[0] < 15 * 120 * 60
