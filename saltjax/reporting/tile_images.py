@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from saltjax.data import png, synthetic, volumes
 from saltjax.data.tiles import Tiles
+from saltjax.runs import settings
 from saltjax.system.errors import InputError
 
 
@@ -30,9 +31,7 @@ def find(
     """
     folder = config.get("data.dir")
     if tiles is None and config.get("data.volume"):
-        whole = ConfigDict()
-        whole.update_from_flattened_dict(config)
-        tiles = volumes.load_lines(whole)
+        tiles = volumes.load_lines(ConfigDict(settings.unflatten(config)))
     if tiles is None and folder == "":
         count, seed = config["data.synthetic_count"], config["data.seed"]
         tiles = synthetic.make_tiles(count, seed)

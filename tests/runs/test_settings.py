@@ -340,3 +340,12 @@ def test_tiles_have_no_neighbouring_lines():
     config.data.context = 1
     with pytest.raises(InputError, match=r"data.context=1 without config.data.volume"):
         settings.check(config)
+
+
+def test_unflatten_is_the_inverse_of_flatten():
+    tree = {"a": {"b": 1, "c": {"d": (2,)}}, "e": ""}
+    assert settings.unflatten(settings.flatten(tree)) == tree
+    assert settings.unflatten({"a.b": 1, "a.c": 2, "d": 3}) == {
+        "a": {"b": 1, "c": 2},
+        "d": 3,
+    }
