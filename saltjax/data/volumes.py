@@ -48,7 +48,7 @@ def load(config: ConfigDict) -> VolumeData:
     Raises:
       InputError: if they cannot be read, or do not suit each other or the settings.
     """
-    cut, parts, sample = _prepare(config)
+    cut, parts, sample = prepare(config)
     lines, split, units = cutting.lines_of(cut, parts, config.data)
     drawn = cutting.patches_of(cut, parts["train"], config.data)
     split = {"train": np.arange(len(drawn)), **split}
@@ -58,11 +58,11 @@ def load(config: ConfigDict) -> VolumeData:
 
 def load_lines(config: ConfigDict) -> Tiles:
     """Returns `VolumeData.lines` without drawing patches; raises what `load` does."""
-    cut, parts, _ = _prepare(config)
+    cut, parts, _ = prepare(config)
     return cutting.lines_of(cut, parts, config.data)[0]
 
 
-def _prepare(
+def prepare(
     config: ConfigDict,
 ) -> tuple[Cutter, dict[str, list[Block]], np.ndarray]:
     """Returns what cuts images out of the volume, and blocks and sample of `VolumeData`."""
