@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 import volume_files
-from benchmarks import random_patches
 from program import ROOT, assert_refused
 
+from benchmarks import random_patches
 from saltjax.data import folder, volumes
 from saltjax.system.errors import InputError
 
