@@ -188,7 +188,7 @@ def patches_of(cut: Cutter, training: Sequence[Block], data: ConfigDict) -> Tile
             f"Patches    {size / 1e9:.1f} GB, more than {MEMORY_SHARE:.0%} of the memory of "
             f"{memory / 1e9:.1f} GB: they are read while training runs"
         )
-        return Tiles(ids, *stored, "volume", cut.volume.grid.name)
+        return Tiles(ids, stored[0], stored[1], "volume", cut.volume.grid.name)
     images, found = (np.empty(patches.shape, np.uint8) for patches in stored)
     with console.Bar("Cutting", len(places), "patches") as bar:
         for section, members in itertools.groupby(

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +20,24 @@ COVERAGE_CLASSES = ("0", "0-0.1", "0.1-0.4", "0.4-1")
 
 # Tiles that are looked at together.
 BLOCK = 1024
+
+
+class Pixels(Protocol):
+    """uint8[N, H, W, C], an array or read from a file when it is indexed."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, C)."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        ...
+
+    def __getitem__(self, key: Any) -> Any:
+        """Returns the pixels of some tiles as an array."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +73,8 @@ class Tiles:
     """
 
     ids: tuple[str, ...]
-    images: np.ndarray
-    labels: np.ndarray
+    images: Pixels
+    labels: Pixels
     source: str
     directory: str = ""
 
@@ -90,8 +110,9 @@ class Tiles:
             ]
             labelled = (labels != UNLABELLED).sum(axis=(1, 2, 3))
             parts.append((salt_coverage(labels), labelled, constant, digests))
-        coverage, labelled, constant, digests = map(np.concatenate, zip(*parts))
-        keys = [digest or i for i, digest in enumerate(digests)]
+        coverage, labelled, constant = map(np.concatenate, list(zip(*parts))[:3])
+        every = itertools.chain.from_iterable(part[3] for part in parts)
+        keys = [digest or i for i, digest in enumerate(every)]
         numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         contents = np.array([numbers[key] for key in keys])
         return Summary(coverage, labelled, constant, contents)

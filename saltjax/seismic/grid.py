@@ -62,7 +62,8 @@ class ArrayGrid:
                 "[inline, crossline, sample]"
             )
         self.shape: tuple[int, int, int] = self._traces.shape
-        self.inlines = self.crosslines = None
+        self.inlines: np.ndarray | None = None
+        self.crosslines: np.ndarray | None = None
         self.axis = SampleAxis()
 
     def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
@@ -99,16 +100,12 @@ class SegyGrid:
         placed = (geometry.inline != 0) | (geometry.crossline != 0)
         if (~placed).sum() < 2:
             placed[:] = True  # one trace at 0, 0 is no padding
-        inline, crossline = geometry.inline[placed], geometry.crossline[placed]
-        self.inlines, self.crosslines = (
-            neighbours.all_numbers(inline),
-            neighbours.all_numbers(crossline),
-        )
-        self._trace = np.full((len(self.inlines), len(self.crosslines)), -1, np.int32)
-        at = (
-            np.searchsorted(self.inlines, inline),
-            np.searchsorted(self.crosslines, crossline),
-        )
+        found = geometry.inline[placed], geometry.crossline[placed]
+        numbers = [neighbours.all_numbers(axis) for axis in found]
+        self.inlines: np.ndarray | None = numbers[0]
+        self.crosslines: np.ndarray | None = numbers[1]
+        self._trace = np.full(tuple(map(len, numbers)), -1, np.int32)
+        at = tuple(np.searchsorted(all_, axis) for all_, axis in zip(numbers, found))
         self._trace[at] = np.flatnonzero(placed)
         self.shape = (*self._trace.shape, self._traces.samples)
         self.axis = sample_axis.read(self.name, self._traces.layout)
