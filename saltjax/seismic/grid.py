@@ -131,7 +131,8 @@ def open_grid(path: pathlib.Path, header_bytes: Sequence[int], option: str) -> G
         return SegyGrid(path, header_bytes, option)
     if suffix == ".npy":
         return ArrayGrid(path, option)
-    if suffix in ZARR_SUFFIXES:
+    # An array of a group may have any name: survey.zarr/labels.
+    if any(part.suffix.lower() in ZARR_SUFFIXES for part in (path, *path.parents)):
         # Imported here: tensorstore takes a second.
         from saltjax.seismic.zarr import ZarrGrid
 

@@ -1,0 +1,244 @@
+"""Volumes in Zarr format 3: arrays, and groups such as the stores of MDIO 1.
+
+In a group there may be, beside the volume, one-dimensional arrays that are named as its dimensions are,
+with the numbers of its lines and the positions of its samples, and `trace_mask`, False where there is no
+trace. Dimensions that are called inline and crossline may be in any order.
+
+A chunk that is damaged is found if it has been compressed or truncated, most often, and always if its
+codecs include crc32c, as `write_volume` has it; MDIO has no such codec.
+"""
+
+import math
+import pathlib
+
+import numpy as np
+
+from saltjax.seismic import zarr_store
+from saltjax.seismic.sample_axis import SampleAxis
+from saltjax.system.errors import InputError, writing
+
+INLINE, CROSSLINE = ("inline", "iline", "il"), ("crossline", "xline", "xl")
+MASK = "trace_mask"
+# What `SampleAxis` calls the units of MDIO and xarray, and how much of that each is.
+UNITS = {
+    **dict.fromkeys(("us", "µs", "μs", "microseconds"), ("ms", 1e-3)),
+    **dict.fromkeys(("ms", "milliseconds"), ("ms", 1.0)),
+    **dict.fromkeys(("s", "sec", "seconds"), ("ms", 1e3)),
+    **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), ("m", 1.0)),
+    **dict.fromkeys(("km", "kilometers", "kilometres"), ("m", 1e3)),
+    **dict.fromkeys(("ft", "foot", "feet"), ("ft", 1.0)),
+}
+# Units of axes that state none, as those of MDIO.
+USUAL_UNITS = {"time": "ms", "twt": "ms", "depth": "m"}
+# Bytes of chunks that are decoded together, and that stay in memory since the next line lies in the
+# same ones.
+READ_BYTES, KEPT_BYTES = 2**26, 2**30
+
+
+class ZarrGrid:
+    """The `Grid` of a Zarr array or group."""
+
+    def __init__(self, path: pathlib.Path, option: str):
+        """Opens the volume and reads what is stored beside it.
+
+        Args:
+          path: the array, or the group that holds it.
+          option: what it was given by, for messages.
+
+        Raises:
+          InputError: if it cannot be read, or is no volume of real numbers.
+        """
+        self.name = str(path)
+        place = zarr_store.find_volume(path, option)
+        volume = zarr_store.Array(place)
+        shape, self.dtype = volume.store.shape, volume.store.dtype.numpy_dtype
+        if len(shape) != 3 or 0 in shape or self.dtype == bool:
+            raise InputError(
+                f"{option}={path}: an array of {self.dtype} of shape {shape}; expected a volume of "
+                "real numbers, [inline, crossline, sample]"
+            )
+        order, numbered = _order(volume.dimensions)
+        i, j, k = order
+        self.shape: tuple[int, int, int] = (shape[i], shape[j], shape[k])
+        names = [volume.dimensions[i] for i in order]
+        group = zarr_store.group_of(place)
+        self.inlines = _numbers(group, names[0], self.shape[0]) if numbered else None
+        self.crosslines = _numbers(group, names[1], self.shape[1]) if numbered else None
+        self.axis = _axis(group, names[2], self.shape[2])
+        self._live = _live(group, names, self.shape)
+        self._chunk = [int(volume.chunk[i]) for i in order]
+        kept = _bytes_to_keep(self.shape, self._chunk, self.dtype.itemsize)
+        self._store = zarr_store.Array(place, kept).store.transpose(order)
+
+    def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
+        """Returns the traces [n, samples] at indices int[n], zeros where `trace_mask` is False.
+
+        Those of NaN, missing too, are left to `amplitudes.clean`: in labels, zeros would be a class.
+
+        Raises:
+          InputError: if they cannot be read.
+        """
+        traces = np.zeros((len(inline), self.shape[2]), self.dtype)
+        there = np.arange(len(inline))
+        if self._live is not None:
+            there = there[self._live[inline, crossline]]
+        if not there.size:
+            return traces
+        # Columns of chunks are read a few at a time: tensorstore decodes all that one request needs.
+        rows, columns = self._chunk[:2]
+        column = inline[there] // rows * self.shape[1] + crossline[there] // columns
+        _, rank = np.unique(column, return_inverse=True)
+        column_bytes = rows * columns * self.shape[2] * self.dtype.itemsize
+        step = max(1, READ_BYTES // column_bytes)
+        for start in range(0, rank.max() + 1, step):
+            part = there[(start <= rank) & (rank < start + step)]
+            with zarr_store.reading_chunks(self.name):
+                traces[part] = (
+                    self._store[inline[part], crossline[part]].read().result()
+                )
+        return traces
+
+
+def _order(dimensions: tuple[str, ...]) -> tuple[list[int], bool]:
+    """Returns the indices of inline, crossline and sample, and whether names tell which they are."""
+    names = [name.lower() for name in dimensions]
+    inline = [i for i, name in enumerate(names) if name in INLINE]
+    crossline = [i for i, name in enumerate(names) if name in CROSSLINE]
+    if len(inline) != 1 or len(crossline) != 1:
+        return [0, 1, 2], False
+    return [*inline, *crossline, 3 - inline[0] - crossline[0]], True
+
+
+def _bytes_to_keep(shape: tuple[int, ...], chunk: list[int], item: int) -> int:
+    """Returns the bytes of the chunks along an inline or crossline, the larger; 0 if too many.
+
+    Then the next line is read without decoding them again. A part of them would be of no use: the
+    chunk that was used longest ago is dropped first.
+    """
+    whole = [-(-n // size) * size for n, size in zip(shape, chunk)]
+    inline = chunk[0] * whole[1] * whole[2] * item
+    crossline = whole[0] * chunk[1] * whole[2] * item
+    kept = max((n for n in (inline, crossline) if n <= KEPT_BYTES), default=0)
+    return kept and int(1.1 * kept) + 2**20  # with what tensorstore notes of each chunk
+
+
+def _numbers(group: pathlib.Path | None, name: str, count: int) -> np.ndarray | None:
+    """Returns the numbers int64[count] of lines; None if they are not stored."""
+    array = zarr_store.member(group, name)
+    if array is None:
+        return None
+    values = array.read(count)
+    wrong = values != np.rint(values)
+    wrong[1:] |= ~(values[1:] > values[:-1])
+    if wrong.any():
+        i = int(wrong.argmax())
+        found = ", ".join(f"{value:.10g}" for value in values[max(0, i - 1) : i + 1])
+        raise InputError(
+            f"{array.path}: line numbers {found}; expected whole numbers, each larger than the one "
+            "before"
+        )
+    return values.astype(np.int64)
+
+
+def _axis(group: pathlib.Path | None, name: str, count: int) -> SampleAxis:
+    """Returns the vertical axis, of unit "sample" if positions or their unit are not stored."""
+    array = zarr_store.member(group, name)
+    if array is None:
+        return SampleAxis()
+    values = array.read(count)
+    if values.dtype.kind == "f":
+        # The decimal numbers that were meant: 1.002, where float32 has 1.00199997.
+        values = values.astype(str).astype(float)
+    step = _step(values)
+    if step is None:
+        shown = ", ".join(f"{value:g}" for value in values[:4])
+        raise InputError(
+            f"{array.path}: samples at {shown}, …; expected positions that increase evenly: resample "
+            "the volume"
+        )
+    unit = _unit(array)
+    if not unit and name.lower() == "depth":
+        # MDIO states the unit of length with the coordinates of the traces alone.
+        unit = _unit(zarr_store.member(group, "cdp_x"))
+    unit = unit or USUAL_UNITS.get(name.lower(), "")
+    if unit not in UNITS:
+        return SampleAxis()
+    kind, factor = UNITS[unit]
+    # Seven digits, which float32 has too, so that the axes of two files compare.
+    return SampleAxis(kind, *(float(f"{factor * x:.7g}") for x in (values[0], step)))
+
+
+def _step(values: np.ndarray) -> float | None:
+    """Returns the distance of positions that increase evenly; None if they do not.
+
+    multidimio 1.1 cuts positions off to integers: 0, 0, 1, 1, 2, … for a distance of 0.5. Of the
+    distances that integers allow, this is the one with the fewest decimals.
+    """
+    if len(values) == 1:
+        return 1.0
+    i, rise = np.arange(1, len(values)), values[1:].astype(float) - float(values[0])
+    if values.dtype.kind in "iu":
+        low, high = (rise / i).max(), ((rise + 1) / i).min()
+        steps = (math.ceil(low * 10**d - 1e-6) / 10**d for d in range(5))
+        return next((step for step in steps if 0 < step < high), None)
+    step = rise[-1] / i[-1]
+    even = step > 0 and np.abs(rise - step * i).max() <= step / 100
+    return float(step) if even else None
+
+
+def _unit(array: zarr_store.Array | None) -> str:
+    """Returns the unit that an array's attributes state, in lower case; "" if there is none."""
+    attributes = array.attributes if array else {}
+    found = attributes.get("unitsV1", attributes.get("units", ""))
+    if isinstance(found, dict):  # MDIO: {"time": "ms"}
+        found = next(iter(found.values()), "")
+    return str(found).strip().lower()
+
+
+def _live(
+    group: pathlib.Path | None, names: list[str], shape: tuple[int, ...]
+) -> np.ndarray | None:
+    """Returns bool[inline, crossline], False where there is no trace; None if it is not stored."""
+    array = zarr_store.member(group, MASK)
+    if array is None:
+        return None
+    if array.dimensions == (names[1], names[0]) != ("", ""):
+        return (array.read(shape[1], shape[0]) != 0).T
+    return array.read(shape[0], shape[1]) != 0
+
+
+def write_volume(
+    path: pathlib.Path,
+    volume: np.ndarray,
+    inlines: np.ndarray,
+    crosslines: np.ndarray,
+    axis: SampleAxis,
+    trace_mask: np.ndarray | None = None,
+) -> None:
+    """Writes a volume as a Zarr group, which xarray opens and which resembles an MDIO store.
+
+    Args:
+      path: the group; it must not exist.
+      volume: real numbers [inline, crossline, sample].
+      inlines, crosslines: the numbers of the lines.
+      axis: of the samples.
+      trace_mask: bool[inline, crossline], False where there is no trace.
+
+    Raises:
+      InputError: if it exists, or cannot be written.
+    """
+    if path.exists():
+        raise InputError(f"{path} exists; remove it, or write to another path")
+    domain = {"ms": "time", "m": "depth", "ft": "depth"}.get(axis.unit, "sample")
+    names = ("inline", "crossline", domain)
+    positions = axis.first + axis.step * np.arange(volume.shape[2])
+    units = {"unitsV1": {"time" if domain == "time" else "length": axis.unit}}
+    with writing(path):
+        zarr_store.create_group(path)
+        zarr_store.write(path / zarr_store.VOLUME, volume, names)
+        zarr_store.write(path / names[0], np.asarray(inlines), names[:1])
+        zarr_store.write(path / names[1], np.asarray(crosslines), names[1:2])
+        if domain != "sample":
+            zarr_store.write(path / domain, positions, names[2:], units)
+        if trace_mask is not None:
+            zarr_store.write(path / MASK, trace_mask, names[:2])
