@@ -98,7 +98,7 @@ def section_model(state: TrainState, setup: Setup) -> SectionModel:
     return SectionModel(
         setup.recipe.network,
         jax.device_get(state.variables),
-        setup.data.tiles.images.shape[1:3],
+        setup.data.tiles.size,
         setup.config.train.batch_size,
         tta=False,
     )

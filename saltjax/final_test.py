@@ -47,7 +47,7 @@ def run(
         workdir, jax.device_get(state.variables), repair=True
     )
     console.say(f"Testing the network of epoch {best['epoch']} and drawing figures …")
-    tile = data.tiles.images.shape[1:3]
+    tile = data.tiles.size
     model = SectionModel(
         network, variables, tile, config.train.batch_size, config.eval.tta
     )

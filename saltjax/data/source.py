@@ -81,7 +81,7 @@ def load(config: ConfigDict, earlier: dict[str, list[str]] | None = None) -> Dat
         tiles = folder.read_folder(data.dir)
     else:
         tiles = synthetic.make_tiles(data.synthetic_count, data.seed)
-    check_shape(tiles.images.shape[1:3], data.image_size, data.resize)
+    check_shape(tiles.size, data.image_size, data.resize)
     own, groups = np.arange(len(tiles)), data.groups
     grouped = splits.read_groups(pathlib.Path(groups), tiles.ids) if groups else own
     units = splits.joined(grouped, tiles.contents)

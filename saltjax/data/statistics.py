@@ -51,8 +51,8 @@ def compute(tiles: Tiles) -> Statistics:
     histogram, _ = np.histogram(coverage[coverage > 0], 10, (0, 1))
     return Statistics(
         tiles=len(tiles),
-        height=tiles.images.shape[1],
-        width=tiles.images.shape[2],
+        height=tiles.size[0],
+        width=tiles.size[1],
         empty_masks=int((coverage == 0).sum()),
         full_masks=int((coverage == 1).sum()),
         constant_images=int(tiles.summary.constant.sum()),

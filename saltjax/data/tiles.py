@@ -82,6 +82,12 @@ class Tiles:
         return len(self.ids)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of each, in pixels."""
+        height, width = self.images.shape[1:3]
+        return height, width
+
+    @property
     def description(self) -> str:
         """What the tiles are, for the screen and the figures."""
         if self.source == "synthetic":

@@ -183,7 +183,7 @@ def lines(tiles: Tiles, chosen: np.ndarray, axis: SampleAxis) -> Figure:
     rows = -(-len(chosen) // columns)
     figure = figures.figure_of(3.4 * columns, 2.8 * rows, tiles.description)
     grid = figure.subplots(rows, columns, squeeze=False)
-    height, width = tiles.images.shape[1:3]
+    height, width = tiles.size
     extent = (0, width, axis.first + height * axis.step, axis.first)
     for axes in grid.flat[len(chosen) :]:
         axes.set_visible(False)

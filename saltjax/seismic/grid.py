@@ -100,14 +100,14 @@ class SegyGrid:
         placed = (geometry.inline != 0) | (geometry.crossline != 0)
         if (~placed).sum() < 2:
             placed[:] = True  # one trace at 0, 0 is no padding
-        found = geometry.inline[placed], geometry.crossline[placed]
-        numbers = [neighbours.all_numbers(axis) for axis in found]
+        places = geometry.inline[placed], geometry.crossline[placed]
+        numbers = [neighbours.all_numbers(axis) for axis in places]
         self.inlines: np.ndarray | None = numbers[0]
         self.crosslines: np.ndarray | None = numbers[1]
         self._trace = np.full(tuple(map(len, numbers)), -1, np.int32)
-        at = tuple(np.searchsorted(all_, axis) for all_, axis in zip(numbers, found))
+        at = tuple(np.searchsorted(all_, axis) for all_, axis in zip(numbers, places))
         self._trace[at] = np.flatnonzero(placed)
-        self.shape = (*self._trace.shape, self._traces.samples)
+        self.shape = (len(numbers[0]), len(numbers[1]), self._traces.samples)
         self.axis = sample_axis.read(self.name, self._traces.layout)
 
     def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
