@@ -56,12 +56,20 @@ def is_allowed(importer: str, imported: str) -> bool:
 def imports(source: str, package: str) -> set[str]:
     """Returns the modules of saltjax that a module's import statements name, anywhere in it.
 
+    Those under `if __name__ == "__main__"` are of a program that is more than the module.
+
     Args:
       source: its text.
       package: the package that relative imports start from.
     """
-    found = set()
-    for node in ast.walk(ast.parse(source)):
+    found, tree = set(), ast.parse(source)
+    main = "__name__ == '__main__'"
+    tree.body = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == main)
+    ]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -190,6 +198,9 @@ def f():
     from saltjax.reporting import figures
     async def g():
         import saltjax
+
+if __name__ == "__main__":
+    from saltjax import commandline
 """
     assert imports(source, "saltjax.seismic") == {
         "saltjax.data.feed",

@@ -7,6 +7,7 @@ neither brightness nor local energy alone reveals it.
 """
 
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -20,6 +21,7 @@ EMPTY_SHARE = 0.39  # of the tiles
 # Beta distribution of the coverage of tiles with salt: mean 0.41, many small, some almost full.
 COVERAGE_BETA = (0.65, 0.95)
 BODIES = ("dome", "pillow", "tongue")
+AGE_STEP = 0.5  # of the samples of a series of layers
 
 
 def make_tiles(count: int, seed: int) -> Tiles:
@@ -52,7 +54,7 @@ def _make_chunk(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     reflectivity *= np.where(below, _uniform(rng, 0.3, 0.8), 1)
     reflectivity += _salt_boundary(rng, level)
 
-    section = _record(rng, reflectivity)[:, MARGIN:-MARGIN]
+    section = _section(rng, reflectivity)[:, MARGIN:-MARGIN]
     return _to_grey(rng, section), salt[:, MARGIN:-MARGIN].astype(np.uint8)
 
 
@@ -127,34 +129,39 @@ def _age(rng, z, x, level):
 
 def _layers(rng, age):
     """Returns the reflectivity at each age: layers of random thickness and varying strength."""
-    samples, step, first = 640, 0.5, -100.0
-    spikes = rng.laplace(size=(CHUNK, samples)) * (
-        rng.random((CHUNK, samples)) < _uniform(rng, 0.08, 0.5, (1,))
+    samples, first = 640, -100.0
+    spikes = layer_series(rng, CHUNK, samples)
+    position = np.clip((age - first) / AGE_STEP, 0, samples - 2)
+    left = position.astype(np.int32)
+    flat = left.reshape(CHUNK, -1)
+    a = np.take_along_axis(spikes, flat, axis=1).reshape(age.shape)
+    b = np.take_along_axis(spikes, flat + 1, axis=1).reshape(age.shape)
+    return a + (b - a) * (position - left)
+
+
+def layer_series(rng: np.random.Generator, count: int, samples: int) -> np.ndarray:
+    """Returns the reflectivity float32[count, samples] along age, in steps of AGE_STEP."""
+
+    def uniform(low, high):
+        return rng.uniform(low, high, (count, 1)).astype(np.float32)
+
+    spikes = rng.laplace(size=(count, samples)) * (
+        rng.random((count, samples)) < uniform(0.08, 0.5)
     )
     # Sequences: from bedded to almost transparent, as in massive shale.
-    t = np.arange(samples) * step
+    t = np.arange(samples) * AGE_STEP
     strength = 0
     for _ in range(4):
-        cycles = _uniform(rng, 0.004, 0.04, (1,))
-        strength = strength + np.sin(
-            2 * np.pi * (cycles * t + _uniform(rng, 0, 1, (1,)))
-        )
-    spikes = (spikes * np.exp(_uniform(rng, 0.2, 0.9, (1,)) * strength)).astype(
-        np.float32
-    )
+        cycles = uniform(0.004, 0.04)
+        strength = strength + np.sin(2 * np.pi * (cycles * t + uniform(0, 1)))
+    spikes = (spikes * np.exp(uniform(0.2, 0.9) * strength)).astype(np.float32)
     # Widened to two samples on either side: sampling along dips would miss narrower spikes.
     padded = np.pad(spikes, ((0, 0), (3, 3)))
     weighted = (
         w * padded[:, i : i + samples] for i, w in enumerate((1, 2, 3, 4, 3, 2, 1))
     )
     spikes = functools.reduce(np.add, weighted)
-    spikes /= np.sqrt((spikes**2).mean(axis=1, keepdims=True) + 1e-6)
-    position = np.clip((age - first) / step, 0, samples - 2)
-    left = position.astype(np.int32)
-    flat = left.reshape(CHUNK, -1)
-    a = np.take_along_axis(spikes, flat, axis=1).reshape(age.shape)
-    b = np.take_along_axis(spikes, flat + 1, axis=1).reshape(age.shape)
-    return a + (b - a) * (position - left)
+    return spikes / np.sqrt((spikes**2).mean(axis=1, keepdims=True) + 1e-6)
 
 
 def _salt_texture(rng, reflectivity, salt):
@@ -172,11 +179,11 @@ def _salt_texture(rng, reflectivity, salt):
 
 def _noise(rng, shape):
     """Returns Gaussian noise of unit variance, correlated between neighbouring traces."""
-    noise = _smooth_traces(_smooth_traces(rng.standard_normal(shape, np.float32)))
+    noise = smooth_traces(smooth_traces(rng.standard_normal(shape, np.float32)))
     return noise / noise.std(axis=(1, 2), keepdims=True)
 
 
-def _smooth_traces(section):
+def smooth_traces(section: np.ndarray) -> np.ndarray:
     """Returns the running mean over three traces with weights 1, 2, 1."""
     padded = np.pad(section, ((0, 0), (0, 0), (1, 1)), "edge")
     return (padded[:, :, :-2] + 2 * section + padded[:, :, 2:]) / 4
@@ -193,29 +200,45 @@ def _salt_boundary(rng, level):
     return (top - base) * flatness**2
 
 
-def _record(rng, reflectivity):
-    """Returns the section: Ricker wavelets, lower in frequency at depth, and band-limited noise."""
-    rows = reflectivity.shape[1]
-    n = 2 * rows
-    frequency = np.fft.rfftfreq(n).astype(np.float32)[
-        None, :, None
-    ]  # cycles per sample
+def _section(rng, reflectivity):
+    """Returns the section: wavelets and band-limited noise."""
     peak = _uniform(rng, 0.05, 0.13)
-    spectrum = np.fft.rfft(_smooth_traces(reflectivity), n, axis=1)
-    shallow = np.fft.irfft(spectrum * _ricker(frequency, peak), n, axis=1)[:, :rows]
-    deep = np.fft.irfft(spectrum * _ricker(frequency, 0.7 * peak), n, axis=1)[:, :rows]
-    depth = np.linspace(0, 1, rows, dtype=np.float32)[None, :, None]
-    section = shallow * (1 - depth) + deep * depth
-
-    noise = _noise(rng, reflectivity.shape)
-    noise = np.fft.irfft(
-        np.fft.rfft(noise, n, axis=1) * _ricker(frequency, 1.2 * peak), n, axis=1
-    )
-    noise = noise[:, :rows] / noise[:, :rows].std(axis=(1, 2), keepdims=True)
+    section = record(smooth_traces(reflectivity), peak)
+    (noise,) = convolve(_noise(rng, reflectivity.shape), (1.2 * peak,))
+    noise = noise / noise.std(axis=(1, 2), keepdims=True)
     return (
         section
         + _uniform(rng, 0.05, 0.35) * section.std(axis=(1, 2), keepdims=True) * noise
     )
+
+
+def record(reflectivity: np.ndarray, peak: float | np.ndarray) -> np.ndarray:
+    """Returns the section [N, rows, columns]: Ricker wavelets, lower in frequency at depth.
+
+    Args:
+      reflectivity: float32[N, rows, columns].
+      peak: frequency of the peak of the first row's wavelet, cycles per row.
+    """
+    shallow, deep = convolve(reflectivity, (peak, 0.7 * peak))
+    depth = np.linspace(0, 1, reflectivity.shape[1], dtype=np.float32)[None, :, None]
+    return shallow * (1 - depth) + deep * depth
+
+
+def convolve(reflectivity: np.ndarray, peaks: Iterable[float | np.ndarray]) -> list:
+    """Returns the reflectivity [N, rows, columns] convolved along the rows with Ricker wavelets.
+
+    Args:
+      reflectivity: float32.
+      peaks: for each result the frequency of the wavelet's peak, cycles per row.
+    """
+    rows = reflectivity.shape[1]
+    n = 2 * rows
+    frequency = np.fft.rfftfreq(n).astype(np.float32)[None, :, None]
+    spectrum = np.fft.rfft(reflectivity, n, axis=1)
+    return [
+        np.fft.irfft(spectrum * _ricker(frequency, peak), n, axis=1)[:, :rows]
+        for peak in peaks
+    ]
 
 
 def _ricker(frequency, peak):
@@ -236,3 +259,12 @@ def _to_grey(rng, section):
     section /= section.std(axis=(1, 2), keepdims=True) + 1e-6
     grey = _uniform(rng, 100, 150) + _uniform(rng, 22, 50) * section
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    from saltjax import commandline
+    from saltjax.data import synthetic_files
+
+    commandline.start(
+        synthetic_files.define_flags, synthetic_files.main, synthetic_files.help_text
+    )

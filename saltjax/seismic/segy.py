@@ -128,7 +128,7 @@ class SegyTraces:
         Raises:
           InputError: if the file is damaged, or segyio is not installed.
         """
-        segyio = _segyio()
+        segyio = import_segyio()
         self.name, self.layout = str(path), layout or check(path)
         self.header_bytes = tuple(header_bytes)
         try:
@@ -244,7 +244,8 @@ class SegyTraces:
         self._file.close()
 
 
-def _segyio() -> Any:
+def import_segyio() -> Any:
+    """Returns the module segyio; raises InputError if it is not installed."""
     try:
         import segyio
     except ImportError:

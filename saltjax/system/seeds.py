@@ -24,6 +24,11 @@ def synthetic_rng(seed: int, chunk: int) -> np.random.Generator:
     return np.random.default_rng((seed, chunk, 1))
 
 
+def volume_rng(seed: int, part: int) -> np.random.Generator:
+    """Returns the generator for a part of a synthetic volume: 0 its structure, others noise."""
+    return np.random.default_rng((seed, part, 4))
+
+
 def order_rng(seed: int, epoch: int) -> np.random.Generator:
     """Returns the generator for the order of the training tiles in an epoch, numbered from 1."""
     return np.random.default_rng((seed, epoch))

@@ -1,0 +1,234 @@
+"""A synthetic volume with one salt body, and its labels, for trying the program without data.
+
+python -m saltjax.data.synthetic --volume=salt.sgy --labels=labels.sgy
+
+It writes amplitudes and labels, 1 where salt, each in the format that its name says: SEG-Y (.sgy),
+.npy or Zarr (.zarr). Amplitudes are whole numbers, so all formats hold the same.
+"""
+
+import contextlib
+import pathlib
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from absl import flags
+
+from saltjax.data import synthetic_volume
+from saltjax.seismic import grid, npy, segy
+from saltjax.seismic.sample_axis import SampleAxis
+from saltjax.system import console, files, signals
+from saltjax.system.errors import InputError
+
+SIZES = (8, 10_000)  # smallest and largest of each dimension
+SUFFIXES = (*grid.SEGY_SUFFIXES, ".npy", ".zarr")
+FIRST_INLINE, FIRST_CROSSLINE = 1000, 2000
+AXIS = SampleAxis("ms", 0.0, 4.0)
+SPACING = 25.0  # metres between lines
+CORNER = (600_000, 6_000_000)  # metres, of the first inline and crossline
+AZIMUTH = np.radians(30)  # of the inlines
+# Sample formats of SEG-Y.
+IEEE_FLOAT, INT8 = 5, 8
+TEXT = {
+    1: "SYNTHETIC SEISMIC VOLUME WITH ONE SALT BODY, WRITTEN BY SALTJAX",
+    2: "INLINE NUMBERS IN BYTES 189-192, CROSSLINE NUMBERS IN BYTES 193-196",
+    3: "X AND Y OF THE BIN CENTRE IN BYTES 181-184 AND 185-188, SCALAR IN 71-72",
+}
+# Takes the next inlines [n, crosslines, samples] of a file.
+Append = Callable[[np.ndarray], None]
+
+
+def write(
+    volume: pathlib.Path, labels: pathlib.Path, shape: tuple[int, int, int], seed: int
+) -> float:
+    """Writes a volume and its labels, see `synthetic_volume`; returns the share of salt.
+
+    Args:
+      volume, labels: the files, whose suffixes say their formats.
+      shape: number of inlines, of crosslines and of samples.
+      seed: of the volume.
+
+    Raises:
+      InputError: if a file is there already, is of another format, or cannot be written.
+    """
+    _check(volume, "--volume")
+    _check(labels, "--labels")
+    if volume.resolve() == labels.resolve():
+        raise InputError(f"--volume and --labels are both {volume}; expected two files")
+    salt = 0
+    with (
+        _open(volume, shape, "float32") as append_amplitudes,
+        _open(labels, shape, "uint8") as append_labels,
+        console.Bar("Volume", shape[0], "inlines") as bar,
+    ):
+        for amplitudes, label in synthetic_volume.blocks(shape, seed):
+            append_amplitudes(amplitudes)
+            append_labels(label)
+            salt += int(label.sum())
+            bar.advance(len(label))
+    return salt / int(np.prod(shape))
+
+
+def _check(path: pathlib.Path, flag: str) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"{flag}={path}: expected a name that ends with one of {', '.join(SUFFIXES)}"
+        )
+    if path.exists():
+        raise InputError(
+            f"{flag}={path}: there is such a file; delete it, or choose another name"
+        )
+
+
+@contextlib.contextmanager
+def _open(
+    path: pathlib.Path, shape: tuple[int, int, int], dtype: str
+) -> Iterator[Append]:
+    """Yields what appends inlines to a new file, which gets its name when it is complete."""
+    suffix = path.suffix.lower()
+    if suffix == ".zarr":
+        # Imported here: tensorstore takes a second.
+        from saltjax.seismic import zarr
+
+        with files.temporary_file(path) as temporary:
+            yield _npy(temporary, shape, dtype)
+            array = np.load(temporary, mmap_mode="r")
+            zarr.write_volume(path, array, *_line_numbers(shape), AXIS)
+        return
+    with files.atomic_write(path) as temporary:
+        if suffix == ".npy":
+            yield _npy(temporary, shape, dtype)
+        else:
+            code = IEEE_FLOAT if dtype == "float32" else INT8
+            with _segy(temporary, shape, code) as append:
+                yield append
+
+
+def _npy(path: pathlib.Path, shape: tuple[int, int, int], dtype: str) -> Append:
+    traces, first = npy.create(path, shape, dtype), 0
+
+    def append(lines: np.ndarray) -> None:
+        nonlocal first
+        traces.write(first + np.arange(lines.size // shape[2]), np.concatenate(lines))
+        first += lines.size // shape[2]
+
+    return append
+
+
+@contextlib.contextmanager
+def _segy(
+    path: pathlib.Path, shape: tuple[int, int, int], code: int
+) -> Iterator[Append]:
+    segyio = segy.import_segyio()
+    inlines, crosslines = _line_numbers(shape)
+    spec = segyio.spec()
+    spec.ilines, spec.xlines, spec.format = inlines, crosslines, code
+    spec.sorting = segyio.TraceSortingFormat.INLINE_SORTING
+    spec.samples = AXIS.first + AXIS.step * np.arange(shape[2])
+    with segyio.create(path, spec) as file:
+        file.text[0] = segyio.tools.create_text_header(TEXT)
+        file.bin.update(rev=0x100, trflag=1, tsort=4, mfeet=1)
+        done = 0
+
+        def append(lines: np.ndarray) -> None:
+            nonlocal done
+            for inline, line in zip(inlines[done:], lines):
+                file.header.iline[inline] = _headers(inline, crosslines, shape[2])
+                file.iline[inline] = line.astype(file.dtype)
+            done += len(lines)
+
+        yield append
+
+
+def _headers(
+    inline: int, crosslines: np.ndarray, samples: int
+) -> Iterator[dict[int, int]]:
+    """Yields the trace headers of an inline, the values by their first byte."""
+    i = inline - FIRST_INLINE
+    for j, crossline in enumerate(crosslines):
+        along, across = SPACING * j, SPACING * i
+        x = CORNER[0] + along * np.sin(AZIMUTH) + across * np.cos(AZIMUTH)
+        y = CORNER[1] + along * np.cos(AZIMUTH) - across * np.sin(AZIMUTH)
+        number = i * len(crosslines) + j + 1
+        yield {
+            1: number,
+            5: number,
+            21: number,
+            29: 1,  # a live seismic trace
+            71: -10,  # the coordinates are in tenths of a metre
+            89: 1,
+            115: samples,
+            117: round(1000 * AXIS.step),
+            181: round(10 * x),
+            185: round(10 * y),
+            189: int(inline),
+            193: int(crossline),
+        }
+
+
+def _line_numbers(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    return FIRST_INLINE + np.arange(shape[0]), FIRST_CROSSLINE + np.arange(shape[1])
+
+
+def define_flags() -> None:
+    """Defines the flags of the command."""
+    flags.DEFINE_string("volume", None, "File of the amplitudes to write.")
+    flags.DEFINE_string("labels", None, "File of the labels to write.")
+    flags.DEFINE_string("shape", "120,160,128", "Inlines, crosslines and samples.")
+    flags.DEFINE_integer("seed", 0, "Seed of the volume.", lower_bound=0)
+
+
+def help_text() -> str:
+    """Returns the output of --help."""
+    return f"{__doc__}{flags.FLAGS.module_help(__name__)}"
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """Returns --shape as integers.
+
+    Raises:
+      InputError: if it is something else than three sizes.
+
+    >>> parse_shape("120,160,128")
+    (120, 160, 128)
+    """
+    found = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    low, high = SIZES
+    if len(found) != 3 or not all(low <= size <= high for size in found):
+        raise InputError(
+            f"--shape={text}: expected inlines, crosslines and samples, three whole numbers from "
+            f"{low} to {high}, such as 120,160,128"
+        )
+    return found[0], found[1], found[2]
+
+
+def main() -> None:
+    """Writes the volume and the labels that the command line names."""
+    given = flags.FLAGS
+    if not given.volume or not given.labels:
+        raise InputError(
+            "expected two names, such as --volume=salt.sgy --labels=labels.sgy"
+        )
+    if given.config is not None:
+        raise InputError("--config: this command takes --shape and --seed instead")
+    shape = parse_shape(given.shape)
+    try:
+        with signals.Pause(0):
+            salt = write(
+                pathlib.Path(given.volume),
+                pathlib.Path(given.labels),
+                shape,
+                given.seed,
+            )
+    except signals.Stopped as stopped:
+        stopped.advice = "no file is incomplete; the same command starts again"
+        raise
+    size = " × ".join(map(str, shape))
+    console.say(f"Volume     {given.volume}: {size} inlines, crosslines and samples")
+    console.say(f"Labels     {given.labels}: {100 * salt:.1f} % salt (1), the rest 0")
+    names = (
+        f"--config.data.volume={given.volume}",
+        f"--config.data.labels={given.labels}",
+    )
+    words = "python", "launch.py", "--config=configs/unet_strided.py", *names
+    console.say(f"Next       {shlex.join(words)} --mode=check")
