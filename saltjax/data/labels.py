@@ -58,15 +58,18 @@ class LabelVolume:
         return self.grid.name
 
     def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
-        """See `Labels`."""
+        """See `Labels`; where the file has no trace, or one of NaN alone, nothing is labelled."""
         raw = self.grid.read(inline, crossline)
-        values, which = np.unique(raw, return_inverse=True)
+        there = self.grid.exists(inline, crossline) & ~np.isnan(raw).all(axis=1)
+        values, which = np.unique(raw[there], return_inverse=True)
         self._check_whole(values)
         for value, count in zip(values, np.bincount(which.ravel())):
             self.counts[int(value)] += int(count)
         codes = np.isin(values, self.salt).astype(np.uint8)
         codes[values == self.unlabelled] = UNLABELLED
-        return codes[which].reshape(raw.shape)
+        found = np.full(raw.shape, UNLABELLED, np.uint8)
+        found[there] = codes[which].reshape(-1, raw.shape[1])
+        return found
 
     def _check_whole(self, values: np.ndarray) -> None:
         wrong = values[~np.isfinite(values) | (values != np.rint(values))]

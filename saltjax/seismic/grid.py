@@ -40,6 +40,10 @@ class Grid(Protocol):
         """
         ...
 
+    def exists(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
+        """Returns bool[n], whether the file has a trace at indices int[n]."""
+        ...
+
 
 class ArrayGrid:
     """The `Grid` of a .npy file, which has no line numbers."""
@@ -69,6 +73,10 @@ class ArrayGrid:
     def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
         """See `Grid`."""
         return self._traces.read(inline * self.shape[1] + crossline)
+
+    def exists(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
+        """See `Grid`."""
+        return np.ones(len(inline), bool)
 
 
 class SegyGrid:
@@ -113,6 +121,10 @@ class SegyGrid:
     def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
         """See `Grid`."""
         return self._traces.read(self._trace[inline, crossline])
+
+    def exists(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
+        """See `Grid`."""
+        return self._trace[inline, crossline] >= 0
 
 
 def open_grid(path: pathlib.Path, header_bytes: Sequence[int], option: str) -> Grid:

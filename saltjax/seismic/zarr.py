@@ -79,9 +79,7 @@ class ZarrGrid:
           InputError: if they cannot be read.
         """
         traces = np.zeros((len(inline), self.shape[2]), self.dtype)
-        there = np.arange(len(inline))
-        if self._live is not None:
-            there = there[self._live[inline, crossline]]
+        there = np.flatnonzero(self.exists(inline, crossline))
         if not there.size:
             return traces
         # Columns of chunks are read a few at a time: tensorstore decodes all that one request needs.
@@ -97,6 +95,12 @@ class ZarrGrid:
                     self._store[inline[part], crossline[part]].read().result()
                 )
         return traces
+
+    def exists(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
+        """Returns bool[n], whether `trace_mask` is True at indices int[n]."""
+        if self._live is None:
+            return np.ones(len(inline), bool)
+        return self._live[inline, crossline]
 
 
 def _order(dimensions: tuple[str, ...]) -> tuple[list[int], bool]:

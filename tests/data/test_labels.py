@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import segy_writer
 
 from saltjax.data import labels
 from saltjax.data.labels import LabelVolume
@@ -93,3 +94,23 @@ def test_labels_of_another_volume_are_refused(changed, message):
 
 def test_what_a_format_does_not_know_is_not_compared():
     labels.check_alike(Like(), Like.shape, (None, None), SampleAxis(), "b.npy")
+
+
+def test_traces_that_are_missing_are_unlabelled(tmp_path):
+    array = np.zeros((2, 2, 3), "f4")
+    array[0, 1], array[1] = np.nan, 1
+    np.save(tmp_path / "labels.npy", array)
+    traces = array.reshape(4, 3)
+    segy_writer.write(
+        tmp_path / "labels.sgy",
+        traces[[0, 2, 3]],
+        inline=[1, 2, 2],
+        crossline=[1, 1, 2],
+    )
+    for name in ("labels.npy", "labels.sgy"):
+        grid_ = grid.open_grid(tmp_path / name, (189, 193), "x")
+        found = LabelVolume(grid_, (1,), -1)
+        inline, crossline = np.array([0, 0, 1]), np.array([0, 1, 1])
+        read_ = found.read(inline, crossline)
+        assert read_.tolist() == [[0] * 3, [255] * 3, [1] * 3]
+        assert found.counts == {0: 3, 1: 3}
