@@ -14,6 +14,7 @@ from configs import quickstart
 from saltjax import train
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
+from saltjax.data.tiles import Tiles
 from saltjax.epoch import run_epoch
 from saltjax.inference import evaluation
 from saltjax.networks.network import Network
@@ -69,6 +70,12 @@ def test_recipe_is_that_of_the_config():
         ema=0.75,
         schedule=schedules.cosine(0.25, 2 * 7, 5 * 7),
     )
+
+
+def test_only_data_with_unlabelled_pixels_have_another_recipe(monkeypatch):
+    assert not make_setup(tiny_config()).recipe.unlabelled
+    monkeypatch.setattr(Tiles, "has_unlabelled", True)
+    assert make_setup(tiny_config()).recipe.unlabelled
 
 
 @pytest.mark.slow

@@ -196,3 +196,16 @@ def test_a_tile_is_changed_alike_in_any_batch_and_on_any_devices(step):
         np.testing.assert_allclose(a, c, atol=1e-6)
     other = step(image, label, jax.random.key(4))
     assert not np.array_equal(other[0], whole[0])
+
+
+@pytest.mark.parametrize("augmented", [FLIP, AFFINE], ids=["flip", "affine"])
+def test_unlabelled_pixels_are_moved_with_the_others(augmented):
+    """Labels of 0, 1 and 255 are, one by one, where labels of 0 and 1 alone would be."""
+    image, _ = make_tiles(6)
+    label = np.random.default_rng(1).choice(np.uint8([0, 1, 255]), (6, 21, 17, 1))
+    key = jax.random.key(0)
+    _, found = augmented(image, label, key)
+    assert found.dtype == np.uint8
+    for value in (0, 1, 255):
+        _, expected = augmented(image, np.uint8(label == value), key)
+        np.testing.assert_array_equal(found == value, expected == 1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from saltjax.data import folder, statistics
-from saltjax.data.tiles import Tiles
+from saltjax.data.tiles import UNLABELLED, Tiles
 
 
 def test_statistics_by_hand(tile_folder):
@@ -55,3 +55,20 @@ def test_images_that_differ_in_one_value_are_no_copies():
     labels = np.zeros((2, 4, 5, 1), np.uint8)
     found = statistics.compute(Tiles(("a", "b"), images, labels, "folder"))
     assert found.duplicate_images == 0
+
+
+def test_unlabelled_pixels_are_left_out():
+    images = np.random.default_rng(0).integers(0, 256, (4, 4, 5, 3), dtype=np.uint8)
+    images[1:3] = images[0]
+    labels = np.zeros((4, 4, 5, 1), np.uint8)
+    labels[1] = UNLABELLED
+    labels[1, 0, :2] = 0  # as in the tile that it is a copy of
+    labels[2, 1:] = UNLABELLED
+    labels[2, 0] = 1  # other than there
+    labels[3, :2] = 1
+    found = statistics.compute(Tiles(tuple("abcd"), images, labels, "folder"))
+    assert (found.duplicate_images, found.differing_masks) == (2, 1)
+    assert (found.empty_masks, found.full_masks) == (2, 1)
+    # Salt in 5 and 10 pixels, of 20, 2, 5 and 20 that are labelled.
+    assert found.salt_coverage == pytest.approx(15 / 47)
+    assert found.coverage_histogram == [0, 0, 0, 0, 0, 1, 0, 0, 0, 1]

@@ -4,7 +4,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from saltjax.data.tiles import Tiles, salt_coverage
+from saltjax.data.tiles import UNLABELLED, Tiles, salt_coverage
 
 
 @pytest.fixture
@@ -60,3 +60,18 @@ def test_description_says_where_tiles_come_from(tiles):
     assert tiles.description == "tiles of data/train"
     synthetic = dataclasses.replace(tiles, source="synthetic", directory="")
     assert synthetic.description == "built-in synthetic sections, not real data"
+
+
+def test_salt_coverage_is_that_of_the_labelled_pixels():
+    labels = np.full((3, 2, 5, 1), UNLABELLED, np.uint8)
+    labels[1, 0, :3] = 1
+    labels[1, 0, 3] = 0
+    labels[2, 1] = 0
+    assert salt_coverage(labels).tolist() == [0, 0.75, 0]
+
+
+def test_tiles_tell_whether_any_pixel_is_unlabelled(tiles):
+    assert not tiles.has_unlabelled
+    labels = tiles.labels.copy()
+    labels[3, 11, 9] = UNLABELLED
+    assert dataclasses.replace(tiles, labels=labels).has_unlabelled

@@ -7,7 +7,7 @@ from variables import draw_variables
 
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
-from saltjax.data.tiles import Tiles
+from saltjax.data.tiles import UNLABELLED, Tiles
 from saltjax.inference import evaluation, windows
 from saltjax.inference.windows import SectionModel
 from saltjax.networks import resize
@@ -215,3 +215,38 @@ def test_the_loss_of_a_perfect_network_is_zero_without_a_sign():
     salt = np.float32([[1, 0]])
     loss, accuracy = evaluation._means(salt, 1 - salt, np.uint8([[1, 0]]))
     assert (str(loss), accuracy) == ("0.0", 1.0)
+
+
+def test_unlabelled_pixels_count_in_no_mean():
+    tiles = make_tiles(3, 16, 16)
+    labels = tiles.labels.copy()
+    labels[0, :, 3:] = labels[1, 5] = UNLABELLED
+    tiles = dataclasses.replace(tiles, labels=labels)
+    found = predict(tiles, tile=(16, 16))
+    np.testing.assert_array_equal(found.label, labels[..., 0])
+    prob = 1 / (1 + np.exp(-numpy_logits(tiles.images / 255)))
+    known = found.label != UNLABELLED
+    prob, label = prob[known], found.label[known]
+    loss = -np.where(label, np.log(prob), np.log1p(-prob))
+    assert found.loss == pytest.approx(loss.mean(), rel=1e-5)
+    assert found.accuracy == pytest.approx(np.mean((prob >= 0.5) == label))
+
+
+def test_a_tile_that_is_not_labelled_anywhere_has_no_score():
+    tiles = make_tiles(3, 16, 16)
+    tiles.labels[1] = UNLABELLED
+    with pytest.raises(ValueError, match="1 has no labelled pixel; expected one"):
+        predict(tiles, tile=(16, 16))
+
+
+def test_a_tile_may_lose_its_labelled_pixels_at_a_coarser_resolution():
+    tiles = make_tiles(2, 32, 32)
+    tiles.labels[0] = UNLABELLED
+    tiles.labels[0, :, 0] = 1  # the nearest pixels are the odd columns
+    both, other = (
+        evaluation.predict_tiles(tiles, np.array(rows), make_model(tile=(32, 32)))
+        for rows in ([0, 1], [1])
+    )
+    assert (both.label[0] == UNLABELLED).all()
+    assert both.loss == pytest.approx(other.loss, rel=1e-6)
+    assert both.accuracy == pytest.approx(other.accuracy)

@@ -155,3 +155,15 @@ def test_linear_interpolation_equals_jaxs(old, new):
         scale = shape[axis] / image.shape[axis]
         found = resize._interpolate_axis(found, axis, shape[axis], scale)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(12, 10), (30, 24)])
+@pytest.mark.parametrize("method", settings.CHOICES["data.resize"])
+def test_labels_keep_their_values(method, shape):
+    label = np.random.default_rng(0).choice(np.uint8([0, 1, 255]), (2, *shape, 1))
+    found = resize.label_to_network(label, shape, 40 if method == "pad" else 16, method)
+    for value in (0, 1, 255):
+        expected = resize.label_to_network(
+            np.uint8(label == value), shape, 40 if method == "pad" else 16, method
+        )
+        np.testing.assert_array_equal(found == value, expected == 1)

@@ -296,3 +296,11 @@ def test_panels_are_side_by_side():
     grey = panel[:, :, 1]
     assert grey[:, 7:10].tolist() == [[0, 255, 0], [255, 255, 0]]
     assert grey[:, 14:].tolist() == [[0, 255, 128], [64, 51, 255]]
+
+
+def test_unlabelled_pixels_are_grey():
+    label = np.array([[0, 255, 1]], np.uint8)
+    panel = event_files.side_by_side(
+        np.zeros((1, 3, 3), np.uint8), label, np.zeros((1, 3), np.float32)
+    )
+    assert panel[0, 7:10].tolist() == [[0] * 3, [128] * 3, [255] * 3]

@@ -152,3 +152,21 @@ def test_images_are_taken_from_where_a_run_still_has_them(tile_folder, tmp_path)
             Image.open(tile_folder / f"images/{tile}.png").convert("RGB")
         )
         assert np.array_equal(image, expected)
+
+
+def test_unlabelled_pixels_count_in_the_size_of_a_page_and_in_no_iou(
+    tmp_path, monkeypatch
+):
+    for name, seed in (("a", 1), ("b", 2)):
+        saved = tested_run.outputs(0.2, seed)
+        saved.labels[:, :, 2:] = 255
+        tested_run.write(tmp_path / name, saved)
+    monkeypatch.setattr(shared_tiles, "MAX_PIXELS", 3 * 64)
+    found = find(tmp_path)
+    assert len(found.ids) == 3
+    assert found.has_unlabelled
+    for tile, label in zip(found.ids, found.labels):
+        one = found.runs["a"][tile]
+        salt = label[:, :2].astype(bool)
+        expected = iou_of(one.mask[:, :2].astype(bool), salt)
+        assert one.iou == pytest.approx(expected, abs=1e-12)

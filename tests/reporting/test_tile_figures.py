@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from saltjax.data.tiles import UNLABELLED
 from saltjax.reporting import tile_figures
 
 # Two tiles of 4×6 pixels: salt in the upper half of the first, none in the second.
@@ -22,10 +23,10 @@ def test_examples_are_above_their_masks():
     figure.canvas.draw()
 
 
-def draw_predictions(masks):
+def draw_predictions(masks, labels=LABELS):
     return tile_figures.predictions(
         IMAGES,
-        LABELS,
+        labels,
         np.full(LABELS.shape, 0.25, np.float32),
         masks,
         0.6,
@@ -89,3 +90,42 @@ def test_outlines_surround_the_masks():
 )
 def test_long_names_are_elided_in_the_middle(name, expected):
     assert tile_figures.shortened(name) == expected
+
+
+PURPLE = [204 / 255, 121 / 255, 167 / 255, 0.4]
+
+
+def partly_labelled():
+    labels = LABELS.copy()
+    labels[0, 1:3] = labels[1, :, :3] = UNLABELLED
+    return labels
+
+
+def test_examples_tint_unlabelled_pixels():
+    labels = partly_labelled()
+    figure = tile_figures.examples(IMAGES, labels, ["a", "b"], "some tiles")
+    for axes, label in zip(figure.axes[2:], labels):
+        tint = axes.images[1].get_array()
+        np.testing.assert_allclose(tint[label == UNLABELLED], [PURPLE] * 12)
+        assert not tint[label != UNLABELLED].any()
+    # Six of twelve labelled pixels.
+    assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["50.0% salt", "no salt"]
+    assert figure.axes[2].get_ylabel() == "Mask (white: salt,\ntinted: unlabelled)"
+
+
+def test_predictions_tint_unlabelled_pixels_whatever_is_predicted_there():
+    labels, masks = partly_labelled(), np.zeros(LABELS.shape, bool)
+    masks[0, 1:] = True
+    figure = draw_predictions(masks, labels)
+    overlay = figure.axes[3].images[1].get_array()
+    # By row: missed, unlabelled, unlabelled, false.
+    blue, orange = [0, 114 / 255, 178 / 255, 0.4], [230 / 255, 159 / 255, 0, 0.4]
+    for row, colour in zip(overlay, (blue, PURPLE, PURPLE, orange)):
+        np.testing.assert_allclose(row, [colour] * 6)
+    # The label's outline is that of its salt.
+    salt = figure.axes[3].collections[1].get_paths()[0].vertices
+    assert (salt[:, 1].min(), salt[:, 1].max()) == (-0.5, 0.5)
+    assert [text.get_text() for text in figure.axes[5].texts] == ["no salt"]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend[5:] == ["unlabelled"]
+    figure.canvas.draw()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tile_files import flip_a_bit
 
+from saltjax.data.tiles import UNLABELLED
 from saltjax.runs import saved_outputs
 from saltjax.runs.saved_outputs import SavedOutputs
 from saltjax.system.errors import InputError
@@ -95,4 +96,15 @@ def test_other_arrays_are_refused(tmp_path, change):
     assert saved_outputs.read(tmp_path).ids == ["a", "b", "c"]
     np.savez(tmp_path / "test_outputs.npz", **arrays | change)
     with pytest.raises(InputError, match="damaged"):
+        saved_outputs.read(tmp_path)
+
+
+def test_labels_may_be_unlabelled(tmp_path):
+    outputs = make()
+    outputs.labels[1, :7] = UNLABELLED
+    saved_outputs.write(tmp_path, outputs)
+    np.testing.assert_array_equal(saved_outputs.read(tmp_path).labels, outputs.labels)
+    outputs.labels[1, 0, 0] = 254
+    saved_outputs.write(tmp_path, outputs)
+    with pytest.raises(InputError, match="label 254; expected 0, 1 and 255"):
         saved_outputs.read(tmp_path)

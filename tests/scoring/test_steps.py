@@ -5,6 +5,7 @@ from variables import draw_variables
 
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
+from saltjax.data.tiles import UNLABELLED, Tiles
 from saltjax.networks import network as networks
 from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
@@ -76,3 +77,49 @@ def test_average_logits_are_those_of_the_mean_probability(a, b):
     expected = np.log(salt) - np.log(none)
     found = networks.average_logits(a, b)
     assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def with_unlabelled(label):
+    """Returns labels of which the first is unlabelled in half of its pixels, the last altogether."""
+    label = label.copy()
+    label[0, :, ::2] = label[-1] = UNLABELLED
+    return label
+
+
+def test_unlabelled_pixels_count_in_no_mean_and_no_count(variables):
+    batch = make_batch()
+    prob, label = numpy_prob(variables, batch["image"]), batch["label"][..., 0]
+    batch["label"] = with_unlabelled(batch["label"])
+    labelled = batch["label"][..., 0] != UNLABELLED
+    means = steps.score_step(
+        variables, batch, network=NETWORK, count=True, unlabelled=True
+    )
+    assert means["labelled"].tolist() == [32, 64, 0]
+    loss = -np.where(label, np.log(prob), np.log1p(-prob))
+    predicted = prob >= 0.5
+    for name, pixels in (
+        ("loss", loss),
+        ("accuracy", predicted == label),
+    ):
+        expected = [x[w].mean() if w.any() else 0 for x, w in zip(pixels, labelled)]
+        np.testing.assert_allclose(means[name], expected, rtol=1e-5)
+    for name, pixels in (
+        ("tp", predicted & (label == 1)),
+        ("fp", predicted & (label == 0)),
+        ("fn", ~predicted & (label == 1)),
+    ):
+        expected = (pixels & labelled).sum(axis=(1, 2))
+        assert means[name].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_calls_leave_the_unlabelled_pixels_of_a_feed_out(variables, resident):
+    batch = make_batch()
+    labels = with_unlabelled(batch["label"])
+    tiles = Tiles(("a", "b", "c"), batch["image"], labels, "folder")
+    mesh = devices.data_mesh()
+    feed = feeds.create(tiles, mesh, 3, resident)
+    placed = devices.replicate(variables, mesh)
+    ((call, valid),) = feeds.calls(feed, np.arange(3))
+    means = steps.score_call(feed, placed, call, NETWORK, count=False)
+    assert feeds.valid_means(means, valid)["labelled"].tolist() == [32, 64, 0]

@@ -9,10 +9,11 @@ import reference
 
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
+from saltjax.data.tiles import UNLABELLED
 from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
 from saltjax.system import devices
-from saltjax.training import optimizer, schedules, steps
+from saltjax.training import losses, optimizer, schedules, steps
 
 NETWORK = Network(UNet(features=(2, 4)), 8, "nearest")
 # Compiled faster.
@@ -332,3 +333,32 @@ def test_last_batch_is_the_mean_over_its_own_tiles(tiles):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *changed
     )
+
+
+@pytest.mark.parametrize("lovasz", [0.0, 0.5])
+def test_step_follows_the_gradient_of_the_labelled_pixels(lovasz):
+    recipe, batch = make_recipe(lovasz=lovasz, unlabelled=True), make_batch(3)
+    hidden = np.random.default_rng(2).random(batch["label"].shape) < 0.4
+    batch["label"][hidden] = UNLABELLED
+    params = jax.tree.map(np.asarray, steps.create_state(recipe, 0).params)
+
+    def loss(params):
+        logits = ONE_LEVEL.model.apply({"params": params}, batch["image"] / 255.0)
+        total = 0.0
+        for x, y in zip(logits, batch["label"]):
+            # Of each tile the labelled pixels alone, as a tile of one row.
+            x, y = (v[y != UNLABELLED][None, :, None, None] for v in (x, y))
+            total += losses.tile_means(x, jnp.float32(y))["loss"][0]
+            total += lovasz * losses.symmetric_lovasz_hinge(x, jnp.float32(y))[0]
+        return total / 3
+
+    expected = jax.grad(loss)(params)
+    state, means = steps.train_step(steps.create_state(recipe, 0), batch, recipe)
+    found = jax.tree.map(lambda a, b: b - np.asarray(a), state.params, params)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        found,
+        expected,
+    )
+    total = means["loss"].mean() + lovasz * means.get("lovasz", jnp.zeros(1)).mean()
+    assert total == pytest.approx(float(loss(params)), rel=1e-5)
