@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 5
 EMPTY_TEXT = {"color": "white", "ha": "center", "va": "center", "fontsize": 8}
+BLACK_BOX = {"facecolor": "black", "edgecolor": "none", "pad": 1}
 PATCH = {"linestyle": "none", "marker": "s", "markersize": 8, "alpha": 0.5}
 
 
@@ -70,7 +71,9 @@ def predictions(
         _show_label(row[1], label)
         shown = _show(row[2], prob, cmap="viridis", vmin=0, vmax=1)
         if not (label == 1).any():
-            row[1].text(*np.array(label.shape[::-1]) / 2, "no salt", **EMPTY_TEXT)
+            box = BLACK_BOX if (label == UNLABELLED).any() else None
+            middle = np.array(label.shape[::-1]) / 2
+            row[1].text(*middle, "no salt", bbox=box, **EMPTY_TEXT)
         _show(row[3], image)
         _show(row[3], _agreement(label, mask))
         _outline(row[3], mask, figures.ORANGE, "-")
