@@ -10,6 +10,7 @@ from volume_files import CROSSLINES, INLINES, config
 from saltjax.data import blocks, cutting, labelled_volume, source, volumes
 from saltjax.data.tiles import UNLABELLED
 from saltjax.seismic import amplitudes
+from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system.errors import InputError
 
 
@@ -284,3 +285,19 @@ def test_memory_does_not_grow_with_the_volume(tmp_path):
         tracemalloc.stop()
     # The maps from above, 9 bytes a trace; amplitudes and labels would be 250 bytes a trace.
     assert peaks[1] - peaks[0] < 15 * 120 * 60
+
+
+def test_zarr_has_the_hash_and_patches_of_other_formats(tmp_path):
+    from saltjax.seismic import zarr
+
+    made, expected = volume_files.make(), load(tmp_path)
+    paths = []
+    for name, array in zip(("volume", "labels"), made):
+        paths.append(tmp_path / f"{name}.zarr")
+        zarr.write_volume(paths[-1], array, INLINES, CROSSLINES, SampleAxis("ms", 0, 4))
+    found = volumes.load(config(*paths))
+    assert found.scanned.digest == expected.scanned.digest
+    np.testing.assert_array_equal(found.patches.images, expected.patches.images)
+    np.testing.assert_array_equal(found.lines.labels, expected.lines.labels)
+    assert found.facts["inlines"] == [INLINES[0], INLINES[-1]]
+    assert found.facts["axis"] == {"unit": "ms", "first": 0.0, "step": 4.0}
