@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from saltjax.data.tiles import UNLABELLED
+from saltjax.seismic import grid
 from saltjax.seismic.grid import Grid
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system.errors import InputError
@@ -138,13 +139,27 @@ def check_alike(
     ):
         if a is not None and b is not None and not np.array_equal(a, b):
             problems.append(f"{kind} {span(a)} against {span(b)}")
-    if "sample" not in (volume.axis.unit, axis.unit) and volume.axis != axis:
+    if "sample" not in (volume.axis.unit, axis.unit) and not _same(
+        volume.axis, axis, volume.name, name
+    ):
         problems.append(f"samples {axis_text(volume.axis)} against {axis_text(axis)}")
     if problems:
         raise InputError(
             f"{volume.name} and {name} differ: {'; '.join(problems)}. Expected amplitudes and labels "
             "of the same lines and samples: crop or resample one of them"
         )
+
+
+def _same(a: SampleAxis, b: SampleAxis, *names: str) -> bool:
+    """Returns whether two axes are the same.
+
+    Stores that multidimio writes begin at 0 whatever the delay of the traces is.
+    """
+    if 0 in (a.first, b.first) and any(
+        pathlib.Path(name).suffix in grid.ZARR_SUFFIXES for name in names
+    ):
+        return (a.unit, a.step) == (b.unit, b.step)
+    return a == b
 
 
 def span(numbers: np.ndarray) -> str:

@@ -114,3 +114,12 @@ def test_traces_that_are_missing_are_unlabelled(tmp_path):
         read_ = found.read(inline, crossline)
         assert read_.tolist() == [[0] * 3, [255] * 3, [1] * 3]
         assert found.counts == {0: 3, 1: 3}
+
+
+def test_zarr_may_lack_the_delay_of_its_traces():
+    axis, numbers = SampleAxis("ms", 8, 4), (None, None)
+    labels.check_alike(Like(), Like.shape, numbers, axis, "b.mdio")
+    with pytest.raises(InputError, match="samples every 4 ms from 0 ms against"):
+        labels.check_alike(
+            Like(), Like.shape, numbers, SampleAxis("ms", 8, 2), "b.mdio"
+        )
