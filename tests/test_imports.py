@@ -27,7 +27,7 @@ LAYERS = (
 LEVELS = {part: level for level, layer in enumerate(LAYERS) for part in layer}
 # Parts that import less than the layers below them; "" is `saltjax` itself, which none imports.
 ONLY = {
-    "options": {"system"},
+    "options": {"runs", "system"},
     "commandline": {"options", "runs", "system"},
     "": {"inference"},
 }
