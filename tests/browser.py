@@ -96,7 +96,10 @@ def messages(driver: Any) -> list[str]:
 
 
 def requests(driver: Any) -> list[str]:
-    """Returns the addresses that were requested since the last call."""
+    """Returns the addresses that pages requested since the last call.
+
+    Those of the browser's own first page, which may still be loading, are left out.
+    """
     events = [
         json.loads(e["message"])["message"] for e in driver.get_log("performance")
     ]
@@ -104,4 +107,5 @@ def requests(driver: Any) -> list[str]:
         event["params"]["request"]["url"]
         for event in events
         if event["method"] == "Network.requestWillBeSent"
+        and not event["params"]["documentURL"].startswith("chrome:")
     ]

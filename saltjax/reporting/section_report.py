@@ -103,19 +103,19 @@ def summary(contents: Contents) -> str:
     """Returns what the page shows, in a few words."""
     first, count = contents.sections[0], len(contents.sections)
     height, width = first.grey.shape
-    if contents.kind == "volume":
-        found = console.counted(count, contents.along)
-        return (
-            f"a volume: {found}, {console.counted(width, contents.across)}, "
-            f"{console.counted(height, 'sample')}"
-        )
-    noun = "image" if contents.kind == "images" else "line"
-    if count > 1:
-        return console.counted(count, noun)
     if contents.kind == "images":
-        return f"one image of {width}×{height} pixels"
-    traces, samples = console.counted(width, "trace"), console.counted(height, "sample")
-    return f"one line of {traces} × {samples}"
+        one = f"one image of {width}×{height} pixels"
+        return one if count == 1 else console.counted(count, "image")
+    if contents.kind == "lines" and count > 1:
+        return console.counted(count, "line")
+    samples = console.counted(height, "sample")
+    if contents.kind == "lines":
+        return f"one line of {console.counted(width, 'trace')} × {samples}"
+    along, across = (
+        console.counted(count, contents.along),
+        console.counted(width, contents.across),
+    )
+    return f"a volume of {along} × {across} × {samples}"
 
 
 def thinned(contents: Contents) -> str:

@@ -156,6 +156,11 @@ def test_one_line_is_described_in_words():
     page = section_report.render(of_array(line, line), section_pages.prediction())
     assert "one line of 18 traces × 75 samples" in page
     assert "−100 is black, 100 white" in page
+    cube = np.float32(section_pages.smooth(2, 3, 4))
+    assert (
+        section_report.summary(of_array(cube, cube))
+        == "a volume of 2 inlines × 3 crosslines × 4 samples"
+    )
 
 
 def test_traces_are_read_a_few_at_a_time(monkeypatch):

@@ -15,6 +15,16 @@ function range(series, log = false) {
   return { min: low - margin, max: high + margin };
 }
 
+// Returns powers of ten from low to high, about four of them, and of few also their multiples.
+function logTicks(low, high) {
+  const few = high / low < 100;
+  const from = few ? Math.floor(Math.log10(low)) : Math.log10(low);
+  const powers = ticks(from, Math.log10(high), 4).filter(Number.isInteger);
+  const factors = few ? [1, 2, 5] : [1];
+  const values = powers.flatMap((power) => factors.map((factor) => factor * 10 ** power));
+  return values.filter((value) => value >= low && value <= high);
+}
+
 // Returns the points that a chart shows, and tells in its figure how many it leaves out: beside the loss
 // of a run that has diverged no other can be seen, and SVG cannot hold the greatest numbers.
 function drawable(points, name, figure) {
@@ -80,16 +90,12 @@ class Chart {
     const text = (content, attributes) => element("text", attributes, [content], SVG);
     const grid = (d) => element("path", { d, class: "grid" }, [], SVG);
     const parts = [];
-    const powers = (axis) =>
-      ticks(Math.log10(axis.min), Math.log10(axis.max), 4)
-        .filter(Number.isInteger)
-        .map((power) => 10 ** power);
     for (const value of ticks(x.min, x.max, Math.max(3, width / 90))) {
       if (x.whole && !Number.isInteger(value)) continue;
       parts.push(grid(`M${toX(value)} ${box.top}V${box.bottom}`));
       parts.push(text(shortNumber(value), { x: toX(value), y: box.bottom + 15, class: "middle" }));
     }
-    for (const value of y.log ? powers(y) : ticks(y.min, y.max, 5)) {
+    for (const value of y.log ? logTicks(y.min, y.max) : ticks(y.min, y.max, 5)) {
       parts.push(grid(`M${box.left} ${toY(value)}H${box.right}`));
       const label = y.log ? withMinus(value.toExponential(0)) : shortNumber(value);
       parts.push(text(label, { x: box.left - 6, y: toY(value) + 4, class: "end" }));

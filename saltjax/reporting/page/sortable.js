@@ -61,7 +61,8 @@ class SortableTable {
     const shown = this.columns.filter(({ group }) => group === "" || this.groups.has(group));
     const focused = document.activeElement?.dataset.sort;
     const titles = shown.map((column) => {
-      const button = element("button", { type: "button", "data-sort": column.title }, [column.title]);
+      const button = element("button", { type: "button", "data-sort": column.title });
+      setWords(button, column.title);
       button.addEventListener("click", () => this.sort(column));
       const sorted = column === this.sorting.column;
       const order = sorted ? (this.sorting.descending ? "descending" : "ascending") : "none";

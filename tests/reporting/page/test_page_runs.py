@@ -338,6 +338,9 @@ def test_absurd_values_are_left_out_of_the_curves(driver, tmp_path):
             "return [...document.querySelectorAll('figure > svg')].map((x) => x.innerHTML)"
         )
         assert not any("NaN" in svg or "Infinity" in svg for svg in drawn)
+    # Between two powers of ten their multiples are marked too.
+    assert driver.execute_script("return logTicks(7e-4, 6e-3)") == [0.001, 0.002, 0.005]
+    assert driver.execute_script("return logTicks(0.02, 200)") == [0.1, 1, 10, 100]
 
 
 def test_runs_without_outputs(driver, tmp_path):
