@@ -103,7 +103,8 @@ def _after_training(run: pathlib.Path) -> list[str]:
 def _after_evaluation(network: pathlib.Path) -> list[str]:
     target = pathlib.Path(FLAGS.output or network)
     source = FLAGS.input or _unlabelled(network)
-    if source:
+    predicted = (target.parent / "submission.csv").exists()  # what was scored
+    if source and not predicted:
         return _predict(network, source, target) + _repeated()
     if _others(network):
         return _flags("compare", workdir=network.parent)

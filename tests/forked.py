@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from program import ROOT
+from program import ROOT, SECONDS
 
 SERVER = multiprocessing.get_context("forkserver")
 # No device is in use before the fork.
@@ -65,10 +65,14 @@ def log_of(workdir: pathlib.Path) -> pathlib.Path:
     return workdir.with_suffix(".log")
 
 
-def finish(child: multiprocessing.Process) -> int | None:
-    """Returns the exit status of a process of `start`."""
-    child.join(240)
-    return child.exitcode
+def finish(child: multiprocessing.Process) -> int:
+    """Returns the exit status of a process of `start`; kills one that does not end."""
+    child.join(SECONDS)
+    status = child.exitcode
+    if status is None:
+        child.kill()
+    assert status is not None, f"the program does not end within {SECONDS} s"
+    return status
 
 
 def launch(*args: object, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -76,7 +80,6 @@ def launch(*args: object, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProce
     with tempfile.TemporaryDirectory() as folder:
         paths = [pathlib.Path(folder, name) for name in ("stdout", "stderr")]
         status = finish(start(*args, stdout=paths[0], stderr=paths[1], cwd=cwd))
-        assert status is not None, "the program does not end"
         texts = [path.read_text(encoding="utf-8") for path in paths]
     return subprocess.CompletedProcess(args, status, *texts)
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
+# Many times what a command takes on a machine that does nothing else.
+SECONDS = 900
 TINY = (
     "--config.data.synthetic_count=50",
     "--config.data.image_size=16",
@@ -27,7 +29,7 @@ def launch(*args, cwd=ROOT):
         env=env,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=SECONDS,
     )
 
 

@@ -1,5 +1,6 @@
 """report.html of a run: what is there of it, gathered from its directory and written as one page."""
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -282,11 +283,9 @@ def hashes(run: Run) -> list[tuple[str, str]]:
         ("commit of saltjax", run.starts[-1].git_commit if run.starts else ""),
     ]
     for name in ("config.json", "result.json", saved_outputs.NAME):
-        path = run.workdir / name
-        if path.is_file():
-            found.append(
-                (f"{name}, SHA-256", hashlib.sha256(path.read_bytes()).hexdigest())
-            )
+        with contextlib.suppress(OSError):  # there is none; or it has been left out
+            content = (run.workdir / name).read_bytes()
+            found.append((f"{name}, SHA-256", hashlib.sha256(content).hexdigest()))
     return [(name, value) for name, value in found if value]
 
 

@@ -62,7 +62,7 @@ def holds_runs(folder: pathlib.Path) -> bool:
         except OSError:  # `compared.read` says why
             return True
 
-    if not folder.is_dir() or holds_run(folder):
+    if not folder.is_dir() or not names.isdisjoint(os.listdir(folder)):
         return False
     return any(map(holds_run, folder.iterdir()))
 

@@ -161,10 +161,12 @@ def read_any_json(path: pathlib.Path, advice: str = RESTORE) -> Any:
 
 
 def damaged(path: pathlib.Path, reason: object, advice: str = RESTORE) -> InputError:
-    """Returns the error for a JSON file of a run directory that has unexpected content.
+    """Returns the error for a file of a run directory that has unexpected content, or cannot be read.
 
-    `advice` says what to do.
+    `advice` says what to do about the content.
     """
+    if isinstance(reason, PermissionError):
+        return InputError(f"{path}: {reason.strerror}; change its permissions")
     return InputError(f"{path}: damaged ({reason}); {advice}")
 
 

@@ -1,6 +1,8 @@
 """The page of a run without a browser: what it says of runs in every state."""
 
+import errno
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -171,6 +173,24 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(finished, caplog, name, c
     assert "Training" in page.text
     if name not in ("result.json", "test_outputs.npz"):
         assert data_of(finished)["tiles"]["ids"] == [f"t{i:02d}" for i in range(40)]
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_shown(
+    finished, caplog, monkeypatch
+):
+    caplog.set_level("INFO", "saltjax")
+    open_path = pathlib.Path.open
+
+    def open_others(path, *args, **kwargs):
+        if path == finished / saved_outputs.NAME:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open_path(path, *args, **kwargs)
+
+    monkeypatch.setattr(pathlib.Path, "open", open_others)
+    report.report(finished)
+    reason = f"{saved_outputs.NAME}: Permission denied; change its permissions"
+    assert reason in caplog.text
+    assert reason in page_of(finished).text
 
 
 def test_values_of_metrics_that_are_not_finite_are_damage(finished):
