@@ -9,6 +9,7 @@ It writes amplitudes and labels, 1 where salt, each in the format that its name 
 import contextlib
 import pathlib
 import shlex
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from saltjax.data import synthetic_volume
 from saltjax.seismic import grid, npy, segy
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system import console, files, signals
-from saltjax.system.errors import InputError
+from saltjax.system.errors import InputError, writing
 
 SIZES = (8, 10_000)  # smallest and largest of each dimension
 SUFFIXES = (*grid.SEGY_SUFFIXES, ".npy", ".zarr")
@@ -87,13 +88,8 @@ def _open(
     """Yields what appends inlines to a new file, which gets its name when it is complete."""
     suffix = path.suffix.lower()
     if suffix == ".zarr":
-        # Imported here: tensorstore takes a second.
-        from saltjax.seismic import zarr
-
-        with files.temporary_file(path) as temporary:
-            yield _npy(temporary, shape, dtype)
-            array = np.load(temporary, mmap_mode="r")
-            zarr.write_volume(path, array, *_line_numbers(shape), AXIS)
+        with _zarr(path, shape, dtype) as append:
+            yield append
         return
     with files.atomic_write(path) as temporary:
         if suffix == ".npy":
@@ -102,6 +98,23 @@ def _open(
             code = IEEE_FLOAT if dtype == "float32" else INT8
             with _segy(temporary, shape, code) as append:
                 yield append
+
+
+@contextlib.contextmanager
+def _zarr(
+    path: pathlib.Path, shape: tuple[int, int, int], dtype: str
+) -> Iterator[Append]:
+    # Imported here: tensorstore takes a second.
+    from saltjax.seismic import zarr
+
+    with writing(path):
+        files.make_directory(path.parent)
+        with tempfile.TemporaryDirectory(prefix=".saltjax-", dir=path.parent) as folder:
+            array, store = pathlib.Path(folder, "array"), pathlib.Path(folder, "store")
+            yield _npy(array, shape, dtype)
+            volume = np.load(array, mmap_mode="r")
+            zarr.write_volume(store, volume, *_line_numbers(shape), AXIS)
+            store.rename(path)
 
 
 def _npy(path: pathlib.Path, shape: tuple[int, int, int], dtype: str) -> Append:

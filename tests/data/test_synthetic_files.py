@@ -1,4 +1,3 @@
-import importlib.util
 import subprocess
 import sys
 
@@ -24,8 +23,6 @@ def read(path):
 
 @pytest.mark.parametrize("suffix", [".sgy", ".segy", ".npy", ".zarr"])
 def test_every_format_holds_the_same(tmp_path, suffix, monkeypatch):
-    if suffix == ".zarr" and importlib.util.find_spec("saltjax.seismic.zarr") is None:
-        pytest.skip("no Zarr")
     monkeypatch.setattr(synthetic_volume, "BLOCK_SAMPLES", 1)  # four inlines at a time
     volume, labels = tmp_path / f"new/volume{suffix}", tmp_path / f"labels{suffix}"
     share = synthetic_files.write(volume, labels, SHAPE, seed=3)
@@ -77,7 +74,7 @@ def test_files_that_are_there_are_not_replaced(tmp_path):
     assert (tmp_path / "a.npy").read_text() == "mine"
 
 
-@pytest.mark.parametrize("suffix", [".sgy", ".npy"])
+@pytest.mark.parametrize("suffix", [".sgy", ".npy", ".zarr"])
 def test_no_file_is_left_incomplete(tmp_path, suffix, monkeypatch):
     def blocks(shape, seed):
         yield synthetic_volume.make_lines(shape, seed, 0, 4)
