@@ -91,7 +91,9 @@ def open_volume(config: ConfigDict) -> LabelledVolume:
     if len(files) == 2:
         from saltjax.data import horizons
 
-        return LabelledVolume(volume, horizons.open_horizons(*files, volume))
+        return LabelledVolume(
+            volume, horizons.open_horizons(files[0], files[1], volume)
+        )
     interpreted = grid.open_grid(files[0], data.header_bytes, labels.OPTION)
     labels.check_alike(
         volume,
