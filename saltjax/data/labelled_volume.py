@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from saltjax.data import labels
+from saltjax.data import horizons, labels
 from saltjax.data.labels import Labels, LabelVolume
 from saltjax.data.tiles import UNLABELLED
 from saltjax.seismic import amplitudes, grid
@@ -89,8 +89,6 @@ def open_volume(config: ConfigDict) -> LabelledVolume:
     volume = grid.open_grid(pathlib.Path(data.volume), data.header_bytes, OPTION)
     files = labels.paths(data.labels)
     if len(files) == 2:
-        from saltjax.data import horizons
-
         return LabelledVolume(
             volume, horizons.open_horizons(files[0], files[1], volume)
         )

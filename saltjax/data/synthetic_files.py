@@ -187,7 +187,7 @@ def define_flags() -> None:
     """Defines the flags of the command."""
     flags.DEFINE_string("volume", None, "File of the amplitudes to write.")
     flags.DEFINE_string("labels", None, "File of the labels to write.")
-    flags.DEFINE_string("shape", "120,160,128", "Inlines, crosslines and samples.")
+    flags.DEFINE_string("shape", "96,400,192", "Inlines, crosslines and samples.")
     flags.DEFINE_integer("seed", 0, "Seed of the volume.", lower_bound=0)
 
 

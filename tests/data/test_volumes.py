@@ -301,3 +301,24 @@ def test_zarr_has_the_hash_and_patches_of_other_formats(tmp_path):
     np.testing.assert_array_equal(found.lines.labels, expected.lines.labels)
     assert found.facts["inlines"] == [INLINES[0], INLINES[-1]]
     assert found.facts["axis"] == {"unit": "ms", "first": 0.0, "step": 4.0}
+
+
+def test_two_horizons_are_labels(tmp_path):
+    volume, _ = volume_files.make()
+    labels = np.full(volume.shape, -1)
+    picks = {"top": [], "base": []}
+    for i in range(0, 30, 3):
+        for x in range(20):
+            top, base = 8 + abs(x - 10), 20 + x % 3
+            labels[i, x] = 0
+            labels[i, x, top : base + 1] = 1
+            for name, sample in (("top", top), ("base", base)):
+                picks[name].append(f"{i} {x} {sample}")
+    expected = load(tmp_path, (volume, labels))
+    for name, lines in picks.items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines))
+    both = f"{tmp_path}/top.txt, {tmp_path}/base.txt"
+    found = volumes.load(config(tmp_path / "volume.npy", both))
+    assert found.scanned.digest == expected.scanned.digest
+    np.testing.assert_array_equal(found.patches.labels, expected.patches.labels)
+    assert found.facts["labelled_inlines"] == 10
