@@ -128,7 +128,7 @@ def test_runs_beside_each_other(driver, saved, tmp_path):
     assert text.endswith(": unlabelled in the label")
 
 
-def test_without_unlabelled_pixels_the_legend_names_none(driver, tmp_path):
-    tested_run.write(tmp_path / "run", outputs(["a", "b"]), chosen=CHOSEN)
+def test_without_unlabelled_pixels_the_legend_names_none(tmp_path):
+    tested_run.write(tmp_path / "run", outputs(["a", "b", "c"]), chosen=CHOSEN)
     run_report.write(run_contents.read(tmp_path / "run"))
     assert LEGEND not in (tmp_path / "run/report.html").read_text(encoding="utf-8")
