@@ -93,18 +93,18 @@ def test_pieces_of_long_lines_give_the_probabilities_of_the_whole(monkeypatch):
 
 
 def test_few_lines_are_in_memory_and_each_is_read_once():
-    volume = np.random.default_rng(3).uniform(0.01, 1, (40, 9, 8)).astype(np.float32)
+    volume = np.random.default_rng(3).uniform(0.01, 1, (40, 30, 30)).astype(np.float32)
     source, reads = npy.ArrayTraces(lambda: volume, ""), []
     sink = npy.ArrayTraces(lambda: np.zeros_like(volume), "")
     read, write, ahead = source.read, sink.write, []
 
     def count_read(numbers):
-        reads.append(numbers[0] // 9)
+        reads.append(numbers[0] // 30)
         return read(numbers)
 
     def count_write(numbers, prob):
         write(numbers, prob)
-        ahead.append(reads[-1] - numbers[0] // 9)
+        ahead.append(reads[-1] - numbers[0] // 30)
 
     source.read, sink.write = count_read, count_write
     volumes.segment(source, sink, [make_model(2)], "none", "inline")
