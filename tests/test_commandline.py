@@ -43,6 +43,19 @@ def test_overrides_without_a_config_are_refused_with_an_example(tmp_path, overri
     assert override in example.split()
 
 
+def test_what_is_suggested_outside_a_clone_is_there(tmp_path):
+    done = forked.launch(cwd=tmp_path)
+    assert_refused(done, "no --config given; for a first try: --config=quickstart\n")
+    done = forked.launch("--config=quickstart", "--config.sed=1", cwd=tmp_path)
+    path, _, rest = done.stderr.splitlines()[-1].partition(" ")
+    assert (path, rest) == (f"{ROOT}/configs/default.py", "has all settings")
+    done = forked.launch("--help", cwd=tmp_path)
+    assert f"{path} has all settings" in " ".join(done.stdout.split())
+    for name in ("--", "--config.seed=1"):
+        done = forked.launch(name, cwd=tmp_path)
+        assert_refused(done, "--config=unet")
+
+
 def test_modes_that_take_the_settings_of_a_run_refuse_overrides():
     done = forked.launch("--mode=predict", "--config.eval.tta=True")
     words = ("--config.eval.tta=True: --mode=predict takes the settings of the run",)
