@@ -11,9 +11,10 @@ from run_outcome import outcome
 from sklearn.metrics import f1_score, jaccard_score
 from tiny import tiny_config
 
-from saltjax import epoch, evaluate, report, train
+import saltjax
+from saltjax import epoch, evaluate, export, report, train
 from saltjax.data import cutting
-from saltjax.runs import saved_config, saved_outputs, workdir
+from saltjax.runs import network_file, saved_config, saved_outputs, workdir
 from saltjax.system import signals
 from saltjax.system.errors import InputError
 
@@ -179,3 +180,13 @@ def test_check_draws_the_volume(volume, tmp_path):
         assert words in done.stdout
     drawn = {path.name for path in (tmp_path / "run/check").iterdir()}
     assert {"split.png", "amplitudes.png", "lines.png"} < drawn
+
+
+def test_network_file_of_a_run_segments_as_the_run_does(whole, volume, tmp_path):
+    file = tmp_path / "salt.safetensors"
+    export.export(whole, str(file))
+    assert set(network_file.read(file).tiles.splits) == {"val", "test"}
+    amplitudes = np.load(volume / "volume.npy")[:3]
+    probs = [saltjax.load(path).predict(amplitudes) for path in (whole, file)]
+    np.testing.assert_array_equal(*probs)
+    assert (probs[0][:, 3] == 0).all()  # dead

@@ -149,13 +149,18 @@ def encode(trained: TrainedNetwork, starts: list[dict[str, Any]]) -> bytes:
     ]
     result, place = trained.result, _last_parts(trained.result.data.dir)
     data = dataclasses.replace(result.data, dir=place)
+    tiles = trained.tiles
+    if trained.config.data.volume:
+        # Patches have no ids by which they could be met again, and there may be millions.
+        splits = {name: ids for name, ids in tiles.splits.items() if name != "train"}
+        tiles = dataclasses.replace(tiles, splits=splits)
     document = {
         "sha256": NO_CHECKSUM,
         "format": FORMAT,
         "saltjax": environment.version(),
         "config": saved_config.with_version(_portable(trained.config)),
         "result": msgspec.to_builtins(dataclasses.replace(result, data=data)),
-        "tiles": msgspec.to_builtins(trained.tiles),
+        "tiles": msgspec.to_builtins(tiles),
         "starts": starts,
     }
     text = json.dumps(document, separators=(",", ":"))
