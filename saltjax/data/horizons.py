@@ -192,7 +192,7 @@ def _check_range(picks: Picks, volume: Grid) -> None:
         if count := np.count_nonzero(~np.isin(numbers, known)):
             found = f"{numbers.min()} to {numbers.max()}"
             problems.append(
-                f"{kind} {found} where the volume has {span(known)} ({count} picks)"
+                f"{kind} {found} where the volume has {span(known)} ({console.counted(count, 'pick')})"
             )
     axis, samples = volume.axis, volume.shape[2]
     place = _nearest(picks.z, axis)
@@ -200,7 +200,7 @@ def _check_range(picks: Picks, volume: Grid) -> None:
         last = axis.first + (samples - 1) * axis.step
         problems.append(
             f"{picks.z.min():g} to {picks.z.max():g} where the volume's samples are from "
-            f"{axis.first:g} to {last:g} {axis.unit} ({count} picks); another unit or sign? Time or "
+            f"{axis.first:g} to {last:g} {axis.unit} ({console.counted(count, 'pick')}); another unit or sign? Time or "
             f"depth is expected in {axis.unit}, downwards"
         )
     if problems:

@@ -201,7 +201,7 @@ TOP, BASE = [(102, 301, 108), (104, 302, 112)], [(102, 301, 124), (104, 302, 160
         (
             TOP,
             [*BASE, (102, 299, 112)],
-            r"base\.dat .*crosslines 299 to 302 where the volume has 300 to 304 \(1 picks\)",
+            r"base\.dat .*crosslines 299 to 302 where the volume has 300 to 304 \(1 pick\)",
         ),
         (
             TOP,
