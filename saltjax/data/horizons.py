@@ -189,14 +189,14 @@ def _check_range(picks: Picks, volume: Grid) -> None:
     for kind, numbers, known in zip(
         ("inlines", "crosslines"), (picks.inline, picks.crossline), _numbers(volume)
     ):
-        if count := np.count_nonzero(~np.isin(numbers, known)):
+        if count := int(np.count_nonzero(~np.isin(numbers, known))):
             found = f"{numbers.min()} to {numbers.max()}"
             problems.append(
                 f"{kind} {found} where the volume has {span(known)} ({console.counted(count, 'pick')})"
             )
     axis, samples = volume.axis, volume.shape[2]
     place = _nearest(picks.z, axis)
-    if count := np.count_nonzero((place < 0) | (place >= samples)):
+    if count := int(np.count_nonzero((place < 0) | (place >= samples))):
         last = axis.first + (samples - 1) * axis.step
         problems.append(
             f"{picks.z.min():g} to {picks.z.max():g} where the volume's samples are from "
