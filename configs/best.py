@@ -2,7 +2,9 @@
 
 python launch.py --config=configs/best.py --config.data.dir=/data/competition_data/train
 
-No run of it has been measured to its end yet. docs/training.md says what each part does.
+Measured with --config.train.epochs=75 on two CPU cores (AMD EPYC, jaxlib 0.10.1) that did other work: 123
+minutes, test accuracy 0.9499, Kaggle mAP 0.789 (0.756 to 0.821), on 2100/450/450 tiles. Longer training
+has not been measured. docs/training.md says what each part does.
 """
 
 from ml_collections import ConfigDict
