@@ -27,7 +27,7 @@ def draw_data(tiles: Tiles, folder: pathlib.Path, seed: int) -> None:
     chosen = seeds.examples_rng(seed).permutation(len(tiles))[:EXAMPLES]
     examples = tile_figures.examples(
         tiles.shown(chosen),
-        tiles.labels[chosen, :, :, 0],
+        tiles.labels[chosen][:, :, :, 0],
         [tiles.ids[i] for i in chosen],
         tiles.description,
     )

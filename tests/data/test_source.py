@@ -112,12 +112,14 @@ def test_padding_refuses_tiles_larger_than_the_network(tile_folder):
         source.check_shape((12, 10), size, resize)
 
 
-@pytest.mark.parametrize("directory", ["", "tiles"])
-def test_synthetic_tiles_are_announced(directory, caplog):
+@pytest.mark.parametrize("given", [{}, {"dir": "tiles"}, {"volume": "a.sgy"}])
+def test_synthetic_tiles_are_announced(given, caplog):
+    config = default.get_config()
+    config.data.update(given)
     with caplog.at_level("INFO", "saltjax"):
-        source.announce(directory)
+        source.announce(config.data)
     expected = ["These are built-in synthetic sections, not real data."]
-    assert caplog.messages == ([] if directory else expected)
+    assert caplog.messages == ([] if given else expected)
 
 
 def write_copies(folder):
