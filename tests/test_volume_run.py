@@ -18,6 +18,8 @@ from saltjax.runs import network_file, saved_config, saved_outputs, workdir
 from saltjax.system import signals
 from saltjax.system.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 
 def make_config(volume, labels, **overrides):
     """Returns the config of a small run on a volume."""
@@ -93,7 +95,6 @@ def test_report_shows_the_lines(whole, tmp_path):
     assert "Without the images" not in page
 
 
-@pytest.mark.slow
 def test_formats_give_the_same_metrics(whole, volume, tmp_path):
     paths = [
         volume_files.write_segy(
@@ -108,7 +109,6 @@ def test_formats_give_the_same_metrics(whole, volume, tmp_path):
     assert found[0]["test_native"] == expected[0]["test_native"]
 
 
-@pytest.mark.slow
 def test_interrupted_run_goes_on_bit_for_bit(whole, volume, tmp_path, monkeypatch):
     run, calls = tmp_path / "run", iter(range(100))
     original = epoch.feeds.calls
@@ -130,7 +130,6 @@ def test_interrupted_run_goes_on_bit_for_bit(whole, volume, tmp_path, monkeypatc
     assert outcome(run) == outcome(whole)
 
 
-@pytest.mark.slow
 def test_patches_read_while_training_runs_give_the_same_run(
     whole, volume, tmp_path, monkeypatch
 ):
