@@ -52,7 +52,7 @@ def make_lines(
     >>> amplitudes.shape, labels.shape
     ((2, 50, 60), (2, 50, 60))
     """
-    # The structure is drawn anew for each call; what is drawn does not depend on the lines.
+    # The structure is drawn again in each call; what is drawn does not depend on the lines.
     rng = seeds.volume_rng(seed, 0)
     y = np.arange(start - HALO, stop + HALO, dtype=np.float32)[:, None, None]
     z = np.arange(-MARGIN, shape[2] + MARGIN, dtype=np.float32)[None, :, None]
