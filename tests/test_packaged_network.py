@@ -77,9 +77,7 @@ def test_it_segments_a_section(network):
     section = np.random.default_rng(0).normal(size=(120, 150)).astype(np.float32)
     prob = loaded.predict(section)
     assert prob.shape == section.shape
-    assert 0 <= prob.min() <= prob.max() <= 1
-    # Noise is not salt everywhere.
-    assert np.isfinite(prob).all()
+    assert 0 <= prob.min() < prob.max() <= 1
 
 
 @pytest.mark.tgs
