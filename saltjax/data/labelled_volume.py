@@ -125,8 +125,7 @@ def scan(volume: LabelledVolume) -> Scan:
                 dead[i] = ~amplitudes.live(read)
                 found[dead[i]] = UNLABELLED
                 digest.update(f"{i}".encode())
-                # Integers have no -0.
-                digest.update((np.asarray(read, "<f4") + np.float32(0)).tobytes())
+                digest.update(amplitude_bytes(read))
                 digest.update(found.tobytes())
             labelled[i] = (found != UNLABELLED).sum(axis=1)
             salt[i] = (found == 1).sum(axis=1)
@@ -136,3 +135,9 @@ def scan(volume: LabelledVolume) -> Scan:
         volume.labels.check_values()
         values = volume.labels.description()
     return Scan(labelled, salt, dead, digest.hexdigest(), values)
+
+
+def amplitude_bytes(amplitudes: np.ndarray) -> bytes:
+    """Returns the bytes of amplitudes as float32, the same of every file format."""
+    # Integers have no -0.
+    return (np.asarray(amplitudes, "<f4") + np.float32(0)).tobytes()

@@ -1,6 +1,7 @@
 """A volume of amplitudes and its labels as training data: read once, split, cut into patches and lines."""
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -53,6 +54,7 @@ def load(config: ConfigDict) -> VolumeData:
     drawn = cutting.patches_of(cut, parts["train"], config.data)
     split = {"train": np.arange(len(drawn)), **split}
     facts = describe(cut, parts, config.data)
+    facts["unlabelled_sha256"] = _unlabelled_hash(cut, parts, sample, config.data)
     return VolumeData(drawn, lines, split, units, cut.scanned, parts, sample, facts)
 
 
@@ -102,6 +104,29 @@ def _sample(volume: LabelledVolume, training: Sequence[Block]) -> np.ndarray:
     wanted = max(1, amplitudes.MAX_SAMPLES // samples)
     numbers = np.unique(np.linspace(0, total - 1, wanted).astype(int))
     return volume.amplitudes(inlines[numbers // crosslines], numbers % crosslines)
+
+
+def _unlabelled_hash(
+    cut: Cutter, parts: dict[str, list[Block]], sample: np.ndarray, data: ConfigDict
+) -> str:
+    """Returns a SHA-256 of the amplitudes that shape images besides those of labelled inlines.
+
+    These are the sample that they are scaled by and inlines without labels: all of a block where
+    crosslines are cut, else those that are channels beside a labelled one.
+    """
+    digest = hashlib.sha256(labelled_volume.amplitude_bytes(sample))
+    crosslines = np.arange(cut.volume.grid.shape[1])
+    for block in sorted(block for name in PARTS for block in parts[name]):
+        inlines = np.arange(*block)
+        labelled = cut.scanned.has_labels[inlines]
+        used = np.full(len(inlines), data.direction != "inline")
+        for i in np.flatnonzero(labelled):
+            used[max(i - data.context, 0) : i + data.context + 1] = True
+        for i in inlines[used & ~labelled]:
+            read = cut.volume.amplitudes(np.full(len(crosslines), i), crosslines)
+            digest.update(f"{i}".encode())
+            digest.update(labelled_volume.amplitude_bytes(read))
+    return digest.hexdigest()
 
 
 def describe(

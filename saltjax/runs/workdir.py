@@ -196,6 +196,11 @@ def check_data(
             f"hash {before.get('content_sha256')} then, {facts['tiles']} tiles, hash "
             f"{facts['content_sha256']} now; restore the old tiles, or choose another --workdir"
         )
+    if _unlabelled_hash(before) not in (None, _unlabelled_hash(facts)):
+        raise InputError(
+            f"the volume has changed since the run in {workdir} began: amplitudes of inlines without "
+            "labels, which shape patches too; restore the old volume, or choose another --workdir"
+        )
     if before.get("splits") != facts["splits"]:
         raise InputError(
             f"the split has changed since the run in {workdir} began: has the file of "
@@ -213,6 +218,11 @@ def check_data(
             f"{path} has keys that this version does not know: {', '.join(unknown)}; use the newer "
             "version of saltjax that wrote it"
         )
+
+
+def _unlabelled_hash(facts: dict[str, Any]) -> str | None:
+    """Returns the hash of a volume's unlabelled amplitudes, None of tiles and of runs without it."""
+    return facts.get("volume", {}).get("unlabelled_sha256")
 
 
 def delete(workdir: pathlib.Path) -> None:

@@ -111,6 +111,35 @@ def test_amplitudes_outside_the_training_block_change_no_patch(tmp_path):
     assert before.scanned.digest != after.scanned.digest
 
 
+@pytest.mark.parametrize(
+    ("place", "settings", "noticed"),
+    [
+        ("train", {}, True),  # by the sample that amplitudes are scaled by
+        ("near", {}, False),
+        ("near", {"context": 1}, True),
+        ("far", {"context": 1}, False),
+        ("far", {"context": 2}, True),
+        ("near", {"direction": "crossline"}, True),
+        ("gap", {"direction": "both", "context": 9}, False),
+    ],
+)
+def test_changed_amplitudes_without_labels_are_noticed(
+    tmp_path, place, settings, noticed
+):
+    volume, labels = volume_files.make()
+    labels[np.arange(30) % 5 > 0] = -1
+    before = load(tmp_path, (volume, labels), **settings)
+    (train,), (test,) = before.blocks["train"], before.blocks["test"]
+    line = {"train": train[0] + 1, "gap": train[1]}
+    line |= {"near": test[0] + 1, "far": test[0] + 2}
+    assert (labels[line[place]] == -1).all()
+    volume[line[place]] += 1
+    after = load(tmp_path, (volume, labels), **settings)
+    assert before.scanned.digest == after.scanned.digest
+    hashes = [data.facts["unlabelled_sha256"] for data in (before, after)]
+    assert (hashes[0] != hashes[1]) == noticed
+
+
 @pytest.mark.parametrize("context", [1, 2])
 def test_neighbouring_lines_are_channels_and_end_with_the_block(
     tmp_path, limits, context
@@ -145,6 +174,7 @@ def test_formats_give_the_same_hash_patches_and_lines(tmp_path, code):
     ]
     found = volumes.load(config(*paths))
     assert found.scanned.digest == expected.scanned.digest
+    assert found.facts["unlabelled_sha256"] == expected.facts["unlabelled_sha256"]
     for name in ("patches", "lines"):
         a, b = getattr(found, name), getattr(expected, name)
         np.testing.assert_array_equal(a.images, b.images)

@@ -284,6 +284,15 @@ def test_changed_data_are_refused(tmp_path):
     # What this version adds is not compared.
     files.write_json(tmp_path / "data.json", facts)
     run_directory.check_data(tmp_path, facts | {"added": 3})
+    volume = facts | {"volume": {"unlabelled_sha256": "eee", "gap": 3}}
+    files.write_json(tmp_path / "data.json", volume)
+    run_directory.check_data(tmp_path, volume)
+    other = facts | {"volume": {"unlabelled_sha256": "fff", "gap": 3}}
+    with pytest.raises(InputError, match="amplitudes of inlines without labels"):
+        run_directory.check_data(tmp_path, other)
+    files.write_json(tmp_path / "data.json", facts | {"volume": {"gap": 3}})
+    run_directory.check_data(tmp_path, other)
+    files.write_json(tmp_path / "data.json", facts)
     other = facts | {"splits": splits | {"val": ["c"], "test": ["b"]}}
     with pytest.raises(InputError, match="the split has changed"):
         run_directory.check_data(tmp_path, other)
