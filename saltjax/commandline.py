@@ -238,16 +238,18 @@ def find_config(name: str) -> str:
 
 def expand_home() -> None:
     """Expands a leading ~ in all flags and settings: in --input=~/x the shell leaves it as it is."""
+
+    def expand(paths: str) -> str:
+        return ",".join(map(os.path.expanduser, paths.split(",")))  # --workdir=~/a,~/b
+
     for name in FLAGS:
         value = FLAGS[name].value
         if isinstance(value, str) and "~" in value:
-            parts = map(os.path.expanduser, value.split(","))  # --workdir=~/a,~/b
-            FLAGS[name].value = ",".join(parts)
+            FLAGS[name].value = expand(value)
     if FLAGS.config is not None:
         for key, value in settings.flatten(FLAGS.config.to_dict()).items():
             if isinstance(value, str):
-                path = os.path.expanduser(value)
-                FLAGS.config.update_from_flattened_dict({key: path})
+                FLAGS.config.update_from_flattened_dict({key: expand(value)})
 
 
 def _unknown_settings(argv: list[str]) -> list[str]:

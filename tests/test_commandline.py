@@ -125,20 +125,23 @@ def test_the_home_directory_is_expanded(tmp_path):
 
 def test_all_paths_are_expanded_and_other_values_kept(monkeypatch):
     monkeypatch.setenv("HOME", "/home/anna")
-    paths = ["data.dir", "data.groups", "train.compile_cache"]
+    paths = ["data.volume", "train.init_from", "train.compile_cache"]
     overrides = [f"--config.{name}=~/{name}" for name in paths]
-    overrides += ["--config.data.split_by=group", "--workdir=~/a,b,~/c", "--output=x~"]
+    overrides += ["--config.data.labels=~/top,~/base"]
+    overrides += ["--workdir=~/a,b,~/c", "--output=x~"]
     code = (
         "import sys; from saltjax import commandline, options\n"
         "commandline.parse(sys.argv, options.define); F = commandline.FLAGS\n"
-        "print(F.config.data.dir, F.config.data.groups, F.config.train.compile_cache)\n"
+        "print(F.config.data.volume, F.config.train.init_from)\n"
+        "print(F.config.train.compile_cache, F.config.data.labels)\n"
         "print(F.config.data.resize, F.workdir, F.output, F.mode)"
     )
     command = [sys.executable, "-c", code, "--config=unet", *overrides]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [
         *(f"/home/anna/{name}" for name in paths),
-        *("nearest", "/home/anna/a,b,/home/anna/c", "x~", "train"),
+        *("/home/anna/top,/home/anna/base", "nearest"),
+        *("/home/anna/a,b,/home/anna/c", "x~", "train"),
     ]
 
 

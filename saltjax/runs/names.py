@@ -68,9 +68,9 @@ def earlier_workdir(config_file: str, overrides: dict[str, Any]) -> str:
 def _joined(config_file: str, overrides: dict[str, Any]) -> str:
     parts = [pathlib.Path(config_file).stem]
     for key, value in sorted(overrides.items()):
-        text = settings.value_text(value)
-        last = pathlib.PurePath(text).name or text.replace("/", "_")
-        parts.append(f"{key}={last}")
+        paths = settings.paths(key, settings.value_text(value))
+        last = [pathlib.PurePath(path).name or path.replace("/", "_") for path in paths]
+        parts.append(f"{key}={','.join(last)}")
     return "-".join(parts)
 
 

@@ -177,7 +177,7 @@ def encode(trained: TrainedNetwork, starts: list[dict[str, Any]]) -> bytes:
 def _portable(config: ConfigDict) -> ConfigDict:
     """Returns the settings without what belongs to a machine."""
     flat = {
-        key: _last_parts(value)
+        key: ",".join(map(_last_parts, settings.paths(key, value)))
         for key, value in settings.flatten(config.to_dict()).items()
         if isinstance(value, str)
     }

@@ -67,6 +67,8 @@ _TYPES = {
 # What a run reads from: it may resume under another path that leads to the same tiles, splits and
 # initial weights.
 PATHS = ("data.dir", "data.groups", "data.volume", "data.labels", "train.init_from")
+# The one of them that may hold two, joined by a comma: picks of top and base of salt.
+_PAIR = "data.labels"
 # The last integer of four bytes in the 240 of a trace header begins at 237.
 HEADER_BYTES = (
     "expected the first bytes of two numbers of four bytes in the trace header, 1 to 237, such as "
@@ -296,6 +298,15 @@ def _check_model(model: ConfigDict) -> list[str]:
                     f"expected {default}"
                 )
     return problems
+
+
+def paths(key: str, value: str) -> list[str]:
+    """Returns the paths that a setting holds.
+
+    >>> paths("data.labels", "top.txt, base.txt"), paths("data.dir", "a,b")
+    (['top.txt', 'base.txt'], ['a,b'])
+    """
+    return [path.strip() for path in value.split(",")] if key == _PAIR else [value]
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -156,10 +156,11 @@ def moved(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str, s
 def elsewhere(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Returns whether one of `settings.PATHS` leads to another place, and not only by its spelling."""
     places = [
-        [pathlib.Path(path).expanduser().resolve() for path in paths]
-        for _, *paths in moved(before, now)
+        [pathlib.Path(path).expanduser().resolve() for path in settings.paths(key, one)]
+        for key, *both in moved(before, now)
+        for one in both
     ]
-    return any(old != new for old, new in places)
+    return places[::2] != places[1::2]
 
 
 def earlier_splits(workdir: pathlib.Path) -> dict[str, list[str]] | None:

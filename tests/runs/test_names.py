@@ -24,6 +24,10 @@ CONFIG = "configs/unet_strided.py"
         ),
         ({"model.features": (4,)}, "runs/unet_strided-model.features=4"),
         (
+            {"data.labels": "/f3/top.txt, /f3/base.txt"},
+            "runs/unet_strided-data.labels=top.txt_base.txt-90c77c83",
+        ),
+        (
             {"data.split": (0.7, 0.15, 0.15), "eval.min_area": 9},
             "runs/unet_strided-data.split=0.7x0.15x0.15",
         ),

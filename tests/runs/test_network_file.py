@@ -91,6 +91,20 @@ def test_a_file_names_nothing_of_the_machine(content):
     assert start == {k: v for k, v in network_files.STARTS[0].items() if k != "command"}
 
 
+def test_a_file_of_a_run_on_a_volume_names_files_and_no_patches(tmp_path):
+    paths = {
+        "data.volume": "/home/ann/f3/survey.sgy",
+        "data.labels": "/home/ann/f3/top.txt,/home/ann/f3/base.txt",
+    }
+    network_files.write_run(tmp_path / "run", paths)
+    content = network_files.encode(tmp_path / "run")
+    assert b"ann" not in content
+    tree = document(content)
+    assert tree["config"]["data"]["volume"] == "f3/survey.sgy"
+    assert tree["config"]["data"]["labels"] == "f3/top.txt,f3/base.txt"
+    assert set(tree["tiles"]["splits"]) == {"val", "test"}
+
+
 def test_the_same_network_gives_the_same_bytes(run, content, tmp_path):
     assert network_files.encode(run) == content
     (tmp_path / "a.safetensors").write_bytes(content)

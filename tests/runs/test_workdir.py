@@ -211,6 +211,9 @@ def test_another_spelling_is_the_same_place(tmp_path, monkeypatch):
     for other in ("tiles2", "/tiles", "~/x/tiles"):
         assert run_directory.elsewhere(before, complete({"data.dir": other}))
     assert not run_directory.elsewhere(before, before)
+    both = complete({"data.labels": f"{tmp_path}/top.txt,{tmp_path}/base.txt"})
+    now = complete({"data.labels": "~/link/../top.txt, base.txt"})
+    assert not run_directory.elsewhere(both, now)
 
 
 def test_setting_that_an_older_version_lacked_is_a_difference(tmp_path):
