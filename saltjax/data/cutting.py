@@ -99,15 +99,15 @@ class Cutter:
         return found.T
 
     def sections(self, part: Sequence[Block], direction: str) -> Iterator[Section]:
-        """Yields the sections of a part: its labelled inlines, or crosslines through its blocks."""
+        """Yields the sections of a part that hold labels: inlines, or crosslines through its blocks."""
         crosslines = self.volume.grid.shape[1]
         for block in part:
-            if direction in ("inline", "both"):
-                for i in range(*block):
-                    if self.scanned.has_labels[i]:
-                        yield Section("inline", i, 0, crosslines, block)
-            if direction in ("crossline", "both"):
-                for x in range(crosslines):
+            labelled = self.scanned.labelled[slice(*block)] > 0
+            if direction != "crossline":
+                for i in np.flatnonzero(labelled.any(axis=1)).tolist():
+                    yield Section("inline", block[0] + i, 0, crosslines, block)
+            if direction != "inline":
+                for x in np.flatnonzero(labelled.any(axis=0)).tolist():
                     yield Section("crossline", x, *block, (0, crosslines))
 
 
@@ -135,8 +135,6 @@ def lines_of(
             images[n, :, : image.shape[1]] = image[:, :, : images.shape[3]]
             found[n, :, : image.shape[1], 0] = cut.labels(section)
             bar.advance(1)
-    kept = np.flatnonzero((found != UNLABELLED).any(axis=(1, 2, 3)))
-    chosen, images, found = [chosen[i] for i in kept], images[kept], found[kept]
     units = [(name, section.index // max(data.gap, 1)) for name, section in chosen]
     numbers = {unit: n for n, unit in enumerate(dict.fromkeys(units))}
     ids = (f"{name}_{cut.volume.name(direction, s.index)}" for name, s in chosen)
@@ -282,17 +280,13 @@ def _drawn(cut: Cutter, training: Sequence[Block], data: ConfigDict) -> list[Pla
         )
     drawn = patches.draw(
         lambda i: cut.labels(sections[i]),
-        range(len(sections)),
+        len(sections),
         data.tile,
         data.patches,
         data.salt_share,
         seeds.patches_rng(data.seed),
     )
-    return [
-        Place(sections[found.section], int(row), int(column))
-        for found in drawn
-        for row, column in zip(found.rows, found.columns)
-    ]
+    return [Place(sections[i], row, column) for i, row, column in drawn]
 
 
 def _patch_id(volume: LabelledVolume, place: Place, n: int) -> str:

@@ -1,7 +1,6 @@
 """Patches drawn at random from the sections of a volume, a given share of them with salt."""
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -12,37 +11,23 @@ from saltjax.system.errors import InputError
 LABELLED_SHARE = 0.1
 
 
-@dataclasses.dataclass(frozen=True)
-class Drawn:
-    """The patches of one section.
-
-    Attributes:
-      section: its number among all sections.
-      rows, columns: int[n], the first sample and trace of each patch.
-    """
-
-    section: int
-    rows: np.ndarray
-    columns: np.ndarray
-
-
 def draw(
     labels: Callable[[int], np.ndarray],
-    sections: Sequence[int],
+    sections: int,
     tile: int,
     count: int,
     salt_share: float,
     rng: np.random.Generator,
-) -> Iterator[Drawn]:
-    """Yields the patches of each section that has any, in the order of sections.
+) -> Iterator[tuple[int, int, int]]:
+    """Yields section, first sample and first trace of each patch, in the order of sections.
 
     Every place where a patch with salt fits is equally probable, and so is every place where one
-    without salt fits. A place may be drawn more than once. A patch has labels for at least
-    LABELLED_SHARE of its samples.
+    without salt fits; none is drawn again before all others of its kind. A patch has labels for at
+    least LABELLED_SHARE of its samples.
 
     Args:
-      labels: returns the labels uint8[samples, traces] of a section: 0, 1 or UNLABELLED.
-      sections: their numbers.
+      labels: returns the labels uint8[samples, traces] of a section, from 0: 0, 1 or UNLABELLED.
+      sections: how many there are.
       tile: samples and traces of a patch.
       count: of all patches.
       salt_share: of the patches; the number of those with salt is rounded.
@@ -52,27 +37,29 @@ def draw(
       InputError: if there are no patches with salt, or none without, and some are wanted.
     """
     places = np.array(
-        [[p.sum() for p in _places(labels(s), tile)] for s in sections]
-    ).reshape(-1, 2)
+        [[fits.sum() for fits in _places(labels(i), tile)] for i in range(sections)]
+    )
     with_salt = round(count * salt_share)
     wanted = np.array([with_salt, count - with_salt])
     _check(places.sum(axis=0), wanted, tile)
     drawn = []
-    for kind, number in enumerate(wanted):
-        ends = np.cumsum(places[:, kind])
-        ranks = np.sort(rng.integers(max(ends[-1], 1), size=number))
-        which = np.searchsorted(ends, ranks, side="right")
-        starts = np.concatenate([[0], ends])
-        drawn.append((which, ranks - starts[which]))
-    for i in np.unique(np.concatenate([which for which, _ in drawn])):
-        fitting = _places(labels(sections[i]), tile)
-        chosen = [
-            np.flatnonzero(fits)[ranks[which == i]]
-            for fits, (which, ranks) in zip(fitting, drawn)
-        ]
-        rows, columns = np.unravel_index(np.concatenate(chosen), fitting[0].shape)
-        order = np.lexsort((rows, columns))
-        yield Drawn(int(sections[i]), rows[order], columns[order])
+    for held, number in zip(places.T, wanted):
+        ends = np.cumsum(held)
+        ranks = _ranks(ends[-1], number, rng)
+        section = np.searchsorted(ends, ranks, side="right")
+        drawn.append((section, ranks - (ends - held)[section]))
+    for i in np.unique(np.concatenate([section for section, _ in drawn])):
+        for fits, (section, ranks) in zip(_places(labels(int(i)), tile), drawn):
+            for row, column in np.argwhere(fits)[ranks[section == i]]:
+                yield int(i), int(row), int(column)
+
+
+def _ranks(places: int, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns int[number] less than `places`, all equally often, or once more by chance."""
+    rest = number % max(places, 1)
+    every = np.arange(number - rest) % max(places, 1)
+    others = rng.choice(places, rest, replace=False, shuffle=False)
+    return np.concatenate([every, others])
 
 
 def _places(labels: np.ndarray, tile: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,13 +12,9 @@ from saltjax.system.errors import InputError
 def draw(sections, tile, count, salt_share, seed=0):
     """Returns (section, row, column) of each patch drawn from label sections."""
     rng = np.random.default_rng(seed)
-    numbers = range(len(sections))
-    drawn = patches.draw(lambda i: sections[i], numbers, tile, count, salt_share, rng)
-    return [
-        (found.section, int(row), int(column))
-        for found in drawn
-        for row, column in zip(found.rows, found.columns)
-    ]
+    return list(
+        patches.draw(sections.__getitem__, len(sections), tile, count, salt_share, rng)
+    )
 
 
 def cut(sections, place, tile):
@@ -53,15 +49,28 @@ def test_share_of_salt_is_met_and_patches_fit(seed, tile, count, share):
     assert sum((patch == 1).any() for patch in found) == round(count * share)
 
 
-def test_every_place_is_drawn_about_equally_often():
+def test_every_place_is_drawn_equally_often():
     section = np.zeros((5, 6), np.uint8)
     section[4, 5] = 1  # in one of the 4 × 5 places of a patch of 2 × 2
-    places = draw([section, section[:, :3]], 2, 2700, 0.0)
+    sections = [section, section[:, :3]]
+    # 19 places without salt in the first section, 8 in the second.
+    for count, low, high in ((27, 1, 1), (26, 1, 1), (5, 1, 1), (60, 2, 3)):
+        places = draw(sections, 2, count, 0.0)
+        numbers = np.unique(places, axis=0, return_counts=True)[1]
+        assert (numbers.min(), numbers.max()) == (low, high)
+        assert numbers.sum() == count
+    assert draw(sections, 2, 50, 1.0) == [(0, 3, 4)] * 50
+    # Whichever they are, at random: Poisson's deviation of 100 is 10.
+    places = np.concatenate([draw(sections, 2, 9, 0.0, seed) for seed in range(300)])
     numbers = np.unique(places, axis=0, return_counts=True)[1]
-    # 19 places without salt in the first section, 8 in the second; Poisson's deviation of 100 is 10.
     assert len(numbers) == 27
     assert 50 < numbers.min() <= numbers.max() < 150
-    assert set(draw([section, section[:, :3]], 2, 50, 1.0)) == {(0, 3, 4)}
+
+
+def test_patches_are_in_the_order_of_their_sections():
+    numbers = [section for section, _, _ in draw(random_sections(1, 9), 4, 50, 0.5)]
+    assert numbers.count(3) > 1
+    assert numbers == sorted(numbers)
 
 
 def test_the_seed_decides():
