@@ -181,8 +181,8 @@ def correlations(
         return volume.amplitudes(np.full(len(everything), i), everything)
 
     ordered = sorted((block, name) for name in PARTS for block in parts[name])
-    middle = sum(parts["train"][0]) // 2
-    found = {"neighbours": blocks.correlation(line(middle), line(max(middle - 1, 0)))}
+    middle = max(sum(parts["train"][0]) // 2, 1)
+    found = {"neighbours": blocks.correlation(line(middle), line(middle - 1))}
     for (before, a), (after, b) in itertools.pairwise(ordered):
         if a != b:
             pair = f"{NAMES[a]}–{NAMES[b]}"
