@@ -13,14 +13,15 @@ def get_config() -> ConfigDict:
     config.seed = 0
 
     config.data = data = ConfigDict()
-    # Of split and synthetic tiles, and of what shows them: bootstrap intervals, example tiles.
+    # Of split, synthetic tiles and patches of a volume, and of what shows them: bootstrap intervals,
+    # example tiles.
     data.seed = 0
     # Directory with images/<id>.png and masks/<id>.png; "" for built-in synthetic sections.
     data.dir = ""
     data.image_size = 128  # pixels, side of the square that a tile is resized to
     # How a tile is resized: "nearest" | "bilinear" | "pad" (by mirroring; enlarges only).
     data.resize = "nearest"
-    # Shares of training, validation and test tiles, sum 1.
+    # Shares of training, validation and test tiles, or inlines of a volume that hold labels, sum 1.
     data.split = (0.7, 0.15, 0.15)
     # "random" | "coverage" (the same mix of salt coverage) | "group" (groups stay together).
     data.split_by = "random"
@@ -38,16 +39,14 @@ def get_config() -> ConfigDict:
     # Bytes of the trace headers of SEG-Y, from 1, with inline and crossline numbers of four bytes.
     data.header_bytes = (189, 193)
 
-    # Volume of amplitudes, .sgy, .npy or .zarr, in place of dir; "" for none.
+    # Volume of amplitudes, .sgy, .npy, .zarr or .mdio, in place of dir; "" for none.
     data.volume = ""
-    # Its interpretation: a volume of the same shape, .sgy, .npy or .zarr; or two text files with the
-    # picks of top and base of salt, joined by a comma.
+    # Its interpretation: a volume of the same shape in any of these formats; or two text files with
+    # the picks of top and base of salt, joined by a comma.
     data.labels = ""
     data.salt = (1,)  # values of labels that are salt
     data.unlabelled = -1  # value of labels that counts in no loss and no score
-    data.tile = (
-        128  # samples and traces, sides of the patches that are cut out of the volume
-    )
+    data.tile = 128  # samples and traces of a patch, which is resized to image_size
     data.direction = "inline"  # sections of patches: "inline" | "crossline" | "both"
     data.gap = 8  # inlines that are left out between training, validation and test
     data.patches = 4000  # drawn from the training inlines
@@ -131,7 +130,8 @@ def get_config() -> ConfigDict:
 
     config.predict = predict = ConfigDict()
     # Scaling of amplitudes: "clip" (symmetric, at the 99th percentile of their absolute value) |
-    # "minmax" | "none" (they lie in [0, 1]). PNGs are scaled as in training.
+    # "minmax" | "none" (they lie in [0, 1]). It scales the patches of a volume, too; PNGs are scaled as
+    # in training.
     predict.normalize = "clip"
     # Sections of a volume: "inline" | "crossline" | "both" (the mean of the two).
     predict.direction = "inline"
