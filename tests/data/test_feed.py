@@ -135,6 +135,35 @@ def test_batches_are_put_on_the_devices_two_ahead(monkeypatch):
     assert seen == [firsts[: k + 3] for k in range(7)]
 
 
+class Stored:
+    """Pixels that are read when they are indexed."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.nbytes = array, array.shape, array.nbytes
+
+    def __getitem__(self, key):
+        return self.array[key]
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_tiles_that_are_read_give_the_same_batches(first):
+    tiles, mesh, order = make_tiles(40), devices.data_mesh(), np.arange(40)[::-1]
+    stored = {name: Stored(getattr(tiles, name)) for name in ("images", "labels")}
+    read = dataclasses.replace(tiles, **stored)
+    made = [
+        feeds.create(x, mesh, 9, resident)
+        for x, resident in ((tiles, False), (read, True))
+    ]
+    assert made[1].resident is None
+    expected, found = (list(feeds.calls(feed, order, first)) for feed in made)
+    assert len(found) == 5 - first
+    for (a, valid_a), (b, valid_b) in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(valid_a, valid_b)
+        for name in ("image", "label"):
+            np.testing.assert_array_equal(a[name], b[name])
+            assert a[name].sharding == b[name].sharding
+
+
 def test_free_memory_is_that_of_the_fullest_device():
     class Device:
         def __init__(self, stats):

@@ -1,0 +1,28 @@
+import numpy as np
+import volume_files
+
+from saltjax.data import labelled_volume
+
+
+def digest(folder, volume, labels):
+    paths = volume_files.write_npy(folder, volume, labels)
+    opened = labelled_volume.open_volume(volume_files.config(*paths))
+    return labelled_volume.scan(opened).digest
+
+
+def test_digest_is_over_shape_and_what_is_labelled(tmp_path):
+    volume, labels = volume_files.make()
+    labels[::5] = -1
+    before = digest(tmp_path, volume, labels)
+    assert digest(tmp_path, volume.astype("f4"), labels.astype("i1")) == before
+    changed = volume.copy()
+    changed[::5] += 1
+    assert digest(tmp_path, changed, labels) == before
+    # The same values in another shape, and on other inlines.
+    turned = (x.reshape(30, 24, 20) for x in (volume, labels))
+    moved = (np.roll(x, 1, axis=0) for x in (volume, labels))
+    amplitude, label = volume.copy(), labels.copy()
+    amplitude[7, 5, 6] += 1
+    label[7, 5, 6] = -1
+    others = [turned, moved, (amplitude, labels), (volume, label)]
+    assert len({before, *(digest(tmp_path, *other) for other in others)}) == 5
