@@ -137,9 +137,11 @@ def lines_of(
             bar.advance(1)
     units = [(name, section.index // max(data.gap, 1)) for name, section in chosen]
     numbers = {unit: n for n, unit in enumerate(dict.fromkeys(units))}
-    ids = (f"{name}_{cut.volume.name(direction, s.index)}" for name, s in chosen)
     tiles = Tiles(
-        tuple(name.replace(" ", "_") for name in ids),
+        tuple(
+            f"{name}_{direction}_{cut.volume.number(direction, section.index)}"
+            for name, section in chosen
+        ),
         np.broadcast_to(images, (*images.shape[:3], cut.channels)),
         found,
         "volume",

@@ -1,4 +1,4 @@
-"""A volume of amplitudes and its labels, trace by trace, and what there is to know of them."""
+"""A volume of amplitudes and its labels, trace by trace, and where samples are labelled and salt."""
 
 import dataclasses
 import hashlib

@@ -1,12 +1,11 @@
-"""A built-in seismic volume with one salt body, and its labels, for trying what volumes can do.
+"""A built-in seismic volume with one salt body, and its labels, for trying the program without data.
 
 It is made like the sections of `saltjax.data.synthetic`, in three dimensions: a salt wall, which
 every inline crosses, rises from its bed through folded and faulted layers. Any inlines can be made
 alone, so memory does not grow with their number.
 
-Neighbouring lines resemble each other as in field data. Amplitudes of inlines correlate 0.79 at a
-distance of one line and 0.30 at 16, the means of six volumes of 120 inlines; in a crop of F3, offshore the
-Netherlands, 0.53 and 0.41.
+Neighbouring lines resemble each other. Amplitudes of inlines correlate 0.79 at a distance of one line and
+0.30 at 16, the means of six volumes of 120 × 160 × 128; in F3, offshore the Netherlands, 0.53 and 0.41.
 """
 
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ NOISE = 0.6  # root mean square of the noise, relative to that of the layers
 def blocks(
     shape: tuple[int, int, int], seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields what `make_lines` returns for all inlines in turn, some at a time."""
+    """Yields what `make_lines` returns, some inlines at a time, until all are made."""
     step = max(4, BLOCK_SAMPLES // (shape[1] * (shape[2] + 2 * MARGIN)) - 2 * HALO)
     for start in range(0, shape[0], step):
         yield make_lines(shape, seed, start, min(start + step, shape[0]))

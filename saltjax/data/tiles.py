@@ -16,8 +16,6 @@ UNLABELLED = 255
 # Upper bounds of the classes of salt coverage, each inclusive.
 COVERAGE_EDGES = (0.0, 0.1, 0.4)
 COVERAGE_CLASSES = ("0", "0-0.1", "0.1-0.4", "0.4-1")
-
-
 # Tiles that are looked at together.
 BLOCK = 1024
 
@@ -42,7 +40,7 @@ class Pixels(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What there is to know of each of N tiles.
+    """Labels and content of each of N tiles.
 
     Attributes:
       coverage: float64[N], see `salt_coverage`.
@@ -103,7 +101,7 @@ class Tiles:
 
     @functools.cached_property
     def summary(self) -> Summary:
-        """What there is to know of each tile; all of them are read once."""
+        """Labels and content of each tile; all of them are read once."""
         parts = []
         for start in range(0, len(self), BLOCK):
             images, labels = (

@@ -110,10 +110,10 @@ def test_traces_that_are_missing_are_unlabelled(tmp_path):
     for name in ("labels.npy", "labels.sgy"):
         grid_ = grid.open_grid(tmp_path / name, (189, 193), "x")
         found = LabelVolume(grid_, (1,), -1)
-        inline, crossline = np.array([0, 0, 1]), np.array([0, 1, 1])
-        read_ = found.read(inline, crossline)
-        assert read_.tolist() == [[0] * 3, [255] * 3, [1] * 3]
-        assert found.counts == {0: 3, 1: 3}
+        places = [np.array([[0, 0], [0, 1]]), np.array([[1, 1], [0, 1]])]
+        read_ = [found.read(*place).tolist() for place in places]
+        assert read_ == [[[0] * 3, [255] * 3], [[1] * 3, [1] * 3]]
+        assert found.counts == {0: 3, 1: 6}
 
 
 def test_zarr_may_lack_the_delay_of_its_traces():
