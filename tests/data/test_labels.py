@@ -110,9 +110,9 @@ def test_traces_that_are_missing_are_unlabelled(tmp_path):
     for name in ("labels.npy", "labels.sgy"):
         grid_ = grid.open_grid(tmp_path / name, (189, 193), "x")
         found = LabelVolume(grid_, (1,), -1)
-        places = [np.array([[0, 0], [0, 1]]), np.array([[1, 1], [0, 1]])]
-        read_ = [found.read(*place).tolist() for place in places]
-        assert read_ == [[[0] * 3, [255] * 3], [[1] * 3, [1] * 3]]
+        inline, crosslines = np.array([0, 1]), (np.array([0, 0]), np.array([1, 1]))
+        read_ = [found.read(inline, crossline).tolist() for crossline in crosslines]
+        assert read_ == [[[0] * 3, [1] * 3], [[255] * 3, [1] * 3]]
         assert found.counts == {0: 3, 1: 6}
 
 
