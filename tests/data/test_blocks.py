@@ -82,11 +82,16 @@ def test_validation_of_a_fold_is_at_the_far_end_of_the_larger_side():
 
 
 @pytest.mark.parametrize(
-    ("labelled", "gap", "folds"), [(2, 0, 0), (10, 5, 0), (10, 0, 11), (3, 1, 3)]
+    ("labelled", "gap", "folds"), [(2, 0, 0), (12, 5, 0), (10, 0, 11), (3, 1, 3)]
 )
 def test_too_few_inlines_are_refused(labelled, gap, folds):
     with pytest.raises(InputError, match=f"{labelled} of {labelled} inlines .*gap"):
         blocks.split(np.ones(labelled, bool), SHARES, gap, folds, 0)
+
+
+def test_one_inline_a_part_is_enough():
+    parts = blocks.split(np.ones(13, bool), SHARES, gap=5, folds=0, fold=0)
+    assert parts == {"val": [(0, 1)], "train": [(6, 7)], "test": [(12, 13)]}
 
 
 def test_correlation_is_of_traces_that_are_live_in_both():
