@@ -71,13 +71,13 @@ def test_each_inline_is_tested_in_one_fold(n, folds, gap):
 
 
 def test_validation_of_a_fold_is_at_the_far_end_of_the_larger_side():
-    # Fold 1 of 4 tests inlines 5 to 9 of 20: beside it lie 4 and, beyond a gap of 1, 9 inlines; a
-    # quarter of these 13 is 3.
-    parts = blocks.split(np.ones(20, bool), SHARES, gap=1, folds=4, fold=1)
+    # Fold 1 of 4 tests inlines 5 to 9 of 20: beside it lie 4 and, beyond a gap of 1, 9 inlines; 3/8
+    # of these 13 is 5.
+    parts = blocks.split(np.ones(20, bool), (0.5, 0.3, 0.2), gap=1, folds=4, fold=1)
     assert parts == {
         "test": [(5, 10)],
-        "val": [(17, 20)],
-        "train": [(0, 4), (11, 16)],
+        "val": [(15, 20)],
+        "train": [(0, 4), (11, 14)],
     }
 
 
