@@ -92,7 +92,12 @@ def open_volume(config: ConfigDict) -> LabelledVolume:
         return LabelledVolume(
             volume, horizons.open_horizons(files[0], files[1], volume)
         )
-    interpreted = grid.open_grid(files[0], data.header_bytes, labels.OPTION)
+    interpreted = grid.open_grid(
+        files[0],
+        data.header_bytes,
+        labels.OPTION,
+        ", or the picks of top and base of salt, two text files joined by a comma",
+    )
     labels.check_alike(
         volume,
         interpreted.shape,

@@ -18,6 +18,8 @@ OPTION = "config.data.labels"
 # Numbers of classes that are background without being listed: those of facies, and not a code such as
 # 255 or -999 for samples that nobody interpreted.
 BACKGROUND = range(100)
+# Unknown values that a message lists; more of them are amplitudes rather than labels.
+MOST_LISTED = 10
 
 
 class Labels(Protocol):
@@ -89,6 +91,12 @@ class LabelVolume:
         """
         listed = {*self.salt, self.unlabelled, *BACKGROUND}
         unknown = [value for value in sorted(self.counts) if value not in listed]
+        if len(unknown) > MOST_LISTED:
+            raise InputError(
+                f"{OPTION}={self.name} holds {len(self.counts)} different values from "
+                f"{min(self.counts)} to {max(self.counts)}; expected the numbers of a few classes. "
+                "Are these amplitudes, volume and labels exchanged?"
+            )
         found = f"{OPTION}={self.name} holds {self.description()}"
         if unknown:
             raise InputError(
@@ -106,7 +114,8 @@ class LabelVolume:
         total = sum(self.counts.values())
         parts = []
         for value, count in sorted(self.counts.items()):
-            kind = "salt" if value in self.salt else "no salt"
+            kind = "no salt" if value in BACKGROUND else "unknown"
+            kind = "salt" if value in self.salt else kind
             kind = "unlabelled" if value == self.unlabelled else kind
             parts.append(f"{value} ({kind}) {100 * count / total:.2f} %")
         return ", ".join(parts)
@@ -171,6 +180,8 @@ def span(numbers: np.ndarray) -> str:
 
 def axis_text(axis: SampleAxis) -> str:
     """Returns a vertical axis as text: "every 4 ms from 0 ms"."""
+    if axis.unit == "sample":
+        return "without an interval"
     return f"every {axis.step:g} {axis.unit} from {axis.first:g} {axis.unit}"
 
 

@@ -127,13 +127,16 @@ class SegyGrid:
         return self._trace[inline, crossline] >= 0
 
 
-def open_grid(path: pathlib.Path, header_bytes: Sequence[int], option: str) -> Grid:
+def open_grid(
+    path: pathlib.Path, header_bytes: Sequence[int], option: str, others: str = ""
+) -> Grid:
     """Returns the volume of a .sgy, .segy, .npy, .zarr or .mdio file.
 
     Args:
       path: the file.
       header_bytes: of SEG-Y, where inline and crossline numbers are.
       option: what it was given by, for messages.
+      others: what else may be given there, for messages.
 
     Raises:
       InputError: if it has another suffix, cannot be read, or is no volume.
@@ -150,4 +153,4 @@ def open_grid(path: pathlib.Path, header_bytes: Sequence[int], option: str) -> G
 
         return ZarrGrid(path, option)
     known = ", ".join((*SEGY_SUFFIXES, ".npy", *ZARR_SUFFIXES))
-    raise InputError(f"{option}={path}: expected a volume, a file {known}")
+    raise InputError(f"{option}={path}: expected a volume, a file {known}{others}")

@@ -1,6 +1,8 @@
+import pytest
 import volume_files
 
 from saltjax.data import labelled_volume
+from saltjax.system.errors import InputError
 
 
 def digest(folder, volume, labels):
@@ -26,3 +28,9 @@ def test_digest_is_over_shape_and_what_is_labelled(tmp_path):
     label[7, 5, 6] = -1
     others = [turned, moved, (amplitude, labels), (volume, label)]
     assert len({before, *(digest(tmp_path, *other) for other in others)}) == 5
+
+
+def test_one_file_of_picks_is_refused_with_what_labels_may_be(tmp_path):
+    volume, _ = volume_files.write_npy(tmp_path)
+    with pytest.raises(InputError, match=r"top.txt: .* or the picks of top and base"):
+        labelled_volume.open_volume(volume_files.config(volume, tmp_path / "top.txt"))

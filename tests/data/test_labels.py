@@ -34,12 +34,21 @@ def test_values_become_no_salt_salt_and_unlabelled(tmp_path, dtype):
 def test_values_that_nobody_listed_are_refused(tmp_path):
     found = volume(tmp_path, [0, 1, 255, 255])
     read(found)
-    message = r"0 \(no salt\) 25.00 %.*: 255 is neither in data.salt=1 nor data.unlab"
+    message = r"0 \(no salt\) 25.00 %.*, 255 \(unknown\) 50.00 %: 255 is neither in data.salt=1 nor data.unlab"
     with pytest.raises(InputError, match=message):
         found.check_values()
     listed = volume(tmp_path, [0, 1, 255, 255], unlabelled=255)
     assert read(listed) == [0, 1, 255, 255]
     listed.check_values()
+
+
+def test_amplitudes_in_place_of_labels_are_refused_without_a_list_of_them(tmp_path):
+    found = volume(tmp_path, np.arange(-50, 950))
+    read(found)
+    with pytest.raises(InputError) as refused:
+        found.check_values()
+    assert "1000 different values from -50 to 949" in str(refused.value)
+    assert len(str(refused.value)) < 400
 
 
 def test_salt_that_is_nowhere_is_refused(tmp_path):
@@ -94,6 +103,7 @@ def test_labels_of_another_volume_are_refused(changed, message):
 
 def test_what_a_format_does_not_know_is_not_compared():
     labels.check_alike(Like(), Like.shape, (None, None), SampleAxis(), "b.npy")
+    assert labels.axis_text(SampleAxis()) == "without an interval"
 
 
 def test_traces_that_are_missing_are_unlabelled(tmp_path):
