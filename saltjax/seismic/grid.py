@@ -20,14 +20,12 @@ class Grid(Protocol):
     Attributes:
       name: the path, for messages.
       shape: number of inlines, of crosslines and of samples.
-      dtype: of the samples.
       inlines, crosslines: int[n], the numbers of the lines; None if the format has none.
       axis: the vertical axis, of unit "sample" if it is not known.
     """
 
     name: str
     shape: tuple[int, int, int]
-    dtype: np.dtype
     inlines: np.ndarray | None
     crosslines: np.ndarray | None
     axis: SampleAxis
@@ -59,7 +57,7 @@ class ArrayGrid:
           InputError: if it is no array of real numbers in three dimensions.
         """
         self._traces = npy.read(path)
-        self.name, self.dtype = self._traces.name, self._traces.dtype
+        self.name = self._traces.name
         if len(self._traces.shape) != 3:
             raise InputError(
                 f"{option}={path}: an array of shape {self._traces.shape}; expected a volume "
@@ -94,7 +92,7 @@ class SegyGrid:
           InputError: if it is damaged, has two traces at one position, or is no volume.
         """
         self._traces = segy.SegyTraces(path, header_bytes=header_bytes)
-        self.name, self.dtype = self._traces.name, self._traces.dtype
+        self.name = self._traces.name
         geometry = self._traces.geometry
         if not geometry.volume:
             flag = "--config.data.header_bytes"

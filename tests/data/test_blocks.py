@@ -21,9 +21,9 @@ def distance(a, b):
 
 
 def test_by_hand():
-    # Twelve inlines, of which ten remain beside two gaps of one: 2, 6 and 2 of them.
-    parts = blocks.split(np.ones(12, bool), SHARES, gap=1, folds=0, fold=0)
-    assert parts == {"val": [(0, 2)], "train": [(3, 9)], "test": [(10, 12)]}
+    # Twelve inlines, of which ten remain beside two gaps of one: 2, 5 and 3 of them.
+    parts = blocks.split(np.ones(12, bool), (0.5, 0.2, 0.3), gap=1, folds=0, fold=0)
+    assert parts == {"val": [(0, 2)], "train": [(3, 8)], "test": [(9, 12)]}
 
 
 def test_shares_are_counted_in_labelled_inlines():
