@@ -21,7 +21,7 @@ WORDS = re.compile(r"\b(INLINE|XLINE)\s*:", re.IGNORECASE)
 # What programs write where there is no pick; NaN besides.
 UNDEFINED = (-999.25, 1e30)
 LARGEST_LINE = 2**31 - 1
-EXPECTED = "expected the columns inline, crossline and time or depth, separated by blanks, tabs or commas"
+EXPECTED = "expected the columns inline, crossline, time or depth, with blanks, tabs or commas between; # before other lines"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +88,11 @@ def open_horizons(top: pathlib.Path, base: pathlib.Path, volume: Grid) -> Horizo
     (trace, z), (base_trace, base_z) = (_by_trace(picks, volume) for picks in horizons)
     if not np.array_equal(trace, base_trace):
         raise _unpaired(horizons, trace, base_trace, volume)
+    if np.array_equal(z, base_z):
+        raise InputError(
+            f"{OPTION}: top ({top}) and base ({base}) are the same at all {len(z)} traces; expected two "
+            "horizons, and salt between them"
+        )
     above = np.flatnonzero(base_z < z)
     if above.size:
         i = above[0]
@@ -189,10 +194,12 @@ def _check_range(picks: Picks, volume: Grid) -> None:
     for kind, numbers, known in zip(
         ("inlines", "crosslines"), (picks.inline, picks.crossline), _numbers(volume)
     ):
-        if count := int(np.count_nonzero(~np.isin(numbers, known))):
+        outside = numbers[~np.isin(numbers, known)]
+        if count := len(outside):
             found = f"{numbers.min()} to {numbers.max()}"
             problems.append(
-                f"{kind} {found} where the volume has {span(known)} ({console.counted(count, 'pick')})"
+                f"{kind} {found} where the volume has {span(known)} ({console.counted(count, 'pick')}, "
+                f"such as {outside[0]})"
             )
     axis, samples = volume.axis, volume.shape[2]
     place = _nearest(picks.z, axis)
