@@ -225,7 +225,13 @@ def _check_volume(settings: ConfigDict) -> list[str]:
             f"config.data.{given}={settings[given]} without config.data.{lacking}; expected a volume "
             "of amplitudes and its labels"
         )
-    if labels.count(",") > 1:
+    if volume and volume == labels:
+        problems.append(
+            f"config.data.volume and config.data.labels are both {volume}; expected amplitudes, and the "
+            "labels of their salt"
+        )
+    parts = labels.split(",")
+    if len(parts) > 2 or (labels and not all(part.strip() for part in parts)):
         problems.append(
             f"config.data.labels={labels}; expected a volume, or two files of picks, top and base of "
             "salt, joined by a comma"

@@ -313,6 +313,8 @@ def test_value_text_is_as_on_a_command_line():
         ({"labels": ""}, r"data.volume=a.sgy without config.data.labels"),
         ({"volume": ""}, r"data.labels=b.sgy without config.data.volume"),
         ({"labels": "a,b,c"}, r"data.labels=a,b,c; expected a volume, or two files"),
+        ({"labels": "a,"}, r"data.labels=a,; expected a volume, or two files"),
+        ({"labels": "a.sgy"}, r"data.volume and config.data.labels are both a.sgy"),
         ({"groups": "g.csv"}, r"data.groups=g.csv with config.data.volume"),
         ({"split_by": "coverage"}, r"data.split_by=coverage with .*expected 'random'"),
         ({"salt": ()}, r"data.salt=\(\); expected the whole numbers"),
