@@ -16,6 +16,7 @@ from saltjax.system import console
 from saltjax.system.errors import InputError
 
 OPTION = "config.data.volume"
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +38,14 @@ class LabelledVolume:
           InputError: if they cannot be read, or samples of a live trace are not finite.
         """
         traces, damaged = amplitudes.clean(self.grid.read(inline, crossline))
+        if traces.dtype == np.float64:
+            damaged |= np.any(np.abs(traces) > LARGEST, axis=1)
         if damaged.any():
             i = int(np.flatnonzero(damaged)[0])
             place = f"{self.name('inline', inline[i])}, {self.name('crossline', crossline[i])}"
             raise InputError(
-                f"{OPTION}={self.grid.name}: {place} has samples that are not finite; replace them, "
-                "or set all samples of a missing trace to NaN or 0"
+                f"{OPTION}={self.grid.name}: {place} has samples that are not finite, or too large for "
+                "float32; replace them, or set all samples of a missing trace to NaN or 0"
             )
         return traces
 
@@ -93,10 +96,7 @@ def open_volume(config: ConfigDict) -> LabelledVolume:
             volume, horizons.open_horizons(files[0], files[1], volume)
         )
     interpreted = grid.open_grid(
-        files[0],
-        data.header_bytes,
-        labels.OPTION,
-        ", or the picks of top and base of salt, two text files joined by a comma",
+        files[0], data.header_bytes, labels.OPTION, data.unlabelled
     )
     labels.check_alike(
         volume,
@@ -139,6 +139,11 @@ def scan(volume: LabelledVolume) -> Scan:
     if isinstance(volume.labels, LabelVolume):
         volume.labels.check_values()
         values = volume.labels.description()
+    if dead.any() and not labelled.any():
+        raise InputError(
+            f"{OPTION}={volume.grid.name}: all {dead.sum()} traces of the inlines that hold labels are "
+            "dead, all zero or all NaN; expected amplitudes there"
+        )
     return Scan(labelled, salt, dead, digest.hexdigest(), values)
 
 

@@ -20,6 +20,8 @@ OPTION = "config.data.labels"
 BACKGROUND = range(100)
 # Unknown values that a message lists; more of them are amplitudes rather than labels.
 MOST_LISTED = 10
+# Labels are within ± this, as `data.unlabelled` is.
+LARGEST = 2**31
 
 
 class Labels(Protocol):
@@ -65,7 +67,7 @@ class LabelVolume:
         raw = self.grid.read(inline, crossline)
         there = self.grid.exists(inline, crossline) & ~np.isnan(raw).all(axis=1)
         values, which = np.unique(raw[there], return_inverse=True)
-        self._check_whole(values)
+        self._check_whole(values, int(inline[0]))
         for value, count in zip(values, np.bincount(which.ravel())):
             self.counts[int(value)] += int(count)
         codes = np.isin(values, self.salt).astype(np.uint8)
@@ -74,13 +76,16 @@ class LabelVolume:
         found[there] = codes[which].reshape(-1, raw.shape[1])
         return found
 
-    def _check_whole(self, values: np.ndarray) -> None:
-        wrong = values[~np.isfinite(values) | (values != np.rint(values))]
+    def _check_whole(self, values: np.ndarray, inline: int) -> None:
+        beyond = (values < -LARGEST) | (values > LARGEST)
+        wrong = values[~np.isfinite(values) | (values != np.rint(values)) | beyond]
         if wrong.size:
+            numbers = self.grid.inlines
+            line = inline if numbers is None else numbers[inline]
             raise InputError(
-                f"{OPTION}={self.name}: labels such as {wrong[0]:g}; expected whole numbers, salt as "
-                f"{text(self.salt)} (data.salt) and {self.unlabelled} without a label "
-                "(data.unlabelled)"
+                f"{OPTION}={self.name}: labels such as {wrong[0]:g}, first on inline {line}; expected "
+                f"whole numbers up to ±{LARGEST}, salt as {text(self.salt)} (data.salt) and "
+                f"{self.unlabelled} without a label (data.unlabelled): write these in their place"
             )
 
     def check_values(self) -> None:
@@ -97,7 +102,7 @@ class LabelVolume:
                 f"{min(self.counts)} to {max(self.counts)}; expected the numbers of a few classes. "
                 "Are these amplitudes, volume and labels exchanged?"
             )
-        found = f"{OPTION}={self.name} holds {self.description()}"
+        found = f"{OPTION}={self.name} holds {self.description() or 'no traces'}"
         if unknown:
             raise InputError(
                 f"{found}: {text(unknown)} is neither in data.salt={text(self.salt)} nor "

@@ -46,17 +46,18 @@ class Grid(Protocol):
 class ArrayGrid:
     """The `Grid` of a .npy file, which has no line numbers."""
 
-    def __init__(self, path: pathlib.Path, option: str):
+    def __init__(self, path: pathlib.Path, option: str, unlabelled: int | None = None):
         """Opens the file.
 
         Args:
           path: the file.
           option: what it was given by, for messages.
+          unlabelled: see `open_grid`.
 
         Raises:
           InputError: if it is no array of real numbers in three dimensions.
         """
-        self._traces = npy.read(path)
+        self._traces = npy.read(path, truth_values=unlabelled is not None)
         self.name = self._traces.name
         if len(self._traces.shape) != 3:
             raise InputError(
@@ -93,12 +94,10 @@ class SegyGrid:
         """
         self._traces = segy.SegyTraces(path, header_bytes=header_bytes)
         self.name = self._traces.name
-        geometry = self._traces.geometry
+        flag, headers = "--config.data.header_bytes", self._traces.headers
+        geometry = survey.find(headers, tuple(header_bytes), self.name, flag)
         if not geometry.volume:
-            flag = "--config.data.header_bytes"
-            found = survey.note(
-                geometry, self._traces.headers, tuple(header_bytes), flag
-            )
+            found = survey.note(geometry, headers, tuple(header_bytes), flag)
             raise InputError(
                 f"{option}={path}: {found}. Expected the inline and crossline numbers of a volume: "
                 f"set {flag}"
@@ -126,7 +125,10 @@ class SegyGrid:
 
 
 def open_grid(
-    path: pathlib.Path, header_bytes: Sequence[int], option: str, others: str = ""
+    path: pathlib.Path,
+    header_bytes: Sequence[int],
+    option: str,
+    unlabelled: int | None = None,
 ) -> Grid:
     """Returns the volume of a .sgy, .segy, .npy, .zarr or .mdio file.
 
@@ -134,7 +136,8 @@ def open_grid(
       path: the file.
       header_bytes: of SEG-Y, where inline and crossline numbers are.
       option: what it was given by, for messages.
-      others: what else may be given there, for messages.
+      unlabelled: of labels, which may be True and False, the value of samples without one; None for
+        amplitudes.
 
     Raises:
       InputError: if it has another suffix, cannot be read, or is no volume.
@@ -143,12 +146,16 @@ def open_grid(
     if suffix in SEGY_SUFFIXES:
         return SegyGrid(path, header_bytes, option)
     if suffix == ".npy":
-        return ArrayGrid(path, option)
+        return ArrayGrid(path, option, unlabelled)
     # An array of a group may have any name: survey.zarr/labels.
     if any(part.suffix.lower() in ZARR_SUFFIXES for part in (path, *path.parents)):
         # Imported here: tensorstore takes a second.
         from saltjax.seismic.zarr import ZarrGrid
 
-        return ZarrGrid(path, option)
+        return ZarrGrid(path, option, unlabelled)
     known = ", ".join((*SEGY_SUFFIXES, ".npy", *ZARR_SUFFIXES))
-    raise InputError(f"{option}={path}: expected a volume, a file {known}{others}")
+    if unlabelled is not None:
+        known += (
+            ", or the picks of top and base of salt, two text files joined by a comma"
+        )
+    raise InputError(f"{option}={path}: expected a volume, a file {known}")

@@ -148,10 +148,17 @@ def and_more(count: int) -> str:
     return f", and {count - 1} other trace(s)" if count > 1 else ""
 
 
-def read(path: pathlib.Path, mode: Literal["r", "r+"] = "r") -> ArrayTraces:
+def read(
+    path: pathlib.Path, mode: Literal["r", "r+"] = "r", truth_values: bool = False
+) -> ArrayTraces:
     """Returns the traces of a .npy file, which is memory-mapped for each access.
 
     Pages of earlier accesses are released, so memory does not grow with the file.
+
+    Args:
+      path: the file.
+      mode: "r", or "r+" to write traces.
+      truth_values: whether it may hold True and False, which are read as 1 and 0.
 
     Raises:
       InputError: if it is not a .npy file of real numbers in two or three dimensions.
@@ -164,6 +171,9 @@ def read(path: pathlib.Path, mode: Literal["r", "r+"] = "r") -> ArrayTraces:
         raise InputError(f"{path}: cannot read it as .npy: {reason}") from None
     dtype, offset, shape = opened.dtype, opened.offset, opened.shape
     order: Literal["C", "F"] = "C" if opened.flags.c_contiguous else "F"
+
+    if truth_values and dtype.kind == "b":
+        dtype = np.dtype(np.uint8)
 
     def mapped():
         return np.memmap(path, dtype, mode, offset, shape, order)

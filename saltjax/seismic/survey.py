@@ -19,13 +19,16 @@ COORDINATES = ((181, 185), (73, 77))
 Headers = Callable[[Sequence[int]], list[np.ndarray]]
 
 
-def find(headers: Headers, header_bytes: tuple[int, ...], name: str) -> lines.Geometry:
+def find(
+    headers: Headers, header_bytes: tuple[int, ...], name: str, flag: str = FLAG
+) -> lines.Geometry:
     """Returns the geometry of a SEG-Y file.
 
     Args:
       headers: reads the trace headers.
       header_bytes: where inline and crossline numbers are.
       name: the file's, for messages.
+      flag: that of the command line for other bytes.
 
     Raises:
       InputError: if there is more than one trace at a position.
@@ -43,10 +46,12 @@ def find(headers: Headers, header_bytes: tuple[int, ...], name: str) -> lines.Ge
     if len(checked.repeats[0]):
         problem = unstacked(checked, *headers((OFFSET, *COORDINATES[0])))
         if problem:
+            remedy = f"name others with {flag}"
+            if flag == FLAG:  # of what predict takes
+                remedy += "; two without numbers, 233,237, give one 2-D line"
             raise InputError(
-                f"{name}: {problem} ({where}{candidates(headers, header_bytes)}). If these bytes "
-                "hold something else, name others; two without numbers, --header_bytes=233,237, "
-                "give one 2-D line"
+                f"{name}: {problem} ({where}{candidates(headers, header_bytes, flag)}). If these "
+                f"bytes hold something else, {remedy}"
             )
     return found
 

@@ -38,12 +38,13 @@ READ_BYTES, KEPT_BYTES = 2**26, 2**30
 class ZarrGrid:
     """The `Grid` of a Zarr array or group."""
 
-    def __init__(self, path: pathlib.Path, option: str):
+    def __init__(self, path: pathlib.Path, option: str, unlabelled: int | None = None):
         """Opens the volume and reads what is stored beside it.
 
         Args:
           path: the array, or the group that holds it.
           option: what it was given by, for messages.
+          unlabelled: see `grid.open_grid`.
 
         Raises:
           InputError: if it cannot be read, or is no volume of real numbers.
@@ -52,11 +53,13 @@ class ZarrGrid:
         place = zarr_store.find_volume(path, option)
         volume = zarr_store.Array(place)
         shape, self.dtype = volume.store.shape, volume.store.dtype.numpy_dtype
-        if len(shape) != 3 or 0 in shape or self.dtype == bool:
+        truth_values = self.dtype == bool and unlabelled is None
+        if len(shape) != 3 or 0 in shape or truth_values:
             raise InputError(
                 f"{option}={path}: an array of {self.dtype} of shape {shape}; expected a volume of "
                 "real numbers, [inline, crossline, sample]"
             )
+        _check_fill_value(volume, f"{option}={path}", unlabelled)
         order, numbered = _order(volume.dimensions)
         i, j, k = order
         self.shape: tuple[int, int, int] = (shape[i], shape[j], shape[k])
@@ -101,6 +104,24 @@ class ZarrGrid:
         if self._live is None:
             return np.ones(len(inline), bool)
         return self._live[inline, crossline]
+
+
+def _check_fill_value(
+    volume: zarr_store.Array, place: str, unlabelled: int | None
+) -> None:
+    """Raises InputError if attributes say that a number is no value, but NaN, 0 or `unlabelled`."""
+    fill = volume.fill_value()
+    if fill is None or fill == (unlabelled or 0):
+        return  # traces of 0 are dead
+    expected = f"data.unlabelled={unlabelled}: give --config.data.unlabelled={fill}"
+    if unlabelled is None:
+        expected = (
+            f"NaN or 0. In Python, with xarray 2024.10 or later: {zarr_store.REWRITE}"
+        )
+    raise InputError(
+        f"{place}: its attributes say that {fill} is no value (_FillValue or missing_value); expected "
+        f"{expected}"
+    )
 
 
 def _order(dimensions: tuple[str, ...]) -> tuple[list[int], bool]:

@@ -1,9 +1,11 @@
 """Arrays of a Zarr store of format 3: found, opened by tensorstore, and read."""
 
+import base64
 import contextlib
 import json
 import pathlib
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -57,6 +59,13 @@ class Array:
         self.path = path
         self.dimensions: tuple[str, ...] = self.store.domain.labels
         self.attributes: dict[str, Any] = found.get("attributes", {})
+        for name, none in (("scale_factor", 1), ("add_offset", 0)):
+            if self.attributes.get(name, none) != none:
+                raise InputError(
+                    f"{path}: its values are to be scaled or shifted, by the attribute "
+                    f"{name}={self.attributes[name]}; expected those that are meant. In Python, with "
+                    f"xarray 2024.10 or later: {REWRITE}"
+                )
         self.chunk = np.array(self.store.chunk_layout.read_chunk.shape, int)
 
     def read(self, *shape: int) -> np.ndarray:
@@ -68,6 +77,17 @@ class Array:
             )
         with reading_chunks(self.path):
             return self.store.read().result()
+
+    def fill_value(self) -> float | None:
+        """Returns the number that attributes say stands for no value; None for none, or NaN."""
+        found = self.attributes.get("_FillValue", self.attributes.get("missing_value"))
+        if isinstance(found, str):
+            # Xarray has base64 of eight bytes for floats.
+            with contextlib.suppress(ValueError, struct.error):
+                (found,) = struct.unpack("<d", base64.b64decode(found))
+        if isinstance(found, (int, float)) and found == found:
+            return found
+        return None
 
 
 def kvstore(path: pathlib.Path) -> dict[str, str]:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import segy_writer
@@ -13,7 +15,9 @@ def volume(tmp_path, values, salt=(1,), unlabelled=-1):
     """Returns the labels of a volume [1, 1, samples] of these values."""
     path = tmp_path / "labels.npy"
     np.save(path, np.asarray(values).reshape(1, 1, -1))
-    return LabelVolume(grid.open_grid(path, (189, 193), "x"), salt, unlabelled)
+    return LabelVolume(
+        grid.open_grid(path, (189, 193), "x", unlabelled), salt, unlabelled
+    )
 
 
 def read(found):
@@ -60,10 +64,22 @@ def test_salt_that_is_nowhere_is_refused(tmp_path):
         found.check_values()
 
 
-@pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
+def test_truth_values_are_labels(tmp_path):
+    assert read(volume(tmp_path, [True, False])) == [1, 0]
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf, -1e300, 2**62])
 def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, value):
-    with pytest.raises(InputError, match=f"labels such as {value:g}; expected whole"):
-        read(volume(tmp_path, [0, 1, value]))
+    message = f"labels such as {value:g}, first on inline 0; expected whole"
+    with pytest.raises(InputError, match=re.escape(message)):
+        read(volume(tmp_path, np.array([0, 1, value])))
+
+
+def test_labels_without_traces_are_named_so(tmp_path):
+    found = volume(tmp_path, [np.nan, np.nan])
+    read(found)
+    with pytest.raises(InputError, match="holds no traces: no salt"):
+        found.check_values()
 
 
 class Like:

@@ -200,7 +200,8 @@ def test_one_inline_in_five_is_enough(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "place"), [(np.nan, "inline 4, crossline 6"), (np.inf, "inline 4")]
+    ("value", "place"),
+    [(np.nan, "inline 4, crossline 6"), (np.inf, "inline 4"), (1e300, "inline 4")],
 )
 def test_samples_that_are_not_finite_are_refused(tmp_path, value, place):
     volume, labels = volume_files.make()
@@ -228,6 +229,7 @@ def test_traces_of_nan_alone_are_dead(tmp_path):
         ),
         (lambda v, s: s[20:].fill(0), {}, r"no salt in the test part, inlines"),
         (lambda v, s: s.fill(0), {}, r"0 \(no salt\) 100.00 %: no salt"),
+        (lambda v, s: v.fill(0), {}, r"volume.npy: all 600 traces of .* are dead"),
         (lambda v, s: s[2:].fill(-1), {}, r"2 of 30 inlines hold labels, too few"),
         (lambda v, s: None, {"gap": 20}, r"30 of 30 inlines hold labels, too few.*gap"),
         (

@@ -86,6 +86,15 @@ def test_segy_without_numbers_names_the_bytes_that_have_some(tmp_path):
     assert opened(path, (9, 21)).shape == (3, 3, 6)
 
 
+def test_two_traces_at_one_position_are_refused_naming_the_setting(tmp_path):
+    inline, crossline = (x.ravel() for x in np.meshgrid([5, 6, 7], [20, 21, 22]))
+    path = tmp_path / "a.sgy"
+    inline[1] = inline[0]
+    segy_writer.write(path, np.ones((9, 6)), inline=inline, crossline=crossline)
+    with pytest.raises(InputError, match=r"others with --config\.data\.header_bytes$"):
+        opened(path)
+
+
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [

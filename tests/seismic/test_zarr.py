@@ -23,7 +23,7 @@ from zarr_files import (
     write_volume,
 )
 
-from saltjax.seismic import zarr, zarr_store
+from saltjax.seismic import grid, zarr, zarr_store
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system.errors import InputError
 
@@ -112,6 +112,19 @@ def test_chunks_that_are_not_stored_hold_the_fill_value(tmp_path):
     zarr_store.write(path / "trace_mask", np.eye(2, 3) > 0, ("inline", "crossline"))
     missing = np.isnan(whole(opened(path))).all(axis=2)
     np.testing.assert_array_equal(missing, np.eye(2, 3) > 0)
+
+
+def test_what_attributes_say_of_labels_is_the_value_without_one(tmp_path):
+    labels = np.array([[[True, False]]])
+    zarr_store.write(tmp_path / "a.zarr", labels, [""] * 3)
+    with pytest.raises(InputError, match="an array of bool"):
+        opened(tmp_path / "a.zarr")
+    found = grid.open_grid(tmp_path / "a.zarr", (189, 193), "x", -1)
+    np.testing.assert_array_equal(whole(found), labels)
+    zarr_store.write(tmp_path / "b.zarr", labels * 7, [""] * 3, {"_FillValue": 7})
+    with pytest.raises(InputError, match=r"no value .* --config.data.unlabelled=7"):
+        grid.open_grid(tmp_path / "b.zarr", (189, 193), "x", -1)
+    assert whole(grid.open_grid(tmp_path / "b.zarr", (189, 193), "x", 7)).max() == 7
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,14 @@ def test_path_that_is_no_store_is_refused(tmp_path):
         ({"shape": [2, 0, 4]}, r"shape \(2, 0, 4\); expected a volume"),
         ({"node_type": "table"}, 'zarr.json: expected "node_type"'),
         ({"shape": 3}, r"zarr\.json: shape 3; expected a list"),
+        # As xarray notes them.
+        (
+            {"attributes": {"scale_factor": 0.5}},
+            r"a\.zarr: .*the attribute scale_factor=0\.5; .*to_zarr",
+        ),
+        ({"attributes": {"add_offset": 3}}, "the attribute add_offset=3; expected"),
+        ({"attributes": {"_FillValue": "AAAAAAA6j8A="}}, r"that -999\.25 is no value"),
+        ({"attributes": {"missing_value": -9}}, "that -9 is no value .*to_zarr"),
     ],
 )
 def test_array_that_cannot_be_a_volume_is_refused(tmp_path, changes, message):
