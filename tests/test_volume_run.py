@@ -172,7 +172,7 @@ def test_check_draws_the_volume(volume, tmp_path):
     assert done.returncode == 0, done.stderr
     for words in (
         "30 inlines, 20 crosslines, 24 samples",
-        "20 of 30 inlines hold labels; 20 of their 400 traces are dead",
+        "20 of 30 inlines hold labels, for 95.0% of their samples; 20 of their 400 traces",
         "-1 (unlabelled) 33.33 %",
         "Gap        2 inlines between two parts. Correlation of amplitudes:",
     ):

@@ -9,10 +9,9 @@ import numpy as np
 
 from saltjax.data import labels
 from saltjax.data.blocks import NAMES, PARTS
-from saltjax.data.tiles import Tiles
 from saltjax.data.volumes import VolumeData
 from saltjax.reporting import figures
-from saltjax.reporting.figures import BLACK, BLUE, GREEN, ORANGE
+from saltjax.reporting.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE
 from saltjax.seismic import amplitudes
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system import console
@@ -25,6 +24,7 @@ COLORS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 UNITS = {"ms": "Two-way time, ms", "m": "Depth, m", "ft": "Depth, ft"}
 BINS = 120
 SHOWN_LINES = 3  # of validation and of test
+OTHER = {"inline": "crossline", "crossline": "inline"}
 
 
 def show(data: VolumeData) -> None:
@@ -40,9 +40,10 @@ def show(data: VolumeData) -> None:
         first, last = facts[name]
         console.say(f"           {name} {first} to {last}")
     traces = int(scanned.has_labels.sum()) * crosslines
+    share = scanned.labelled.sum() / (traces * samples)
     console.say(
-        f"Labels     {facts['labelled_inlines']} of {inlines} inlines hold labels; "
-        f"{facts['dead_traces']} of their {traces} traces are dead"
+        f"Labels     {facts['labelled_inlines']} of {inlines} inlines hold labels, for {share:.1%} of "
+        f"their samples; {facts['dead_traces']} of their {traces} traces are dead"
     )
     if facts["label_values"]:
         console.say(f"           values {facts['label_values']}")
@@ -51,24 +52,26 @@ def show(data: VolumeData) -> None:
         f"Amplitudes {low:g} to {high:g} become black to white, by the training inlines"
     )
     for name in PARTS:
-        spans = " and ".join(f"{a} to {b}" for a, b in facts["blocks"][name])
+        spans = " and ".join(
+            f"inlines {a} to {b}" if a != b else f"inline {a}"
+            for a, b in facts["blocks"][name]
+        )
         console.say(
-            f"Block      {NAMES[name]}: inlines {spans}, salt in {facts['salt'][name]:.1%} of the "
-            "labelled samples"
+            f"Block      {NAMES[name]}: {spans}, salt in {facts['salt'][name]:.1%} of the labelled "
+            "samples"
         )
     console.say(f"Gap        {facts['gap']} inlines between two parts. {across(facts)}")
 
 
 def across(facts: dict[str, Any]) -> str:
     """Returns what data.json says of the resemblance of inlines, in a sentence."""
-    named = [
-        f"{value:.2f} {'of neighbouring inlines' if pair == 'neighbours' else pair}"
-        for pair, value in facts["correlation"].items()
-        if value is not None
-    ]
-    if not named:
+    found = {k: f"{v:.2f}" for k, v in facts["correlation"].items() if v is not None}
+    if not found:
         return "Too few live traces for correlations of amplitudes."
-    return "Correlation of amplitudes: " + ", ".join(named)
+    near = found.pop("neighbours", "unknown")
+    gaps = ", ".join(f"{value} {pair}" for pair, value in found.items())
+    text = f"Correlation of amplitudes: {near} of neighbouring inlines"
+    return f"{text}; across the gaps {gaps}" if gaps else text
 
 
 def draw(data: VolumeData, folder: pathlib.Path) -> None:
@@ -76,7 +79,7 @@ def draw(data: VolumeData, folder: pathlib.Path) -> None:
     drawn = {
         "split": split_map(data),
         "amplitudes": histogram(data),
-        "lines": lines(data.lines, _examples(data), SampleAxis(**data.facts["axis"])),
+        "lines": lines(data),
     }
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +144,7 @@ def split_map(data: VolumeData) -> Figure:
         for start, stop in data.blocks[name]:
             color[start:stop] = COLORS[name]
     shares.bar(numbers, 100 * share, width=2 * di, color=color)
-    shares.set(xlabel="Inline", ylabel="Salt, %")
+    shares.set(xlabel="Inline", ylabel="Salt, % of labelled")
     figures.tidy(shares)
     return figure
 
@@ -163,6 +166,7 @@ def histogram(data: VolumeData) -> Figure:
         title=f"{low:.4g} to {high:.4g} become black to white;\n{outside:.1%} lie beyond",
     )
     axes.title.set_fontsize(9)
+    axes.locator_params(axis="x", nbins=5)  # amplitudes may have many digits
     figures.tidy(axes)
     return figure
 
@@ -177,18 +181,24 @@ def _examples(data: VolumeData) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def lines(tiles: Tiles, chosen: np.ndarray, axis: SampleAxis) -> Figure:
-    """Lines with the outline of their salt; unlabelled samples are tinted."""
+def lines(data: VolumeData) -> Figure:
+    """Lines of validation and test with their salt; unlabelled samples are tinted."""
+    from matplotlib.colors import to_rgba
+
+    tiles, chosen, axis = data.lines, _examples(data), SampleAxis(**data.facts["axis"])
     columns = min(len(chosen), SHOWN_LINES)
     rows = -(-len(chosen) // columns)
     figure = figures.figure_of(3.4 * columns, 2.8 * rows, tiles.description)
     grid = figure.subplots(rows, columns, squeeze=False)
     height, width = tiles.size
-    extent = (0, width, axis.first + height * axis.step, axis.first)
+    depth = (axis.first + (height - 0.5) * axis.step, axis.first - axis.step / 2)
     for axes in grid.flat[len(chosen) :]:
         axes.set_visible(False)
     for axes, i in zip(grid.flat, chosen):
         label = tiles.labels[i, :, :, 0]
+        part, direction, number = tiles.ids[i].split("_")
+        first, step = _traces(data.facts, part, direction)
+        extent = (first - step / 2, first + (width - 0.5) * step, *depth)
         middle = tiles.images.shape[3] // 2
         axes.imshow(
             tiles.images[i, :, :, middle],
@@ -200,16 +210,25 @@ def lines(tiles: Tiles, chosen: np.ndarray, axis: SampleAxis) -> Figure:
             interpolation="nearest",
         )
         over = np.zeros((height, width, 4))
-        over[label == 1] = (0.9, 0.62, 0, 0.35)
-        over[label > 1] = (0, 0.45, 0.7, 0.25)
+        over[label == 1] = to_rgba(ORANGE, 0.35)
+        over[label > 1] = to_rgba(PURPLE, 0.35)
         axes.imshow(over, extent=extent, aspect="auto", interpolation="nearest")
-        name = tiles.ids[i].replace("_", " ")
-        axes.set_title(name, fontsize=8, parse_math=False)
+        axes.set_title(f"{NAMES[part]}, {direction} {number}", fontsize=8)
         axes.tick_params(labelsize=7)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in grid[:, 0]:
         axes.set_ylabel(UNITS.get(axis.unit, "Sample"), fontsize=8)
     for axes in grid[-1]:
-        axes.set_xlabel("Trace", fontsize=8)
-    tint = ", blue: unlabelled" if (tiles.labels[chosen] > 1).any() else ""
+        axes.set_xlabel(OTHER[direction].capitalize(), fontsize=8)
+    tint = ", violet: unlabelled or dead" if (tiles.labels[chosen] > 1).any() else ""
     figure.suptitle(f"Orange: salt by the labels{tint}", fontsize=9)
     return figure
+
+
+def _traces(facts: dict[str, Any], part: str, direction: str) -> tuple[int, float]:
+    """Returns the number of the first trace of the lines of a part, and the step of the numbers."""
+    other = OTHER[direction]
+    first, last = facts[f"{other}s"]
+    step = (last - first) / max(facts["shape"][other == "crossline"] - 1, 1) or 1
+    # Crosslines end where the block does.
+    return first if other == "crossline" else facts["blocks"][part][0][0], step
