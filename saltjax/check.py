@@ -5,6 +5,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from saltjax.data import source
+from saltjax.data.tiles import training_noun
 from saltjax.reporting import run_figures, tables, volume_figures
 from saltjax.system import console, locks
 
@@ -27,7 +28,7 @@ def check(config: ConfigDict, workdir: pathlib.Path) -> None:
         if data.volume:
             volume_figures.show(data.volume)
             volume_figures.draw(data.volume, workdir / "check")
-        tables.show_statistics(data.statistics)
+        tables.show_statistics(data.statistics, training_noun(data.tiles.source))
         run_figures.draw_data(data.tiles, workdir / "check", config.data.seed)
     console.say(f"Split      {data.split_description}")
     console.say(f"Figures    {workdir / 'check'}")

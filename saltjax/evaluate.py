@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 
 from saltjax.data import folder, source
-from saltjax.data.tiles import Tiles
+from saltjax.data.tiles import Tiles, scored_noun
 from saltjax.inference import evaluation
 from saltjax.inference import predictor as predictors
 from saltjax.reporting import run_figures, tables
@@ -94,8 +94,9 @@ def _evaluate(
         description += f", {data.trained_on} used in training"
     averaged = ", averaged with their mirror images" if tta else ""
     console.say(f"Run        {network.path}, epoch {predictor.result.best_epoch}")
+    noun = scored_noun(tiles.source)
     console.say(
-        f"Source     {description}: {console.counted(len(indices), 'tile')}{averaged}"
+        f"Source     {description}: {console.counted(len(indices), noun)}{averaged}"
     )
     outputs = evaluation.predict_tiles(tiles, indices, predictor.section_model(tta))
     labels = tiles.labels[indices, :, :, 0]
@@ -137,7 +138,7 @@ def _evaluate(
     own = not directory and target.resolve() == location.path.resolve()
     if own and tta == predictor.tta:
         keep_outputs(target, tiles, outputs, units)
-    tables.show_scores(scored, scored)
+    tables.show_scores(scored, scored, noun)
     console.say(f"Written    {target / 'evaluation.json'}")
     console.say(f"Figures    {figures}")
 

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from saltjax import epoch, final_test
 from saltjax.data import feed as feeds
 from saltjax.data import source
+from saltjax.data.tiles import training_noun
 from saltjax.epoch import Setup
 from saltjax.networks import network as networks
 from saltjax.reporting import (
@@ -129,7 +130,9 @@ def run_to_end(
         weights.announce(setup.data.facts())
     if setup.data.volume:
         volume_figures.show(setup.data.volume)
-    tables.show_statistics(setup.data.statistics)
+    tables.show_statistics(
+        setup.data.statistics, training_noun(setup.data.tiles.source)
+    )
     run_directory.check_data(workdir, setup.data.facts(), tested=False)
     console.say("Compiling; this takes some seconds …")
     state = steps.create_state(setup.recipe, config.seed)

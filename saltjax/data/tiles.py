@@ -20,6 +20,16 @@ COVERAGE_CLASSES = ("0", "0-0.1", "0.1-0.4", "0.4-1")
 BLOCK = 1024
 
 
+def training_noun(source: str) -> str:
+    """Returns what one of the tiles for training is called, by `Tiles.source`."""
+    return "patch" if source == "volume" else "tile"
+
+
+def scored_noun(source: str) -> str:
+    """Returns what one of the tiles for validation and test is called, by `Tiles.source`."""
+    return "line" if source == "volume" else "tile"
+
+
 class Pixels(Protocol):
     """uint8[N, H, W, C], an array or read from a file when it is indexed."""
 

@@ -19,6 +19,7 @@ from saltjax.runs.result import (
     ThresholdAccuracy,
 )
 from saltjax.system import files
+from saltjax.system.console import counted, plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -183,7 +184,7 @@ def thresholds(
     return figure
 
 
-def coverage(values: np.ndarray, source: str) -> Figure:
+def coverage(values: np.ndarray, source: str, noun: str = "tile") -> Figure:
     """Histogram of the tiles' salt coverage float[N] in [0, 1]; empty tiles have their own bar."""
     figure = figure_of(4.6, 3.2, source)
     axes = figure.subplots()
@@ -197,9 +198,9 @@ def coverage(values: np.ndarray, source: str) -> Figure:
         color=BLACK,
         linestyle=":",
         linewidth=1,
-        label=f"mean of all tiles {values.mean():.1%}",
+        label=f"mean of all {plural(noun)} {values.mean():.1%}",
     )
-    axes.set(xlabel="Salt coverage of the tile", ylabel="Tiles")
+    axes.set(xlabel=f"Salt coverage of the {noun}", ylabel=plural(noun).capitalize())
     shares = np.arange(0, 1.01, 0.2)
     axes.set_xticks([-0.05, *shares[1:]], ["none", *(f"{s:.0%}" for s in shares[1:])])
     axes.legend(frameon=False, fontsize=8)
@@ -207,7 +208,9 @@ def coverage(values: np.ndarray, source: str) -> Figure:
     return figure
 
 
-def by_coverage(rows: Sequence[CoverageScores], source: str) -> Figure:
+def by_coverage(
+    rows: Sequence[CoverageScores], source: str, noun: str = "tile"
+) -> Figure:
     """Mean scores of the tiles in each class of salt coverage, with their intervals."""
     figure = figure_of(4.6, 3.6, source)
     axes = figure.subplots()
@@ -220,11 +223,11 @@ def by_coverage(rows: Sequence[CoverageScores], source: str) -> Figure:
         style: dict[str, Any] = {"fmt": marker, "markersize": 5, "capsize": 3}
         label = f"{SCORE_NAMES[key]}, 95 % interval"
         axes.errorbar(x + shift, value, yerr=errors, label=label, color=color, **style)
-    names = [f"{_percent_range(r.coverage)}\n{r.tiles} tiles" for r in rows]
+    names = [f"{_percent_range(r.coverage)}\n{counted(r.tiles, noun)}" for r in rows]
     axes.set_xticks(x, names, fontsize=8)
     axes.set(
-        xlabel="Salt coverage of the tile",
-        ylabel="Mean over tiles",
+        xlabel=f"Salt coverage of the {noun}",
+        ylabel=f"Mean over {plural(noun)}",
         ylim=(-0.03, 1.03),
         xlim=(-0.5, len(rows) - 0.5),
     )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saltjax.data.tiles import Tiles
+from saltjax.data.tiles import Tiles, scored_noun, training_noun
 from saltjax.reporting import figures, tile_figures
 from saltjax.reporting.tile_figures import EXAMPLES, shortened
 from saltjax.runs.result import Validation
 from saltjax.scoring import metrics
 from saltjax.scoring.postprocess import Postprocessing
-from saltjax.system import files, seeds
+from saltjax.system import console, files, seeds
 from saltjax.system.errors import writing
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def draw_data(tiles: Tiles, folder: pathlib.Path, seed: int) -> None:
         [tiles.ids[i] for i in chosen],
         tiles.description,
     )
-    coverage = figures.coverage(tiles.summary.coverage, tiles.description)
+    coverage = figures.coverage(
+        tiles.summary.coverage, tiles.description, training_noun(tiles.source)
+    )
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         figures.save(examples, folder / "examples.png")
@@ -80,22 +82,24 @@ def draw_scores(
       folder: the directory to write to.
       write: see `files.Writer`.
     """
+    noun = scored_noun(tiles.source)
     drawn = {
         "precision_recall": figures.precision_recall(curves, chosen.threshold, source),
-        "by_coverage": figures.by_coverage(test.scores.by_coverage, source),
+        "by_coverage": figures.by_coverage(test.scores.by_coverage, source, noun),
         "reliability": figures.reliability(test.scores.calibration, source),
     }
     mean = test.scores.test_native.iou.value
+    many = console.counted(len(test.counts), noun)
     for name, rows, heading in (
         (
             "predictions",
             pick_examples(test.counts, seed),
-            f"Evenly spaced ranks by IoU of {len(test.counts)} tiles, mean IoU {mean:.2f}",
+            f"Evenly spaced ranks by IoU of {many}, mean IoU {mean:.2f}",
         ),
         (
             "worst",
             pick_worst(test.counts),
-            f"Lowest IoU of {len(test.counts)} tiles, ties by the number of wrong pixels",
+            f"Lowest IoU of {many}, ties by the number of wrong pixels",
         ),
     ):
         indices = test.outputs.indices[rows]

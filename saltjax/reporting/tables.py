@@ -4,16 +4,17 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from saltjax.data.statistics import Statistics
+from saltjax.data.tiles import scored_noun
 from saltjax.reporting.figures import SCORE_NAMES
 from saltjax.runs.result import Applied, NativeScores, Result, Scores, Validation
 from saltjax.system import console
 
 
-def show_statistics(stats: Statistics) -> None:
+def show_statistics(stats: Statistics, noun: str = "tile") -> None:
     """Prints the statistics of a set of tiles, with a histogram of their salt coverage."""
     n = stats.tiles
     console.say(
-        f"Data       {console.counted(n, 'tile')} of {stats.width}×{stats.height} pixels"
+        f"Data       {console.counted(n, noun)} of {stats.width}×{stats.height} pixels"
     )
     console.say(
         f"           {stats.empty_masks} without salt ({stats.empty_masks / n:.1%}), "
@@ -21,7 +22,12 @@ def show_statistics(stats: Statistics) -> None:
     )
     constant = console.counted(stats.constant_images, "image")
     console.say(f"           {constant} of one constant value")
-    if stats.duplicate_images:
+    if stats.duplicate_images and noun == "patch":
+        copies = console.counted(stats.duplicate_images, noun)
+        console.say(
+            f"           {copies} the same as others, since there are fewer places for them"
+        )
+    elif stats.duplicate_images:
         pairs = ", ".join(f"{a} of {b}" for a, b in stats.duplicate_examples)
         several = stats.duplicate_images > 1
         copies = "images are copies of others" if several else "image is a copy"
@@ -30,7 +36,7 @@ def show_statistics(stats: Statistics) -> None:
             f"{stats.differing_masks} with another mask, such as {pairs}"
         )
     widest = max(max(stats.coverage_histogram), 1)
-    console.say("           salt coverage of the tiles with salt:")
+    console.say(f"           salt coverage of the {console.plural(noun)} with salt:")
     for i, count in enumerate(stats.coverage_histogram):
         bar = "█" * round(24 * count / widest)
         console.say(f"           {10 * i:3d}–{10 * (i + 1):3d} % {count:6d} {bar}")
@@ -57,11 +63,16 @@ def show_result(result: Result) -> None:
         f"Trained    {console.counted(result.epochs, 'epoch')} ({ended}), tested {result.best_epoch}, "
         f"{result.train_seconds:.0f} s"
     )
-    show_scores(result, result)
+    show_scores(result, result, scored_noun(result.data.source))
 
 
-def show_scores(chosen: Validation | Applied, scores: Scores) -> None:
-    """Prints the scores of a test with the threshold and size that were chosen or given."""
+def show_scores(
+    chosen: Validation | Applied, scores: Scores, noun: str = "tile"
+) -> None:
+    """Prints the scores of a test with the threshold and size that were chosen or given.
+
+    `noun` is what one of the tested tiles is called.
+    """
     test, threshold = scores.test, chosen.threshold
     origin = "as given"
     if threshold.metric is not None:
@@ -80,7 +91,7 @@ def show_scores(chosen: Validation | Applied, scores: Scores) -> None:
         f"precision {_number(test.precision)}  recall {_number(test.recall)}  "
         f"F1 {_number(test.f1)}"
     )
-    show_native(chosen.min_area, scores)
+    show_native(chosen.min_area, scores, noun)
     console.say(f"           expected calibration error {scores.calibration.ece:.4f}")
 
 
@@ -89,37 +100,43 @@ def _number(score: float | None) -> str:
     return "–" if score is None else f"{score:.4f}"
 
 
-def show_native(min_area: int, scores: Scores) -> None:
-    """Prints the scores at the tiles' own resolution, of all tiles and by salt coverage."""
+def show_native(min_area: int, scores: Scores, noun: str = "tile") -> None:
+    """Prints the scores at the tiles' own resolution, of all tiles and by salt coverage.
+
+    A single group has no intervals: resampling it shows no spread.
+    """
     smaller = ""
     if min_area > 1:
         smaller = f", without components under {min_area} pixels"
     tiles = sum(row.tiles for row in scores.by_coverage)
-    over = "tiles" if scores.test_units in (None, tiles) else "groups of tiles"
-    console.say(
-        f"At the tiles' own resolution{smaller}, with 95 % intervals over "
-        f"{scores.test_units or tiles} {over}"
-    )
+    units, nouns = scores.test_units or tiles, console.plural(noun)
+    over = f"with 95 % intervals over {console.counted(units, noun)}"
+    if units == 1:
+        over = f"without intervals: {console.counted(tiles, noun)} of one group"
+    elif units != tiles:
+        over = f"with 95 % intervals over {units} groups of {nouns}"
+    console.say(f"At the {nouns}' own resolution{smaller}, {over}")
     native = scores.test_native
     rows: list[tuple[str, NativeScores]] = [("all", native)]
     rows += [
-        (f"coverage {row.coverage}, {console.counted(row.tiles, 'tile')}", row)
+        (f"coverage {row.coverage}, {console.counted(row.tiles, noun)}", row)
         for row in scores.by_coverage
     ]
     width = max(len(name) for name, _ in rows)
     for name, row in rows:
-        console.say(
-            f"           {name:{width}}  {_with_intervals(row, 'iou', 'kaggle_map')}"
-        )
-    if pooled := _with_intervals(native, "mean_iou", "mean_class_accuracy"):
+        means = _texts(row, "iou", "kaggle_map", intervals=units > 1)
+        console.say(f"           {name:{width}}  {means}")
+    keys = ("mean_iou", "mean_class_accuracy")
+    if pooled := _texts(native, *keys, intervals=units > 1):
         console.say(f"           over all pixels: {pooled}")
 
 
-def _with_intervals(scores: NativeScores, *keys: str) -> str:
-    """Returns the scores of these names with their intervals; older results may lack some."""
+def _texts(scores: NativeScores, *keys: str, intervals: bool) -> str:
+    """Returns the scores of these names as text; older results may lack some."""
     found = {key: getattr(scores, key) for key in keys}
     return "  ".join(
-        f"{SCORE_NAMES[key]} {score.value:.4f} ({score.low:.4f}–{score.high:.4f})"
+        f"{SCORE_NAMES[key]} {score.value:.4f}"
+        + (f" ({score.low:.4f}–{score.high:.4f})" if intervals else "")
         for key, score in found.items()
         if score is not None
     )

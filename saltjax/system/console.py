@@ -74,7 +74,12 @@ def heard() -> Iterator[list[str]]:
 
 def counted(n: int, noun: str) -> str:
     """Returns "1 image" or, for other numbers, "2 images"."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return f"{n} {noun if n == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Returns "images" for "image", "patches" for "patch"."""
+    return f"{noun}es" if noun.endswith("tch") else f"{noun}s"
 
 
 @contextlib.contextmanager

@@ -108,6 +108,14 @@ def test_coverage_counts_empty_tiles_apart():
     assert lines(axes)["mean of all tiles 33.3%"][0] == [pytest.approx(1 / 3)] * 2
 
 
+def test_coverage_of_patches_and_lines_of_a_volume():
+    axes = figures.coverage(np.array([0, 0.5]), "x", "patch").axes[0]
+    assert axes.get_ylabel() == "Patches"
+    axes = figures.by_coverage(RESULT.by_coverage, "x", "line").axes[0]
+    assert axes.get_ylabel() == "Mean over lines"
+    assert axes.get_xticklabels()[1].get_text() == "10–40 %\n3 lines"
+
+
 def test_scores_by_coverage_have_their_intervals():
     axes = figures.by_coverage(RESULT.by_coverage, "x").axes[0]
     names = [label.get_text() for label in axes.get_xticklabels()]

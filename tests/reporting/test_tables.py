@@ -59,6 +59,28 @@ def test_copies_are_shown_with_examples(said):
     assert said()[3].strip() == expected
 
 
+def test_patches_and_lines_of_a_volume_are_called_so(said):
+    stats = Statistics(5, 8, 8, 2, 0, 0, 2, 0, [("b", "a")], 0.5, [1] + [0] * 9)
+    tables.show_statistics(stats, "patch")
+    assert said()[0] == "Data       5 patches of 8×8 pixels"
+    same = "2 patches the same as others, since there are fewer places for them"
+    assert said()[3].strip() == same
+    data = dataclasses.replace(RESULT.data, source="volume")
+    tables.show_result(dataclasses.replace(RESULT, data=data))
+    text = "\n".join(said())
+    assert "At the lines' own resolution" in text
+    assert "coverage 0, 2 lines" in text
+    assert "over 4 groups of lines" in text
+    assert "tile" not in text
+
+
+def test_a_single_group_has_no_intervals(said):
+    tables.show_native(0, dataclasses.replace(RESULT, test_units=1))
+    assert said()[0].endswith("own resolution, without intervals: 5 tiles of one group")
+    assert said()[1].split(maxsplit=1)[1] == "IoU 0.6000  Kaggle mAP 0.0500"
+    assert not any("–" in line for line in said())
+
+
 def test_result_is_shown_with_all_scores(said):
     tables.show_result(RESULT)
     text = "\n".join(said())
