@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from saltjax.data.tiles import COVERAGE_CLASSES, UNLABELLED, Tiles
+from saltjax.data.tiles import COVERAGE_CLASSES, UNLABELLED, Tiles, scored_noun
 from saltjax.reporting import html, tile_images
 from saltjax.reporting.figures import SCORE_NAMES
 from saltjax.reporting.run_contents import Run, Start, read
@@ -164,6 +164,8 @@ def describe(run: Run, running: bool, live: bool) -> dict[str, Any]:
     found, workdir = run.result, _absolute(run.workdir)
     name = files.path_label(workdir)
     start = run.starts[-1] if run.starts else Start()
+    volume = bool(run.config.get("data.volume"))
+    noun = scored_noun("volume" if volume else "")
     now = datetime.datetime.now(datetime.UTC)
     data: dict[str, Any] = {
         "history": run.history,
@@ -172,12 +174,14 @@ def describe(run: Run, running: bool, live: bool) -> dict[str, Any]:
         # In milliseconds, as JavaScript counts; for a page that a run in training refreshes.
         "written": 1000 * now.timestamp() if live else None,
         "result": None,
+        "noun": noun,
         "commands": commands(workdir),
     }
     if found is not None:
         data["result"] = {
             "threshold": found.threshold.value,
             "minArea": found.min_area,
+            "units": found.test_units,
             "native": dataclasses.asdict(found.test_native),
             "calibration": dataclasses.asdict(found.calibration),
         }
@@ -194,6 +198,8 @@ def describe(run: Run, running: bool, live: bool) -> dict[str, Any]:
         "splits": run.facts.splits
         if {"train", "val", "test"} <= run.facts.splits.keys()
         else None,
+        "noun": noun,
+        "others": "lines of it" if volume else "others",
         "history": run.history,
         "best_epoch": data["bestEpoch"],
         "best_name": data["bestName"],
@@ -278,8 +284,8 @@ def commands(workdir: str) -> dict[str, str]:
 def hashes(run: Run) -> list[tuple[str, str]]:
     """Returns what identifies data, code and outcome of a run, with a name for each."""
     found = [
-        ("tiles and masks, SHA-256", run.facts.content_sha256),
-        ("groups of tiles, SHA-256", run.facts.units_sha256),
+        ("data, SHA-256", run.facts.content_sha256),
+        ("groups, SHA-256", run.facts.units_sha256),
         ("commit of saltjax", run.starts[-1].git_commit if run.starts else ""),
     ]
     for name in ("config.json", "result.json", saved_outputs.NAME):

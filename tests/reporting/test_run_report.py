@@ -50,6 +50,28 @@ def test_the_summary_of_a_finished_run(finished):
     assert data_of(finished)["bestEpoch"] == 2
 
 
+def test_the_summary_of_a_run_on_a_volume(tmp_path):
+    run, files = tmp_path / "run", {"data.volume": "salt.sgy", "data.labels": "l.sgy"}
+    tested_run.write(run, tested_run.outputs(0.1, 1), files)
+    result = json.loads((run / "result.json").read_text())
+    result["data"] |= {"source": "volume", "dir": "/data/f3/salt.sgy"}
+    (run / "result.json").write_text(json.dumps(result | {"test_units": 1}))
+    report.report(run)
+    page = page_of(run)
+    iou = result["test_native"]["iou"]["value"]
+    for part in (
+        "trained on 40 patches of f3/salt.sgy",
+        "5 lines of it validate and 5 test it",
+        f"IoU {iou:.3f} and",
+        "without intervals, since the test lines are of one group",
+        "Threshold and lines",
+    ):
+        assert part in page.text, part
+    assert "synthetic tiles" not in page.text
+    assert data_of(run)["noun"] == "line"
+    assert data_of(run)["result"]["units"] == 1
+
+
 def test_what_identifies_the_run_is_told(finished):
     import hashlib
 

@@ -77,7 +77,7 @@ class Gallery {
     if (!this.stats) return;
     drawTile(card.firstChild, this.tiles, this.masks, tile, this.view);
     card.lastChild.textContent = `IoU ${this.stats[tile].iou.toFixed(2)}`;
-    card.setAttribute("aria-label", `Tile ${this.ids[tile]}, IoU ${this.stats[tile].iou.toFixed(2)}`);
+    card.setAttribute("aria-label", `${this.ids[tile]}, IoU ${this.stats[tile].iou.toFixed(2)}`);
     card.title = this.ids[tile];
   }
 
@@ -110,7 +110,7 @@ class Gallery {
     if (cards.some((card, i) => card !== this.grid.children[i])) this.grid.append(...cards);
     if (this.numbers.has(focused) && !focused.hidden) focused.focus({ preventScroll: true });
     else if (this.shown.length) this.makeReachable(this.cards[this.shown[0]]);
-    document.getElementById("shown").textContent = `${this.shown.length} of ${this.ids.length} tiles`;
+    document.getElementById("shown").textContent = `${this.shown.length} of ${this.ids.length} ${page.noun}s`;
   }
 
   // One card is in the order of the Tab key; the arrow keys lead to the others.

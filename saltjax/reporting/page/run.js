@@ -122,7 +122,7 @@ class Explorer {
       const reported = this.chosen.native[key];
       let note = "";
       if (value !== null && reported && isChosen) {
-        note = `${reported.low.toFixed(3)}–${reported.high.toFixed(3)}`;
+        note = page.result.units === 1 ? "" : `${reported.low.toFixed(3)}–${reported.high.toFixed(3)}`;
       } else if (value !== null && reported) {
         const change = value - reported.value;
         note = `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(4)}`;
@@ -197,7 +197,7 @@ if (page.result) drawCalibration(page.result.calibration);
 if (page.tiles) {
   exploreTiles()
     .catch((error) => {
-      byId("loading").textContent = `The test tiles cannot be shown: ${error.message}`;
+      byId("loading").textContent = `The test ${page.noun}s cannot be shown: ${error.message}`;
       throw error;
     })
     .then(() => {
