@@ -119,7 +119,7 @@ def run_to_end(
     weights = None
     if overwrite or not checkpoint.exists(workdir / "checkpoints/last"):
         weights = initial_weights.read(
-            config.train.init_from, config.train.init_partial, shapes.trained
+            config.train.init_from, config.train.init_partial, shapes.trained, config
         )
     else:
         initial_weights.check_moved(workdir, config.train.init_from)

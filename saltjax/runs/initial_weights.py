@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from saltjax.runs import environment, network_file, saved_config, settings, trained
 from saltjax.runs.network_file import TrainedNetwork
@@ -14,6 +15,10 @@ from saltjax.system.errors import InputError
 
 # The key of a start in env.json that `InitialWeights.record` is held under.
 KEY = "init"
+# Settings of a model that change none of its arrays.
+WITHOUT_ARRAYS = ("model.dropout", "model.init")
+# Arrays that a message lists.
+SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +72,16 @@ class InitialWeights:
             )
 
 
-def read(given: str, partial: bool, shapes: dict[str, Any]) -> InitialWeights | None:
+def read(
+    given: str, partial: bool, shapes: dict[str, Any], config: ConfigDict | None = None
+) -> InitialWeights | None:
     """Returns the weights that a run is to begin with, None for random ones.
 
     Args:
       given: the setting train.init_from: "", or a network as `trained.locate` takes it.
       partial: the setting train.init_partial: take over the arrays that fit.
       shapes: the run's variables, with a `jax.ShapeDtypeStruct` for each array.
+      config: of the run, to name the settings in which the two networks differ.
 
     Raises:
       InputError: if there is no such network; if its arrays and the run's are not the same and
@@ -91,14 +99,38 @@ def read(given: str, partial: bool, shapes: dict[str, Any]) -> InitialWeights | 
         for path in sorted(different)
     ]
     if not taken or (left and not partial):
-        lines = "".join(f"\n  {line}" for line in left)
-        advice = "expected the same network, of the same settings config.model and config.data.context"
-        if taken:
-            advice += f"; --config.train.init_partial=True takes the other {len(taken)} arrays"
-        raise InputError(
-            f"config.train.init_from={given}: {len(left)} arrays differ:{lines}\n{advice}"
-        )
+        raise InputError(_refusal(given, source.config, config, left, len(taken)))
     return InitialWeights(source, taken, left)
+
+
+def _refusal(
+    given: str,
+    there: ConfigDict,
+    here: ConfigDict | None,
+    left: list[str],
+    taken: int,
+) -> str:
+    """Returns the message that two networks differ: in which settings, and in which arrays."""
+    lines, flags = [f"config.train.init_from={given}: another network"], []
+    a, b = (settings.flatten(c.to_dict()) if c else {} for c in (there, here))
+    for key in sorted(a.keys() & b.keys()):
+        found, wanted = (settings.value_text(values[key]) for values in (a, b))
+        # Sections without neighbours have as many channels as those with one on either side.
+        channels = key == "data.context" and {found, wanted} != {"0", "1"}
+        model = key.startswith("model.") and key not in WITHOUT_ARRAYS
+        if found != wanted and (model or channels):
+            lines.append(f"  {key}: {found} there, {wanted} in this run")
+            flags.append(f"--config.{key}={found}")
+    lines.append(f"{len(left)} arrays differ:")
+    lines += [f"  {line}" for line in left[:SHOWN]]
+    if len(left) > SHOWN:
+        lines.append(f"  … and {len(left) - SHOWN} more")
+    advice = "expected the same network"
+    if flags:
+        advice += f": give {' '.join(flags)}"
+    if taken:
+        advice += f"; --config.train.init_partial=True takes the other {taken} arrays"
+    return "\n".join([*lines, advice])
 
 
 def check_moved(workdir: pathlib.Path, given: str) -> None:

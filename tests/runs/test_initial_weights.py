@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import written_run
 
+from configs import default
 from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
 from saltjax.runs import checkpoint, initial_weights, network_file, trained
@@ -109,6 +110,21 @@ def test_weights_of_three_channels_fit_a_section_and_its_two_neighbours(run):
     )
     with pytest.raises(InputError, match=f"1 arrays differ:\n  {kernel}"):
         initial_weights.read(str(run), False, two)
+
+
+def test_settings_in_which_the_networks_differ_are_named(run):
+    config = default.get_config()
+    config.model.features = (2, 4)
+    config.model.norm, config.model.dropout, config.data.context = "batch", 0.5, 1
+    norm = shapes(norm="batch")
+    with pytest.raises(InputError) as caught:
+        initial_weights.read(str(run), False, norm, config)
+    lines = str(caught.value).splitlines()
+    assert lines[1] == "  model.norm: none there, batch in this run"
+    assert lines[2] == "30 arrays differ:"
+    assert lines[8] == "  … and 25 more"
+    assert lines[9].startswith("expected the same network: give --config.model.norm=no")
+    assert len(lines) == 10
 
 
 def test_a_network_without_a_common_array_is_refused_also_in_part(run):
