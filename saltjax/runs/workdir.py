@@ -191,11 +191,17 @@ def check_data(
     if not path.exists():
         return
     before = files.read_json(path)
+    old, cause = "tiles", "has the file of config.data.groups changed? Restore it"
+    if "volume" in facts:
+        old, cause = (
+            "volume and labels",
+            "are its lines numbered as before? Restore the old volume",
+        )
     if before.get("content_sha256") != facts["content_sha256"]:
         raise InputError(
             f"the data have changed since the run in {workdir} began: {before.get('tiles')} tiles, "
             f"hash {before.get('content_sha256')} then, {facts['tiles']} tiles, hash "
-            f"{facts['content_sha256']} now; restore the old tiles, or choose another --workdir"
+            f"{facts['content_sha256']} now; restore the old {old}, or choose another --workdir"
         )
     if _unlabelled_hash(before) not in (None, _unlabelled_hash(facts)):
         raise InputError(
@@ -204,8 +210,8 @@ def check_data(
         )
     if before.get("splits") != facts["splits"]:
         raise InputError(
-            f"the split has changed since the run in {workdir} began: has the file of "
-            "config.data.groups changed? Restore it, or choose another --workdir"
+            f"the split has changed since the run in {workdir} began: {cause}, or choose "
+            "another --workdir"
         )
     units = before.get("units_sha256", facts["units_sha256"])
     if tested and units != facts["units_sha256"]:

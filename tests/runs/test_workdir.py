@@ -290,6 +290,12 @@ def test_changed_data_are_refused(tmp_path):
     volume = facts | {"volume": {"unlabelled_sha256": "eee", "gap": 3}}
     files.write_json(tmp_path / "data.json", volume)
     run_directory.check_data(tmp_path, volume)
+    for key, message in (
+        ("content_sha256", "now; restore the old volume and labels"),
+        ("splits", "are its lines numbered as before"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run_directory.check_data(tmp_path, volume | {key: "other"})
     other = facts | {"volume": {"unlabelled_sha256": "fff", "gap": 3}}
     with pytest.raises(InputError, match="amplitudes of inlines without labels"):
         run_directory.check_data(tmp_path, other)
