@@ -127,7 +127,6 @@ def _unlabelled_hash(
             used[max(i - data.context, 0) : i + data.context + 1] = True
         for i in inlines[used & ~labelled]:
             read = cut.volume.amplitudes(np.full(len(crosslines), i), crosslines)
-            digest.update(f"{i}".encode())
             digest.update(labelled_volume.amplitude_bytes(read))
     return digest.hexdigest()
 

@@ -57,6 +57,9 @@ def test_crosslines_end_with_their_block(tmp_path):
     _, labels = volume_files.make()
     labels[:, :2] = -1  # crosslines without labels
     found = load(tmp_path, (None, labels), direction="crossline", folds=3, fold=1)
+    assert found.facts["blocks"]["train"] == [[0, 7], [22, 24]]
+    units = [set(found.units[found.split[part]]) for part in ("val", "test")]
+    assert not units[0] & units[1]
     labels[:, 3] = UNLABELLED  # dead
     expected = {
         f"{part}_crossline_{x}": labels[slice(*block), x].T
@@ -77,6 +80,24 @@ def test_lines_are_inlines_if_patches_are_of_both_directions(tmp_path):
     lines = [load(tmp_path, direction=name).lines for name in ("inline", "both")]
     assert lines[0].ids == lines[1].ids
     np.testing.assert_array_equal(lines[0].images, lines[1].images)
+
+
+def test_inlines_without_labels_are_left_out(tmp_path):
+    _, labels = volume_files.make()
+    labels[::2] = -1
+    ids = load(tmp_path, (None, labels), gap=1).lines.ids
+    assert {int(name.rpartition("_")[2]) % 2 for name in ids} == {1}
+
+
+def test_patches_may_be_as_long_as_the_traces(tmp_path):
+    made = (x[:, :, 6:14] for x in volume_files.make())
+    found = load(tmp_path, made, salt_share=1.0).patches
+    assert found.images.shape == (40, 8, 8, 3)
+
+
+def test_the_seed_of_the_data_chooses_the_patches(tmp_path):
+    first, again, other = (load(tmp_path, seed=seed).patches.ids for seed in (0, 0, 1))
+    assert first == again != other
 
 
 def test_of_many_lines_some_at_equal_distances_are_scored(

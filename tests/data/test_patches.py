@@ -73,6 +73,15 @@ def test_patches_are_in_the_order_of_their_sections():
     assert numbers == sorted(numbers)
 
 
+def test_a_tenth_of_the_samples_of_a_patch_is_labelled():
+    section = np.full((10, 10), UNLABELLED, np.uint8)
+    section[3, :9] = 0
+    with pytest.raises(InputError, match="a tenth of their samples"):
+        draw([section], 10, 1, 0.0)
+    section[7, 7] = 0
+    assert draw([section], 10, 1, 0.0) == [(0, 0, 0)]
+
+
 def test_the_seed_decides():
     sections = random_sections(1)
     assert draw(sections, 4, 40, 0.5, seed=3) == draw(sections, 4, 40, 0.5, seed=3)

@@ -73,6 +73,13 @@ def test_padding_without_numbers_is_left_out(tmp_path):
     assert (whole(found) == 1).all()
 
 
+def test_one_trace_at_0_0_is_no_padding(tmp_path):
+    inline, crossline = (x.ravel() for x in np.indices((3, 4)))
+    path, traces = tmp_path / "a.sgy", np.arange(1, 13)[:, None] * np.ones(6)
+    segy_writer.write(path, traces, inline=inline, crossline=crossline)
+    assert whole(opened(path))[:, :, 0].ravel().tolist() == list(range(1, 13))
+
+
 def test_segy_without_numbers_names_the_bytes_that_have_some(tmp_path):
     inline, crossline = (x.ravel() for x in np.meshgrid([5, 6, 7], [20, 21, 22]))
     path = tmp_path / "a.sgy"

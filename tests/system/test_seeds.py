@@ -35,6 +35,16 @@ STREAMS = {
         (7, 0, 2),
         [555165432459821109, 4352556586447953639],
     ),
+    "patches": (
+        lambda: seeds.patches_rng(7),
+        (7, 0, 3),
+        [14325332735722756300, 18254071718224108876],
+    ),
+    "volume": (
+        lambda: seeds.volume_rng(7, part=3),
+        (7, 3, 4),
+        [2430758068893179685, 5459149374167954396],
+    ),
 }
 
 
@@ -50,11 +60,13 @@ def test_uses_epochs_chunks_and_seeds_have_different_streams():
     generators = []
     for seed in (0, 1, 2):
         generators += [seeds.split_rng(seed), seeds.examples_rng(seed)]
+        generators += [seeds.patches_rng(seed)]
         # Epochs are numbered from 1, chunks from 0.
         generators += [seeds.order_rng(seed, epoch) for epoch in (1, 2, 3)]
         generators += [seeds.synthetic_rng(seed, chunk) for chunk in (0, 1, 2)]
+        generators += [seeds.volume_rng(seed, part) for part in (0, 1, 2)]
     first = [int(rng.bit_generator.random_raw()) for rng in generators]
-    assert len(set(first)) == len(first) == 24
+    assert len(set(first)) == len(first) == 36
 
 
 def test_keys_have_fixed_values():
