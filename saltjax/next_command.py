@@ -186,10 +186,14 @@ def _unfinished(run: pathlib.Path) -> str:
 
 
 def _unlabelled(run: pathlib.Path) -> pathlib.Path | None:
-    """Returns the directory `test` of PNGs beside that of a run's tiles, as the challenge has one."""
+    """Returns what a run is applied to: its volume, or PNGs in `test` beside its directory of tiles."""
     if not (run / "config.json").exists():
         return None  # a network file
-    folder = saved_config.read_json(run).get("data", {}).get("dir")
+    data = saved_config.read_json(run).get("data", {})
+    if volume := data.get("volume"):
+        path = pathlib.Path(volume)
+        return path if path.is_file() else None  # `predict` does not read Zarr
+    folder = data.get("dir")
     test = pathlib.Path(folder or "").parent / "test"
     images = (test.glob("*.png"), test.glob("images/*.png"))
     return test if folder and any(map(any, images)) else None

@@ -97,7 +97,8 @@ TABLE = {
         "VALUE",
         dict.fromkeys(
             ("train", "check"),
-            "another value of a setting, such as --config.train.epochs=20",
+            "another value of a setting: --config.data.dir=DIR of tiles, --config.data.volume=FILE and "
+            "--config.data.labels=FILE of a volume, or such as --config.train.epochs=20",
         ),
     ),
     "workdir": Flag(

@@ -7,6 +7,7 @@ from saltjax.inference import image_files, trace_files
 from saltjax.inference import predictor as predictors
 from saltjax.runs import settings, trained
 from saltjax.scoring import postprocess
+from saltjax.seismic.grid import ZARR_SUFFIXES
 from saltjax.system import console, devices, output_directory, signals
 from saltjax.system.errors import InputError
 
@@ -108,6 +109,11 @@ def find_suffix(path: pathlib.Path) -> str:
     Raises:
       InputError: if there is no such input, or it is of another kind than those in EXPECTED.
     """
+    if path.suffix.lower() in ZARR_SUFFIXES:
+        raise InputError(
+            f"--input={path}: Zarr is read by training only; save the array as .npy, or the volume as "
+            ".sgy"
+        )
     if not path.exists():
         raise InputError(f"--input={path}: no such file or directory; {EXPECTED}")
     if path.is_dir():

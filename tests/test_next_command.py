@@ -232,6 +232,19 @@ def test_the_command_that_goes_on_repeats_no_flag_and_does_not_delete_the_run(
     assert found == f"{environment.python()} launch.py {expected} --workdir={tmp_path}"
 
 
+def test_a_run_on_a_volume_segments_it(tmp_path, monkeypatch):
+    run, volume = tmp_path / "run", tmp_path / "salt.sgy"
+    run.mkdir()
+    (run / "report.html").write_text("")
+    (run / "config.json").write_text(json.dumps({"data": {"volume": str(volume)}}))
+    monkeypatch.setattr(sys, "argv", ["launch.py"])
+    assert "--mode=export" in next_command.find("train", [run])
+    volume.write_text("")
+    assert next_command.find("train", [run]).endswith(
+        f" --mode=predict --workdir={run} --input={volume} --output={run}/predictions"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

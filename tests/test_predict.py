@@ -151,6 +151,10 @@ def test_an_interrupted_prediction_leaves_no_incomplete_file(plain, tmp_path):
         (lambda p: p / "empty", r"no \*\.png in"),
         (lambda p: p / "a.txt", "expected a .png, a directory of them, a .npy"),
         (lambda p: p / "volume.npy", r"no \*\.png in"),
+        (
+            lambda p: p / "a.zarr",
+            "Zarr is read by training only; save the array as .npy",
+        ),
         (lambda p: p / "a.png", "1 bad file"),
         (lambda p: p / "a.npy", "cannot read it as .npy"),
         (lambda p: p / "a.sgy", "7 bytes; a SEG-Y file starts with 3600"),

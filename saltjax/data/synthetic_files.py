@@ -16,6 +16,7 @@ import numpy as np
 from absl import flags
 
 from saltjax.data import synthetic_volume
+from saltjax.runs import settings
 from saltjax.seismic import grid, npy, segy
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system import console, files, signals
@@ -243,5 +244,8 @@ def main() -> None:
         f"--config.data.volume={given.volume}",
         f"--config.data.labels={given.labels}",
     )
-    words = "python", "launch.py", "--config=configs/unet_strided.py", *names
+    words = ["python", "launch.py", "--config=configs/unet_strided.py", *names]
+    if 2 * (smallest := min(shape[1:])) < 3 * settings.defaults()["data.tile"]:
+        # Small enough for some of them to have no salt.
+        words.append(f"--config.data.tile={max(smallest // 3, 1)}")
     console.say(f"Next       {shlex.join(words)} --mode=check")

@@ -28,7 +28,7 @@ def draw_data(tiles: Tiles, folder: pathlib.Path, seed: int) -> None:
     examples = tile_figures.examples(
         tiles.shown(chosen),
         tiles.labels[chosen][:, :, :, 0],
-        [tiles.ids[i] for i in chosen],
+        [title_of(tiles, i) for i in chosen],
         tiles.description,
     )
     coverage = figures.coverage(
@@ -38,6 +38,19 @@ def draw_data(tiles: Tiles, folder: pathlib.Path, seed: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         figures.save(examples, folder / "examples.png")
         figures.save(coverage, folder / "coverage.png")
+
+
+def title_of(tiles: Tiles, i: int) -> str:
+    """Returns the id of a tile, its middle elided if it is wider than the tile.
+
+    Of a patch of a volume it is its line, and its first trace and sample.
+    """
+    _, *place = tiles.ids[i].split("_")
+    if tiles.source != "volume" or len(place) != 4:
+        return shortened(tiles.ids[i])
+    direction, line, trace, sample = place
+    other = "crossline" if direction == "inline" else "inline"
+    return f"{direction} {line},\n{other} {trace}, sample {sample}"
 
 
 def draw_training(

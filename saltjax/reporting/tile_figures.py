@@ -19,16 +19,16 @@ PATCH = {"linestyle": "none", "marker": "s", "markersize": 8, "alpha": 0.5}
 
 
 def examples(
-    images: np.ndarray, labels: np.ndarray, ids: list[str], source: str
+    images: np.ndarray, labels: np.ndarray, titles: list[str], source: str
 ) -> Figure:
-    """Tiles uint8[N, H, W, 3] under their ids, above their labels uint8[N, H, W]."""
+    """Tiles uint8[N, H, W, 3] under their titles, above their labels uint8[N, H, W]."""
     n = len(images)
     figure = figures.figure_of(1.7 * n, 3.6, source)
     grid = figure.subplots(2, n, squeeze=False)
     coverage = salt_coverage(labels[..., None])
-    for column, (image, label, name) in enumerate(zip(images, labels, ids)):
+    for column, (image, label, name) in enumerate(zip(images, labels, titles)):
         _show(grid[0, column], image)
-        title = grid[0, column].set_title(shortened(name), fontsize=8)
+        title = grid[0, column].set_title(name, fontsize=8)
         title.set_parse_math(False)
         _show_label(grid[1, column], label)
         text = f"{coverage[column]:.1%} salt" if coverage[column] else "no salt"

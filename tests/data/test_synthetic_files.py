@@ -109,7 +109,8 @@ def test_the_command_writes_a_volume_and_says_how_to_look_at_it(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "salt.sgy: 9 × 10 × 12" in done.stdout
     next_line = done.stdout.splitlines()[-1]
-    assert "--config.data.volume=salt.sgy --config.data.labels=labels.npy" in next_line
+    names = "--config.data.volume=salt.sgy --config.data.labels=labels.npy"
+    assert f"{names} --config.data.tile=3 --mode=check" in next_line
     expected = synthetic_volume.make_lines(SHAPE, 3, 0, SHAPE[0])
     np.testing.assert_array_equal(read(tmp_path / "salt.sgy")[0], expected[0])
     np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), expected[1])

@@ -1,3 +1,5 @@
+import dataclasses
+
 import msgspec
 import numpy as np
 import pytest
@@ -75,6 +77,16 @@ def test_data_figures_show_tiles_with_their_ids(tiles, tmp_path, drawn):
         assert figure.get_supxlabel() == "Data: tiles of tgs/train"
     run_figures.draw_data(tiles, tmp_path / "plots", seed=1)
     assert [brightness(axes) for axes in drawn["examples.png"].axes[:5]] != shown
+
+
+def test_patches_are_titled_by_their_place(tiles):
+    ids = ("0000567_crossline_2038_1025_31", *tiles.ids[1:])
+    patches = dataclasses.replace(tiles, ids=ids, source="volume")
+    title = "crossline 2038,\ninline 1025, sample 31"
+    assert run_figures.title_of(patches, 0) == title
+    assert run_figures.title_of(patches, 1) == "tile1"
+    named = dataclasses.replace(tiles, ids=("b" * 30, *tiles.ids[1:]))
+    assert run_figures.title_of(named, 0) == "bbbbbbbb…bbbbbbbbb"
 
 
 def make_test(tiles, indices):
