@@ -127,7 +127,7 @@ def test_ids_of_patches_have_the_numbers_of_their_lines(tmp_path):
         assert a == f"{number}_{kind}_{line}_{trace}_{row}"
 
 
-def test_facts_are_of_the_parts(tmp_path):
+def test_facts_are_of_the_parts(tmp_path, monkeypatch):
     volume, labels = volume_files.make()
     made = config(*volume_files.write_npy(tmp_path))
     facts = volumes.load(made).facts
@@ -137,15 +137,18 @@ def test_facts_are_of_the_parts(tmp_path):
     assert facts["salt"] == pytest.approx({k: np.mean(v) for k, v in shares.items()})
     high = np.percentile(np.abs(volume[6:24]), 99)
     assert facts["amplitudes"] == pytest.approx([-high, high])
-    pairs = {
-        "neighbours": (15, 14),
-        "validation–training": (3, 6),
-        "training–test": (23, 26),
-    }
-    assert facts["correlation"] == pytest.approx(
+
+    def correlation(*pairs):
+        return np.mean(
+            [np.corrcoef(*volume[list(p)].reshape(2, -1))[0, 1] for p in pairs]
+        )
+
+    monkeypatch.setattr(volumes, "PAIRS", 3)
+    assert volumes.load(made).facts["correlation"] == pytest.approx(
         {
-            name: np.corrcoef(volume[i].ravel(), volume[j].ravel())[0, 1]
-            for name, (i, j) in pairs.items()
+            "neighbours": correlation((6, 7), (14, 15), (22, 23)),
+            "validation–training": correlation((3, 6)),
+            "training–test": correlation((23, 26)),
         }
     )
     made.predict.normalize = "minmax"
