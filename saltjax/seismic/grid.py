@@ -8,7 +8,7 @@ import numpy as np
 
 from saltjax.seismic import neighbours, npy, sample_axis, segy, survey
 from saltjax.seismic.sample_axis import SampleAxis
-from saltjax.system.errors import InputError
+from saltjax.system.errors import InputError, reading
 
 SEGY_SUFFIXES = (".sgy", ".segy")
 ZARR_SUFFIXES = (".zarr", ".mdio")
@@ -143,6 +143,10 @@ def open_grid(
       InputError: if it has another suffix, cannot be read, or is no volume.
     """
     suffix = path.suffix.lower()
+    with reading(path):
+        if suffix in (*SEGY_SUFFIXES, ".npy", *ZARR_SUFFIXES) and not path.exists():
+            where = "" if path.is_absolute() else f" in {pathlib.Path.cwd()}"
+            raise InputError(f"{option}={path}: no such file{where}")
     if suffix in SEGY_SUFFIXES:
         return SegyGrid(path, header_bytes, option)
     if suffix == ".npy":

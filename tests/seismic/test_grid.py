@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import pytest
 import segy_writer
@@ -115,3 +117,11 @@ def test_what_is_no_volume_is_refused(tmp_path, name, array, message):
         np.save(file, array)
     with pytest.raises(InputError, match=message):
         opened(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.sgy", "a.npy", "a.zarr"])
+def test_missing_volume_names_setting_and_directory(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    message = f"config.data.volume={name}: no such file in {tmp_path}"
+    with pytest.raises(InputError, match=message):
+        opened(pathlib.Path(name))
