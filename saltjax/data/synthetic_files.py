@@ -16,13 +16,13 @@ import numpy as np
 from absl import flags
 
 from saltjax.data import synthetic_volume
-from saltjax.runs import settings
 from saltjax.seismic import grid, npy, segy
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system import console, files, signals
 from saltjax.system.errors import InputError, writing
 
 SIZES = (8, 10_000)  # smallest and largest of each dimension
+TILE, SMALLEST_TILE = 128, 8  # data.tile by default, and the least that it may be
 SUFFIXES = (*grid.SEGY_SUFFIXES, ".npy", ".zarr")
 FIRST_INLINE, FIRST_CROSSLINE = 1000, 2000
 AXIS = SampleAxis("ms", 0.0, 4.0)
@@ -245,7 +245,7 @@ def main() -> None:
         f"--config.data.labels={given.labels}",
     )
     words = ["python", "launch.py", "--config=configs/unet_strided.py", *names]
-    if 2 * (smallest := min(shape[1:])) < 3 * settings.defaults()["data.tile"]:
+    if 2 * (smallest := min(shape[1:])) < 3 * TILE:
         # Small enough for some of them to have no salt.
-        words.append(f"--config.data.tile={max(smallest // 3, 1)}")
+        words.append(f"--config.data.tile={max(smallest // 3, SMALLEST_TILE)}")
     console.say(f"Next       {shlex.join(words)} --mode=check")

@@ -7,6 +7,7 @@ import segyio
 from program import ROOT, assert_refused
 
 from saltjax.data import synthetic_files, synthetic_volume
+from saltjax.runs import settings
 from saltjax.seismic import grid
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system.errors import InputError
@@ -95,6 +96,11 @@ def test_other_shapes_are_refused(text):
         synthetic_files.parse_shape(text)
 
 
+def test_tiles_are_those_of_the_settings():
+    assert synthetic_files.TILE == settings.defaults()["data.tile"]
+    assert synthetic_files.SMALLEST_TILE == settings.RANGES["data.tile"][0]
+
+
 def start(*args, cwd):
     command = [sys.executable, "-m", "saltjax.data.synthetic", *args]
     return subprocess.run(
@@ -110,7 +116,7 @@ def test_the_command_writes_a_volume_and_says_how_to_look_at_it(tmp_path):
     assert "salt.sgy: 9 × 10 × 12" in done.stdout
     next_line = done.stdout.splitlines()[-1]
     names = "--config.data.volume=salt.sgy --config.data.labels=labels.npy"
-    assert f"{names} --config.data.tile=3 --mode=check" in next_line
+    assert f"{names} --config.data.tile=8 --mode=check" in next_line
     expected = synthetic_volume.make_lines(SHAPE, 3, 0, SHAPE[0])
     np.testing.assert_array_equal(read(tmp_path / "salt.sgy")[0], expected[0])
     np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), expected[1])
