@@ -97,8 +97,8 @@ def test_other_shapes_are_refused(text):
 
 
 def test_tiles_are_those_of_the_settings():
-    assert synthetic_files.TILE == settings.defaults()["data.tile"]
-    assert synthetic_files.SMALLEST_TILE == settings.RANGES["data.tile"][0]
+    assert settings.defaults()["data.tile"] == synthetic_files.TILE
+    assert settings.RANGES["data.tile"][0] == synthetic_files.SMALLEST_TILE
 
 
 def start(*args, cwd):
