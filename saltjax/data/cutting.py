@@ -278,7 +278,8 @@ def _drawn(cut: Cutter, training: Sequence[Block], data: ConfigDict) -> list[Pla
         raise InputError(
             f"config.data.tile={data.tile}: the volume has {samples} samples and {crosslines} "
             f"crosslines, the training block {widest} inlines; expected patches that fit along "
-            f"data.direction={data.direction}: give a smaller data.tile"
+            f"data.direction={data.direction}: give a smaller data.tile, or another "
+            "data.direction"
         )
     drawn = patches.draw(
         lambda i: cut.labels(sections[i]),

@@ -63,7 +63,7 @@ class Array:
             if self.attributes.get(name, none) != none:
                 raise InputError(
                     f"{path}: its values are to be scaled or shifted, by the attribute "
-                    f"{name}={self.attributes[name]}; expected those that are meant. In Python, with "
+                    f"{name}={self.attributes[name]}; expected the values themselves. In Python, with "
                     f"xarray 2024.10 or later: {REWRITE}"
                 )
         self.chunk = np.array(self.store.chunk_layout.read_chunk.shape, int)

@@ -235,7 +235,7 @@ def test_traces_of_nan_alone_are_dead(tmp_path):
         (
             lambda v, s: None,
             {"tile": 25},
-            r"24 samples and 20 crosslines.*smaller data.t",
+            r"24 samples and 20 crosslines.*smaller data.tile, or another data.dir",
         ),
         (
             lambda v, s: None,
