@@ -113,8 +113,9 @@ def _load_volume(config: ConfigDict) -> Data:
     found = volumes.load(config)
     train, val, test = (len(found.split[name]) for name in ("train", "val", "test"))
     check_batch(train, config.train.batch_size)
-    lines = "crosslines" if data.direction == "crossline" else "inlines"
-    description = f"{train} patches train, {val} {lines} val, {test} {lines} test"
+    line = "crossline" if data.direction == "crossline" else "inline"
+    of_val, of_test = (console.counted(n, line) for n in (val, test))
+    description = f"{train} patches train, {of_val} val, {of_test} test"
     if data.folds:
         description += f", fold {data.fold} (0 to {data.folds - 1})"
     return Data(

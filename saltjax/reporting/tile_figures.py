@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXAMPLES = 5
+SLIVER = 3  # the ratio of the sides, as of crosslines in a narrow block
 EMPTY_TEXT = {"color": "white", "ha": "center", "va": "center", "fontsize": 8}
 BLACK_BOX = {"facecolor": "black", "edgecolor": "none", "pad": 1}
 PATCH = {"linestyle": "none", "marker": "s", "markersize": 8, "alpha": 0.5}
@@ -136,9 +137,11 @@ def _show_label(axes, label):
 
 
 def _show(axes, array, **kwargs):
-    """Shows an array with square pixels and no ticks."""
+    """Shows an array without ticks, with square pixels unless it would be a sliver."""
     axes.set(xticks=[], yticks=[])
-    return axes.imshow(array, interpolation="nearest", **kwargs)
+    height, width = array.shape[:2]
+    aspect = "auto" if max(height, width) > SLIVER * min(height, width) else "equal"
+    return axes.imshow(array, interpolation="nearest", aspect=aspect, **kwargs)
 
 
 def _outline(axes, mask, color, linestyle) -> None:

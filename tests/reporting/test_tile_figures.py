@@ -23,6 +23,13 @@ def test_examples_are_above_their_masks():
     figure.canvas.draw()
 
 
+def test_slivers_fill_the_space_of_a_square():
+    for height, aspect in ((3, 1.0), (12, 1.0), (13, "auto")):
+        images = np.zeros((1, height, 4, 3), np.uint8)
+        figure = tile_figures.examples(images, images[..., 0], ["a"], "some tiles")
+        assert [axes.get_aspect() for axes in figure.axes] == [aspect] * 2
+
+
 def draw_predictions(masks, labels=LABELS):
     return tile_figures.predictions(
         IMAGES,
