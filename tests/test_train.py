@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 import sklearn.metrics
+import volume_files
 from jax.sharding import Mesh
 from tiny import make_setup, section_model, tiny_config
 
@@ -15,7 +16,7 @@ from saltjax import train
 from saltjax.data import feed as feeds
 from saltjax.data import synthetic
 from saltjax.data.tiles import Tiles
-from saltjax.epoch import run_epoch
+from saltjax.epoch import run_epoch, validate
 from saltjax.inference import evaluation
 from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
@@ -76,6 +77,19 @@ def test_only_data_with_unlabelled_pixels_have_another_recipe(monkeypatch):
     assert not make_setup(tiny_config()).recipe.unlabelled
     monkeypatch.setattr(Tiles, "has_unlabelled", True)
     assert make_setup(tiny_config()).recipe.unlabelled
+
+
+def test_a_volume_is_validated_on_whole_lines(tmp_path):
+    made = volume_files.config(*volume_files.write_npy(tmp_path), context=2)
+    changes = {f"data.{key}": value for key, value in made.data.items()}
+    setup = make_setup(tiny_config(**changes))
+    state, val = first_state(setup), setup.data.split["val"]
+    model = section_model(setup, jax.device_get(state.variables))
+    found = evaluation.predict_tiles(setup.data.scored, val, model)
+    assert found.prob_native.shape == (len(val), 24, 20)
+    assert setup.recipe.network.channels == setup.data.tiles.images.shape[3] == 5
+    expected = {"loss": found.loss, "accuracy": found.accuracy}
+    assert validate(state, setup) == expected
 
 
 @pytest.mark.slow

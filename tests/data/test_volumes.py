@@ -265,6 +265,9 @@ def test_data_of_a_run(tmp_path):
     assert facts["content_sha256"] == data.volume.scanned.digest
     assert (facts["height"], facts["width"], facts["tiles"]) == (8, 8, 40)
     assert facts["splits"]["test"][0] == "test_inline_10"
+    assert facts["volume"]["gap"] == 2
+    np.testing.assert_array_equal(data.units, data.volume.units)
+    assert len(set(data.units)) < len(data.units) == len(data.scored)
     assert data.split_description == (
         "40 patches train, 3 inlines val, 10 inlines test, fold 1 (0 to 2)"
     )

@@ -71,6 +71,19 @@ def test_settings_that_change_no_weights_are_free(tmp_path):
     assert "cpu_devices" not in str(caught.value)
 
 
+def test_scaling_of_a_volume_changes_weights(tmp_path):
+    paths = {"data.volume": "a.npy", "data.labels": "b.npy"}
+    write_config(tmp_path, complete(paths))
+    other = complete(
+        paths | {"predict.normalize": "minmax", "predict.direction": "both"}
+    )
+    with pytest.raises(
+        InputError, match=r"normalize: 'clip' there, 'minmax'"
+    ) as caught:
+        run_directory.status(tmp_path, other)
+    assert "direction" not in str(caught.value)
+
+
 @pytest.mark.parametrize("finished", [False, True])
 def test_run_of_another_config_is_refused_naming_what_differs(tmp_path, finished):
     write_config(tmp_path, complete({"model.features": (4, 8), "eval.min_area": 3}))
