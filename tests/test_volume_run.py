@@ -73,6 +73,7 @@ def test_scores_are_those_of_the_labelled_samples_of_whole_lines(whole, volume):
     assert result["test_native"]["f1"]["value"] == pytest.approx(
         f1_score(truth[known], mask[known])
     )
+    assert result["test_units"] == len({i // 2 for i in lines})  # data.gap
     assert result["data"]["source"] == "volume"
     assert {k: len(v) for k, v in facts["splits"].items()} == {
         k: result["data"][k] for k in ("train", "val", "test")
