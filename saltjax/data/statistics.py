@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from saltjax.data.tiles import UNLABELLED, Tiles
+from saltjax.data.tiles import BLOCK, UNLABELLED, Tiles
 
 EXAMPLES = 3
 
@@ -46,7 +46,11 @@ def compute(tiles: Tiles) -> Statistics:
     )
     copies = np.flatnonzero(first[content] != np.arange(len(tiles)))
     originals = first[content][copies]
-    differs = _differ(tiles.labels[copies], tiles.labels[originals])
+    differs = np.zeros(len(copies), bool)
+    for start in range(0, len(copies), BLOCK):
+        part = slice(start, start + BLOCK)
+        both = (tiles.labels[rows[part]] for rows in (copies, originals))
+        differs[part] = _differ(*both)
     shown = np.argsort(~differs, kind="stable")[:EXAMPLES]
     histogram, _ = np.histogram(coverage[coverage > 0], 10, (0, 1))
     return Statistics(

@@ -35,7 +35,9 @@ def test_full_masks_and_images_of_more_than_one_value():
     assert found.coverage_histogram == [0] * 9 + [2]
 
 
-def test_copies_of_images_are_counted():
+@pytest.mark.parametrize("block", [1, 3, 1024])
+def test_copies_of_images_are_counted(monkeypatch, block):
+    monkeypatch.setattr(statistics, "BLOCK", block)
     images = np.random.default_rng(0).integers(0, 256, (8, 4, 5, 3), dtype=np.uint8)
     images[[3, 5, 6]] = images[1]
     images[4] = images[0]
