@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COLORS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 UNITS = {"ms": "Two-way time, ms", "m": "Depth, m", "ft": "Depth, ft"}
+IN_GAP = 0.82  # grey of labelled traces that are in no part
 BINS = 120
 SHOWN_LINES = 3  # of validation and of test
 OTHER = {"inline": "crossline", "crossline": "inline"}
@@ -89,22 +90,10 @@ def draw(data: VolumeData, folder: pathlib.Path) -> None:
 
 def split_map(data: VolumeData) -> Figure:
     """The volume from above, with the blocks of the split, and the salt of each inline."""
-    from matplotlib.colors import to_rgb
-
     facts, scanned = data.facts, data.scanned
     figure = figures.figure_of(7.5, 5.5, data.lines.description)
     above, shares = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.3))
-    picture = np.ones((*scanned.salt.shape, 3))
-    picture[scanned.labelled > 0] = 0.82  # in a gap
-    for name in PARTS:
-        color = np.array(to_rgb(COLORS[name]))
-        for start, stop in data.blocks[name]:
-            picture[start:stop] = 1 - 0.12 * (1 - color)
-            held = scanned.labelled[start:stop] > 0
-            salt = scanned.salt[start:stop] > 0
-            picture[start:stop][held] = 1 - 0.4 * (1 - color)
-            picture[start:stop][salt] = color
-    picture[scanned.dead] = 0
+    picture = _colors_from_above(data)
     (i0, i1), (x0, x1) = facts["inlines"], facts["crosslines"]
     di, dx = (
         max(abs(b - a), 1) / max(n - 1, 1) / 2
@@ -125,8 +114,10 @@ def split_map(data: VolumeData) -> Figure:
         above.fill_between([], [], color=COLORS[name], label=f"{NAMES[name]}, salt")
         for name in PARTS
     ]
-    if (picture == 0.82).all(axis=-1).any():
-        handles.append(above.fill_between([], [], color="0.82", label="gap, labelled"))
+    if (picture == IN_GAP).all(axis=-1).any():
+        handles.append(
+            above.fill_between([], [], color=str(IN_GAP), label="gap, labelled")
+        )
     if scanned.dead.any():
         handles.append(above.fill_between([], [], color=BLACK, label="dead trace"))
     above.legend(
@@ -147,6 +138,25 @@ def split_map(data: VolumeData) -> Figure:
     shares.set(xlabel="Inline", ylabel="Salt, % of labelled")
     figures.tidy(shares)
     return figure
+
+
+def _colors_from_above(data: VolumeData) -> np.ndarray:
+    """Returns the colour of each trace, float[inlines, crosslines, 3]."""
+    from matplotlib.colors import to_rgb
+
+    scanned = data.scanned
+    picture = np.ones((*scanned.salt.shape, 3))
+    picture[scanned.labelled > 0] = IN_GAP
+    for name in PARTS:
+        color = np.array(to_rgb(COLORS[name]))
+        for start, stop in data.blocks[name]:
+            picture[start:stop] = 1 - 0.12 * (1 - color)
+            held = scanned.labelled[start:stop] > 0
+            salt = scanned.salt[start:stop] > 0
+            picture[start:stop][held] = 1 - 0.4 * (1 - color)
+            picture[start:stop][salt] = color
+    picture[scanned.dead] = 0
+    return picture
 
 
 def histogram(data: VolumeData) -> Figure:
