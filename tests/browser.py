@@ -107,5 +107,7 @@ def requests(driver: Any) -> list[str]:
         event["params"]["request"]["url"]
         for event in events
         if event["method"] == "Network.requestWillBeSent"
-        and not event["params"]["documentURL"].startswith("chrome:")
+        and not event["params"]["documentURL"].startswith(
+            ("chrome:", "chrome-untrusted:")
+        )
     ]

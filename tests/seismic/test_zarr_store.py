@@ -63,7 +63,7 @@ def test_path_that_is_no_store_is_refused(tmp_path):
         with pytest.raises(InputError, match=f"{name}: .*{message}"):
             opened(tmp_path / name)
 
-    refused("missing.zarr", "there is no such directory")
+    refused("missing.zarr/labels", "there is no such directory")
     (tmp_path / "file.zarr").write_bytes(b"PK")
     refused("file.zarr", "a file; expected a directory")
     (tmp_path / "empty.zarr").mkdir()
