@@ -1,5 +1,6 @@
 """Fixtures: four virtual devices, a small directory of tiles, the challenge's tiles, and a run."""
 
+import collections
 import os
 import pathlib
 import shutil
@@ -24,6 +25,14 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as `commandline.silence_libraries` d
 import jax
 
 jax.config.update("jax_num_cpu_devices", 4)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests go first, so that no worker begins one when the others end."""
+    slow = collections.Counter(
+        item.path for item in items if item.get_closest_marker("slow")
+    )
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture

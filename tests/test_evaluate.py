@@ -23,6 +23,7 @@ from saltjax.system.errors import InputError
 PATHS = ("--workdir=x", "--input=x", "--output=y")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["synthetic", "folder"])
 def test_a_network_of_synthetic_sections_is_announced(run, tmp_path, caplog, source):
     result = read(run / "result.json")

@@ -151,6 +151,7 @@ def test_the_check_compares_with_the_run_on_the_cpu(plain, tmp_path, monkeypatch
     assert seen == {jax.devices("cpu")[0]}
 
 
+@pytest.mark.slow
 def test_a_network_file_is_checked_and_written(plain, tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "saltjax")
     monkeypatch.chdir(tmp_path)

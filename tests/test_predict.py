@@ -172,6 +172,7 @@ def test_an_input_of_another_kind_is_refused(plain, tmp_path, make, message):
         run_predict(plain, source, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_second_prediction_into_one_directory_is_refused(plain, tmp_path):
     # The first stops in the middle, until the second has ended.
     np.save(tmp_path / "one.npy", random_traces(30, 40))

@@ -127,7 +127,7 @@ def test_a_run_killed_within_saves_ends_with_the_same_result(tiles, whole, tmp_p
 def test_a_run_killed_many_times_ends_with_the_same_result(tiles, whole, tmp_path):
     rng, kills = random.Random(0), 0
     workdir = tmp_path / "killed"
-    while kills < 10:
+    while kills < 6:
         child = start(tiles, workdir)
         child.join(rng.uniform(0.2, 3.5))
         if child.exitcode is not None:

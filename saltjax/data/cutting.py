@@ -21,7 +21,7 @@ from saltjax.system import console, seeds
 from saltjax.system.errors import InputError
 
 # Samples of validation or test that are scored; of more, lines at equal distances are.
-MAX_SCORED = 2**26
+MAX_SCORED = 2**25
 # Of the machine's memory: patches that take more are read while training runs.
 MEMORY_SHARE = 0.25
 
