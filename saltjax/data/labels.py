@@ -122,7 +122,7 @@ class LabelVolume:
             kind = "no salt" if value in BACKGROUND else "unknown"
             kind = "salt" if value in self.salt else kind
             kind = "unlabelled" if value == self.unlabelled else kind
-            parts.append(f"{value} ({kind}) {100 * count / total:.2f} %")
+            parts.append(f"{value} ({kind}) {count / total:.2%}")
         return ", ".join(parts)
 
 

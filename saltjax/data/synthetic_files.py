@@ -239,7 +239,7 @@ def main() -> None:
         raise
     size = " × ".join(map(str, shape))
     console.say(f"Volume     {given.volume}: {size} inlines, crosslines and samples")
-    console.say(f"Labels     {given.labels}: {100 * salt:.1f} % salt (1), the rest 0")
+    console.say(f"Labels     {given.labels}: {salt:.1%} salt (1), the rest 0")
     names = (
         f"--config.data.volume={given.volume}",
         f"--config.data.labels={given.labels}",

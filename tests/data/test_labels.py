@@ -30,15 +30,15 @@ def test_values_become_no_salt_salt_and_unlabelled(tmp_path, dtype):
     assert read(found) == [0, 1, 0, 255, 1, 0]
     found.check_values()
     assert found.description().split(", ")[:2] == [
-        "-1 (unlabelled) 16.67 %",
-        "0 (no salt) 16.67 %",
+        "-1 (unlabelled) 16.67%",
+        "0 (no salt) 16.67%",
     ]
 
 
 def test_values_that_nobody_listed_are_refused(tmp_path):
     found = volume(tmp_path, [0, 1, 255, 255])
     read(found)
-    message = r"0 \(no salt\) 25.00 %.*, 255 \(unknown\) 50.00 %: 255 is neither in data.salt=1 nor data.unlab"
+    message = r"0 \(no salt\) 25.00%.*, 255 \(unknown\) 50.00%: 255 is neither in data.salt=1 nor data.unlab"
     with pytest.raises(InputError, match=message):
         found.check_values()
     listed = volume(tmp_path, [0, 1, 255, 255], unlabelled=255)
@@ -58,9 +58,7 @@ def test_amplitudes_in_place_of_labels_are_refused_without_a_list_of_them(tmp_pa
 def test_salt_that_is_nowhere_is_refused(tmp_path):
     found = volume(tmp_path, [0, 2, 3], salt=(5,))
     read(found)
-    with pytest.raises(
-        InputError, match=r"3 \(no salt\) 33.33 %: no salt, data.salt=5"
-    ):
+    with pytest.raises(InputError, match=r"3 \(no salt\) 33.33%: no salt, data.salt=5"):
         found.check_values()
 
 

@@ -228,7 +228,7 @@ def test_traces_of_nan_alone_are_dead(tmp_path):
             r"no salt in the validation part, inlines 0 to",
         ),
         (lambda v, s: s[20:].fill(0), {}, r"no salt in the test part, inlines"),
-        (lambda v, s: s.fill(0), {}, r"0 \(no salt\) 100.00 %: no salt"),
+        (lambda v, s: s.fill(0), {}, r"0 \(no salt\) 100.00%: no salt"),
         (lambda v, s: v.fill(0), {}, r"volume.npy: all 600 traces of .* are dead"),
         (lambda v, s: s[2:].fill(-1), {}, r"2 of 30 inlines hold labels, too few"),
         (lambda v, s: None, {"gap": 20}, r"30 of 30 inlines hold labels, too few.*gap"),
