@@ -176,7 +176,7 @@ def correlations(
     """Returns correlations of amplitudes: of neighbouring inlines, and across each gap.
 
     That of neighbours is a mean over pairs of training inlines, evenly spaced, since one pair says
-    little: in F3 they have 0.2 to 0.7. See `blocks.correlation`.
+    little: in a part of F3 they have 0.25 to 0.68. See `blocks.correlation`.
     """
     everything = np.arange(volume.grid.shape[1])
 

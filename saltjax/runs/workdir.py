@@ -191,16 +191,15 @@ def check_data(
     if not path.exists():
         return
     before = files.read_json(path)
-    old, cause = "tiles", "has the file of config.data.groups changed? Restore it"
+    noun, old = "tiles", "tiles"
+    cause = "has the file of config.data.groups changed? Restore it"
     if "volume" in facts:
-        old, cause = (
-            "volume and labels",
-            "are its lines numbered as before? Restore the old volume",
-        )
+        noun, old = "patches", "volume and labels"
+        cause = "are its lines numbered as before? Restore the old volume"
     if before.get("content_sha256") != facts["content_sha256"]:
         raise InputError(
-            f"the data have changed since the run in {workdir} began: {before.get('tiles')} tiles, "
-            f"hash {before.get('content_sha256')} then, {facts['tiles']} tiles, hash "
+            f"the data have changed since the run in {workdir} began: {before.get('tiles')} {noun}, "
+            f"hash {before.get('content_sha256')} then, {facts['tiles']} {noun}, hash "
             f"{facts['content_sha256']} now; restore the old {old}, or choose another --workdir"
         )
     if _unlabelled_hash(before) not in (None, _unlabelled_hash(facts)):

@@ -275,51 +275,6 @@ def test_run_of_an_older_version_is_accepted(tmp_path, text, number):
     assert run_directory.status(tmp_path) is Status.FINISHED
 
 
-def test_changed_data_are_refused(tmp_path):
-    splits = {"train": ["a"], "val": ["b"], "test": ["c"]}
-    facts = {"tiles": 30, "content_sha256": "aaa", "splits": splits}
-    facts["units_sha256"] = "ccc"
-    run_directory.check_data(tmp_path, facts)
-    files.write_json(tmp_path / "data.json", facts)
-    run_directory.check_data(tmp_path, facts)
-    with pytest.raises(
-        InputError, match="30 tiles, hash aaa then, 29 tiles, hash bbb now"
-    ):
-        run_directory.check_data(tmp_path, {"tiles": 29, "content_sha256": "bbb"})
-    files.write_json(tmp_path / "data.json", facts | {"mood": 1, "sound": 2})
-    with pytest.raises(InputError, match="does not know: mood, sound; use the newer"):
-        run_directory.check_data(tmp_path, facts)
-    with pytest.raises(InputError, match="the groups have changed"):
-        run_directory.check_data(tmp_path, facts | {"units_sha256": "ddd"})
-    other_groups = facts | {"units_sha256": "ddd"}
-    files.write_json(tmp_path / "data.json", facts)
-    run_directory.check_data(tmp_path, other_groups, tested=False)
-    earlier = {key: value for key, value in facts.items() if key != "units_sha256"}
-    files.write_json(tmp_path / "data.json", earlier)
-    run_directory.check_data(tmp_path, facts)
-    # What this version adds is not compared.
-    files.write_json(tmp_path / "data.json", facts)
-    run_directory.check_data(tmp_path, facts | {"added": 3})
-    volume = facts | {"volume": {"unlabelled_sha256": "eee", "gap": 3}}
-    files.write_json(tmp_path / "data.json", volume)
-    run_directory.check_data(tmp_path, volume)
-    for key, message in (
-        ("content_sha256", "now; restore the old volume and labels"),
-        ("splits", "are its lines numbered as before"),
-    ):
-        with pytest.raises(InputError, match=message):
-            run_directory.check_data(tmp_path, volume | {key: "other"})
-    other = facts | {"volume": {"unlabelled_sha256": "fff", "gap": 3}}
-    with pytest.raises(InputError, match="amplitudes of inlines without labels"):
-        run_directory.check_data(tmp_path, other)
-    files.write_json(tmp_path / "data.json", facts | {"volume": {"gap": 3}})
-    run_directory.check_data(tmp_path, other)
-    files.write_json(tmp_path / "data.json", facts)
-    other = facts | {"splits": splits | {"val": ["c"], "test": ["b"]}}
-    with pytest.raises(InputError, match="the split has changed"):
-        run_directory.check_data(tmp_path, other)
-
-
 def test_delete_removes_the_run_and_nothing_else(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     files.write_json(tmp_path / "config.json", {"model": {}, "optim": {}, "train": {}})
