@@ -174,7 +174,7 @@ def test_check_draws_the_volume(volume, tmp_path):
     for words in (
         "30 inlines, 20 crosslines, 24 samples",
         "20 of 30 inlines hold labels, for 95.0% of their samples; 20 of their 400 traces",
-        "-1 (unlabelled) 33.33 %",
+        "-1 (unlabelled) 33.33%",
         "Gap        2 inlines between two parts. Correlation of amplitudes:",
     ):
         assert words in done.stdout
