@@ -107,6 +107,89 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     return jnp.maximum(top, bottom)
 
 
+# Where the gradient of a 3×3 convolution by its kernel is a matrix product on CPUs: with at least
+# that many channels on both sides, and pixels per image. There it is 1.7 to 3 times as fast as XLA's
+# own convolution (measured on AVX-512 cores); with fewer it is no faster, and needs more memory.
+PRODUCT_CHANNELS, PRODUCT_PIXELS = 128, 32 * 32
+
+
+def conv_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the 3×3 convolution at stride 1 of x padded by one zero on each side.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [3, 3, C, F], of the same dtype.
+
+    Returns:
+      [B, H, W, F], of the same dtype. Only reverse-mode derivatives are defined.
+    """
+    if (
+        min(kernel.shape[2:]) < PRODUCT_CHANNELS
+        or x.shape[1] * x.shape[2] < PRODUCT_PIXELS
+    ):
+        return _conv_3x3(x, kernel)
+    return _conv_3x3_product(x, kernel)
+
+
+def _conv_3x3(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+_conv_3x3_product = jax.custom_vjp(_conv_3x3)
+
+
+def _conv_3x3_forward(x, kernel):
+    return _conv_3x3(x, kernel), (x, kernel)
+
+
+def _conv_3x3_backward(saved, cotangent):
+    x, kernel = saved
+    (x_gradient,) = jax.linear_transpose(lambda x: _conv_3x3(x, kernel), x)(cotangent)
+
+    def convolution(x, cotangent):
+        return jax.linear_transpose(lambda k: _conv_3x3(x, k), kernel)(cotangent)[0]
+
+    kernel_gradient = jax.lax.platform_dependent(
+        x, cotangent, cpu=kernel_gradient_3x3, default=convolution
+    )
+    return x_gradient, kernel_gradient
+
+
+_conv_3x3_product.defvjp(_conv_3x3_forward, _conv_3x3_backward)
+
+
+def kernel_gradient_3x3(x: jax.Array, cotangent: jax.Array) -> jax.Array:
+    """Returns the gradient of `conv_3x3` by its kernel, as one matrix product per image.
+
+    The gradient at (i, j) is the sum over pixels of x[h, w + j - 1] · cotangent[h + 1 - i, w]: the
+    columns' shifts are taken on the one factor, the rows' on the other, so that each is copied three
+    times only, and the product of both has all nine.
+
+    Args:
+      x: [B, H, W, C].
+      cotangent: [B, H, W, F], of the same dtype.
+
+    Returns:
+      [3, 3, C, F], of the same dtype, summed in float32.
+    """
+    b, h, w, c = x.shape
+    features = cotangent.shape[-1]
+    padded = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
+    columns = jnp.concatenate([padded[:, :, j : j + w] for j in range(3)], axis=-1)
+    padded = jnp.pad(cotangent, ((0, 0), (1, 1), (0, 0), (0, 0)))
+    rows = jnp.concatenate([padded[:, 2 - i : 2 - i + h] for i in range(3)], axis=-1)
+    products = jnp.einsum(
+        "bnc,bnf->bcf",
+        columns.reshape(b, h * w, 3 * c),
+        rows.reshape(b, h * w, 3 * features),
+        preferred_element_type=jnp.float32,
+    )
+    gradient = products.sum(axis=0).reshape(3, c, 3, features)
+    return gradient.transpose(2, 0, 1, 3).astype(x.dtype)
+
+
 class TransposedConv2x2(nn.Module):
     """Transposed convolution, kernel 2×2, stride 2: [B, H, W, C] -> [B, 2H, 2W, features].
 
@@ -154,6 +237,7 @@ class ConvBlock(nn.Module):
                 self.features,
                 (3, 3),
                 padding=1,
+                conv_general_dilated=lambda x, kernel, *_, **__: conv_3x3(x, kernel),
                 # Batch norm removes any bias. The bias's gradient would be rounding error only,
                 # which Adam scales up to full steps.
                 use_bias=self.norm != "batch",

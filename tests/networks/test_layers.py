@@ -26,6 +26,43 @@ def test_max_pool_equals_linens():
     assert_same(values_and_gradients(layers.max_pool_2x2, x), plain)
 
 
+@pytest.mark.parametrize("shape", [(2, 6, 8), (3, 5, 1), (1, 1, 7)])
+def test_kernel_gradient_equals_the_convolutions(shape):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((*shape, 4)).astype(np.float32)
+    cotangent = rng.standard_normal((*shape, 5)).astype(np.float32)
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = np.empty((3, 3, 4, 5))
+    for i, j in np.ndindex(3, 3):
+        window = padded[:, i : i + shape[1], j : j + shape[2]]
+        expected[i, j] = np.einsum("bhwc,bhwf->cf", window, cotangent)
+    gradient = layers.kernel_gradient_3x3(x, cotangent)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5)
+    half = layers.kernel_gradient_3x3(
+        x.astype(jnp.bfloat16), cotangent.astype(jnp.bfloat16)
+    )
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(np.float32), expected, rtol=0.02, atol=0.1)
+
+
+def test_conv_3x3_has_the_gradients_of_linens(monkeypatch):
+    monkeypatch.setattr(layers, "PRODUCT_CHANNELS", 4)
+    monkeypatch.setattr(layers, "PRODUCT_PIXELS", 6 * 8)
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((3, 3, 5, 4)).astype(np.float32)
+    conv = nn.Conv(4, (3, 3), padding=1, use_bias=False)
+
+    def linens(x, kernel):
+        return conv.apply({"params": {"kernel": kernel}}, x)
+
+    for rows, product in ((6, True), (5, False)):
+        x = rng.standard_normal((2, rows, 8, 5)).astype(np.float32)
+        jaxpr = str(jax.make_jaxpr(layers.conv_3x3)(x, kernel))
+        assert ("custom_vjp" in jaxpr) is product
+        computed = values_and_gradients(jax.jit(layers.conv_3x3), x, kernel)
+        assert_same(computed, values_and_gradients(linens, x, kernel))
+
+
 def test_max_pool_of_equal_values():
     x = np.random.default_rng(0).integers(0, 3, (2, 6, 8, 3)).astype(np.float32)
     windows = x.reshape(2, 3, 2, 4, 2, 3)
