@@ -67,6 +67,8 @@ def dispatch() -> None:
                 FLAGS.tta,
                 FLAGS.threshold,
                 FLAGS.min_area,
+                FLAGS.engine,
+                FLAGS.precision,
             )
         case "predict":
             from saltjax import predict
@@ -80,6 +82,8 @@ def dispatch() -> None:
                 FLAGS.header_bytes,
                 FLAGS.min_area,
                 FLAGS.report,
+                FLAGS.engine,
+                FLAGS.precision,
             )
         case "export":
             from saltjax import export

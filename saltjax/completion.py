@@ -36,6 +36,9 @@ complete -o default -F _saltjax saltjax
 def bash() -> str:
     """Returns a script that completes flags by mode, modes, settings with their choices, and paths."""
     values = {"--mode": list(options.MODES)}
+    for name, flag in options.TABLE.items():
+        if flag.choices:
+            values[f"--{name}"] = list(flag.choices)
     for key, default in settings.defaults().items():
         choices = settings.CHOICES.get(key, ())
         if isinstance(default, bool):

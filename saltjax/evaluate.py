@@ -27,6 +27,8 @@ def evaluate(
     tta: bool | None,
     threshold: float | None = None,
     min_area: int | None = None,
+    engine: str = "jax",
+    precision: str | None = None,
 ) -> None:
     """Scores a run's best checkpoint, prints and draws the scores and writes evaluation.json.
 
@@ -40,6 +42,7 @@ def evaluate(
       tta: average each tile with its mirror image; None for the run's `eval.tta`.
       threshold: at and above which a pixel is salt; None for the run's.
       min_area: pixels, the minimum size of a component; None for the run's.
+      engine, precision: as in `predictor.load`.
 
     Raises:
       InputError: for a mistake in run, data or directory.
@@ -64,14 +67,21 @@ def evaluate(
                 [target / "evaluation"],
             ) as write,
         ):
-            _evaluate(location, directory, target, tta, threshold, min_area, write)
+            train = location.config.train
+            devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
+            network = trained.read(location)
+            predictor = predictors.create(network, engine, precision)
+            _evaluate(
+                network, predictor, directory, target, tta, threshold, min_area, write
+            )
     except signals.Stopped as stopped:
         stopped.advice = "no evaluation was written; run the same command again"
         raise
 
 
 def _evaluate(
-    location: trained.Location,
+    network: TrainedNetwork,
+    predictor: predictors.Predictor,
     directory: str,
     target: pathlib.Path,
     tta: bool | None,
@@ -79,10 +89,7 @@ def _evaluate(
     min_area: int | None,
     write: files.Writer,
 ) -> None:
-    config, train = location.config, location.config.train
-    devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
-    network = trained.read(location)
-    predictor = predictors.create(network)
+    config = network.config
     if directory:
         predictors.announce_synthetic([predictor])
     if threshold is None:
@@ -108,6 +115,8 @@ def _evaluate(
             run=network.name,
             best_epoch=predictor.result.best_epoch,
             tta=tta,
+            engine=predictor.engine_name,
+            precision=predictor.precision,
             data=data,
         ),
         result.Applied(
@@ -135,8 +144,9 @@ def _evaluate(
             figures,
             at_the_end,
         )
-    own = not directory and target.resolve() == location.path.resolve()
-    if own and tta == predictor.tta:
+    own = not directory and target.resolve() == network.path.resolve()
+    computed = tta, predictor.engine_name, predictor.precision
+    if own and computed == (predictor.tta, "jax", config.train.dtype):
         keep_outputs(target, tiles, outputs, units)
     tables.show_scores(scored, scored, noun)
     console.say(f"Written    {target / 'evaluation.json'}")

@@ -1,8 +1,6 @@
 """--mode=export: a network as one file: for `jax.export` or ONNX, or for saltjax itself."""
 
-import contextlib
-import io
-import logging
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -14,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from saltjax.inference import onnx
 from saltjax.inference import predictor as predictors
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
@@ -234,32 +233,12 @@ def _probabilities(image: np.ndarray, model: SectionModel) -> np.ndarray:
 
 def to_onnx(model: SectionModel) -> bytes:
     """Returns an ONNX model of images float32[B, S, S, C], S the network's image_size, any B."""
-    try:
-        import jax2onnx
-    except ImportError:
+    if importlib.util.find_spec("onnxruntime") is None:
         raise InputError(
-            "ONNX needs jax2onnx and onnxruntime, which are not installed: "
-            "pip install jax2onnx==0.13.0 onnxruntime"
-        ) from None
+            "exporting to ONNX needs onnxruntime, which is not installed: pip install onnxruntime"
+        )
     size = model.network.image_size
-    shape = ("B", size, size, model.network.channels)
-    # Their log messages say nothing to users.
-    for name in ("jax2onnx", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with contextlib.redirect_stdout(io.StringIO()):
-        try:
-            artifact = jax2onnx.to_onnx(
-                lambda image: _probabilities(image, model),
-                [shape],
-                input_names=["image"],
-            )
-        except Exception as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
-            raise InputError(
-                f"jax2onnx cannot convert this network: {type(error).__name__}: {reason}; give a "
-                "directory as --output to export without ONNX"
-            ) from None
-    return artifact.SerializeToString()
+    return onnx.convert(model, ("B", size, size, model.network.channels))
 
 
 def check_onnx(artifact: pathlib.Path, model: SectionModel) -> float:

@@ -14,7 +14,15 @@ from saltjax.system import console, locks
 FLAGS = flags.FLAGS
 PAGE = "report.html"
 # Flags of a command that the next one takes too.
-REPEATED = ("threshold", "min_area", "tta", "header_bytes", "reference")
+REPEATED = (
+    "threshold",
+    "min_area",
+    "tta",
+    "header_bytes",
+    "engine",
+    "precision",
+    "reference",
+)
 
 
 def say(mode: str, places: Sequence[pathlib.Path]) -> None:

@@ -24,6 +24,10 @@ TTA = (
     "average the probabilities of a tile and its mirror image, or do not; by default as in the run's "
     "config"
 )
+ENGINE = "what computes the network: jax, the default, or openvino, faster on some CPUs"
+PRECISION = (
+    "of products and activations: float32 or bfloat16; by default that of training"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +47,14 @@ class Flag:
       default: its value where it is not given.
       value: what stands for its value in --help; "" for one that has none.
       help: what it means, by the modes that take it.
+      choices: its values, where it has only these.
     """
 
     define: Callable[..., Any] | None
     default: Any
     value: str
     help: dict[str, str]
+    choices: tuple[str, ...] = ()
 
 
 MODES = {
@@ -184,6 +190,20 @@ TABLE = {
     "tta": Flag(
         flags.DEFINE_boolean, None, "", dict.fromkeys(("evaluate", "predict"), TTA)
     ),
+    "engine": Flag(
+        flags.DEFINE_enum,
+        "jax",
+        "ENGINE",
+        dict.fromkeys(("evaluate", "predict"), ENGINE),
+        settings.ENGINES,
+    ),
+    "precision": Flag(
+        flags.DEFINE_enum,
+        None,
+        "TYPE",
+        dict.fromkeys(("evaluate", "predict"), PRECISION),
+        settings.CHOICES["train.dtype"],
+    ),
 }
 
 
@@ -193,7 +213,8 @@ def define() -> None:
     flags.DEFINE_enum("completion", None, ["bash"], "See help_text.")
     for name, flag in TABLE.items():
         if flag.define is not None:
-            flag.define(name, flag.default, "See help_text.")
+            choices = [list(flag.choices)] if flag.choices else []
+            flag.define(name, flag.default, *choices, "See help_text.")
 
 
 def can_be_denied(flag: Flag) -> bool:

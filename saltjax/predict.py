@@ -26,6 +26,8 @@ def predict(
     header_bytes: Sequence[str] | None = None,
     min_area: int | None = None,
     report: bool = False,
+    engine: str = "jax",
+    precision: str | None = None,
 ) -> None:
     """Writes the probabilities and masks of an input into a directory.
 
@@ -40,6 +42,7 @@ def predict(
         None for the first run's `data.header_bytes`.
       min_area: pixels, the minimum size of a component; None for the mean of the runs'.
       report: also write a page to look at the result with, NAME_report.html.
+      engine, precision: as in `predictor.load`.
 
     Raises:
       InputError: for a mistake in run, input or output.
@@ -58,7 +61,10 @@ def predict(
         ):
             train = locations[0].config.train
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
-            runs = [predictors.restore(location) for location in locations]
+            runs = [
+                predictors.restore(location, engine, precision)
+                for location in locations
+            ]
             predictors.announce_synthetic(runs)
             chosen = predictors.common_postprocessing(runs, threshold, min_area)
             if threshold is None:
@@ -93,7 +99,7 @@ def predict(
                     runs,
                     found,
                     chosen,
-                    given_flags(tta, header_bytes),
+                    given_flags(tta, header_bytes, engine, precision),
                 )
             trace_files.refuse_damaged(found)
     except signals.Stopped as stopped:
@@ -132,11 +138,20 @@ def page_path(folder: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
     return folder / f"{name}{PAGE}"
 
 
-def given_flags(tta: bool | None, header_bytes: Sequence[str] | None) -> list[str]:
+def given_flags(
+    tta: bool | None,
+    header_bytes: Sequence[str] | None,
+    engine: str,
+    precision: str | None,
+) -> list[str]:
     """Returns the flags, besides threshold and minimum size, that were given and change the result."""
     flags = [] if tta is None else ["--tta" if tta else "--notta"]
     if header_bytes is not None:
         flags.append(f"--header_bytes={','.join(header_bytes)}")
+    if engine != "jax":
+        flags.append(f"--engine={engine}")
+    if precision is not None:
+        flags.append(f"--precision={precision}")
     return flags
 
 

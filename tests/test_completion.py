@@ -103,6 +103,7 @@ def terminal(script):
         ("saltjax --mode=predict --input=q", r"--input=q\'\".sgy "),
         ("saltjax --config=unet --config.data.dir=ru", "--config.data.dir=runs/"),
         ("saltjax --mode=predict --not", "--notta "),
+        ("saltjax --mode=predict --engine=op", "--engine=openvino "),
         ("saltjax --mode=report --inp", "--inp"),
         ("saltjax --mode=evaluate --workdir=ru", "--workdir=runs/"),
         ("saltjax --mode export --out", "--output="),

@@ -7,7 +7,16 @@ import forked
 import pytest
 from program import assert_refused
 
-RUN = {"workdir", "output", "input", "threshold", "min_area", "[no]tta"}
+RUN = {
+    "workdir",
+    "output",
+    "input",
+    "threshold",
+    "min_area",
+    "[no]tta",
+    "engine",
+    "precision",
+}
 TAKEN = {
     "train": {"config", "config.KEY", "workdir", "overwrite"},
     "check": {"config", "config.KEY", "workdir"},
@@ -29,6 +38,8 @@ WORDS = {
     "header_bytes": "--header_bytes=9,21",
     "[no]tta": "--tta",
     "report": "--report",
+    "engine": "--engine=openvino",
+    "precision": "--precision=bfloat16",
 }
 
 

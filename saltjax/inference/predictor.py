@@ -12,14 +12,16 @@ import numpy as np
 from jax.sharding import Mesh
 
 from saltjax.inference import volumes, windows
+from saltjax.inference.engine import OpenVINO
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import Network
 from saltjax.runs import result as results
-from saltjax.runs import trained
+from saltjax.runs import settings, trained
 from saltjax.runs.network_file import TrainedNetwork
 from saltjax.scoring.postprocess import Postprocessing
 from saltjax.seismic import npy
 from saltjax.system import console
+from saltjax.system.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Predictor:
         `data.header_bytes`.
       normalize, direction, tta: the run's settings `predict.normalize`, `predict.direction` and
         `eval.tta`.
+      engine: computes the probabilities instead of JAX, None for JAX.
     """
 
     workdir: pathlib.Path
@@ -51,11 +54,22 @@ class Predictor:
     normalize: str
     direction: str
     tta: bool
+    engine: OpenVINO | None = dataclasses.field(default=None, repr=False)
 
     @property
     def threshold(self) -> float:
         """The probability at and above which a pixel is salt."""
         return self.postprocessing.threshold
+
+    @property
+    def engine_name(self) -> str:
+        """What computes the probabilities, as `load` takes it."""
+        return "openvino" if self.engine else "jax"
+
+    @property
+    def precision(self) -> str:
+        """The precision of products and activations, as `load` takes it."""
+        return self.network.model.dtype
 
     def section_model(self, tta: bool | None = None) -> SectionModel:
         """Returns the network as `windows.predict_sections` takes it; `tta` None as in the run."""
@@ -66,6 +80,7 @@ class Predictor:
             self.batch_size,
             self.tta if tta is None else tta,
             self._placed,
+            self.engine,
         )
 
     @functools.cached_property
@@ -141,30 +156,47 @@ def common_postprocessing(
     return Postprocessing(threshold, min_area)
 
 
-def load(workdir: str | os.PathLike) -> Predictor:
+def load(
+    workdir: str | os.PathLike, engine: str = "jax", precision: str | None = None
+) -> Predictor:
     """Returns a trained network.
 
     Args:
       workdir: a run directory, a network file, or the name of a packaged network.
+      engine: "jax", or "openvino", which is faster on some CPUs (see docs/inference.md).
+      precision: "float32" or "bfloat16", of products and activations; None for that of training.
 
     Raises:
-      InputError: if there is none, or a damaged one, or the directory holds no finished run.
+      InputError: if there is none, or a damaged one, or the directory holds no finished run, or the
+        engine is not installed.
     """
-    return restore(trained.locate(workdir))
+    return restore(trained.locate(workdir), engine, precision)
 
 
-def restore(location: trained.Location) -> Predictor:
+def restore(
+    location: trained.Location, engine: str = "jax", precision: str | None = None
+) -> Predictor:
     """Returns the trained network of a location, as `load` does."""
-    return create(trained.read(location))
+    return create(trained.read(location), engine, precision)
 
 
-def create(network: TrainedNetwork) -> Predictor:
-    """Returns the predictor of a trained network."""
+def create(
+    network: TrainedNetwork, engine: str = "jax", precision: str | None = None
+) -> Predictor:
+    """Returns the predictor of a trained network; the other arguments are those of `load`."""
     config, result = network.config, network.result
+    precision = precision or config.train.dtype
+    for name, value, known in (
+        ("engine", engine, settings.ENGINES),
+        ("precision", precision, settings.CHOICES["train.dtype"]),
+    ):
+        if value not in known:
+            raise InputError(f"{name}={value!r}; expected one of {', '.join(known)}")
+    model = network.network.model.clone(dtype=precision)
     return Predictor(
         workdir=network.path,
         result=result,
-        network=network.network,
+        network=dataclasses.replace(network.network, model=model),
         variables=network.variables,
         postprocessing=Postprocessing(result.threshold.value, result.min_area),
         tile=(network.tiles.height, network.tiles.width),
@@ -173,4 +205,5 @@ def create(network: TrainedNetwork) -> Predictor:
         normalize=config.predict.normalize,
         direction=config.predict.direction,
         tta=config.eval.tta,
+        engine=OpenVINO(precision) if engine == "openvino" else None,
     )

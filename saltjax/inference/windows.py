@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +26,8 @@ class SectionModel:
       batch_size: training tiles in a batch; larger windows are fewer.
       tta: average the probabilities of each window and of its mirror image, left to right.
       placed: the weights on the devices, by the number of devices.
+      engine: computes the probabilities instead of `network.predict_step`, as `engine.OpenVINO`
+        does; None for JAX.
     """
 
     network: Network
@@ -34,6 +36,7 @@ class SectionModel:
     batch_size: int
     tta: bool
     placed: dict[int, tuple[Mesh, Any]] = dataclasses.field(default_factory=dict)
+    engine: Callable[..., np.ndarray] | None = None
 
     def on_devices(self, count: int) -> tuple[Mesh, Any]:
         """Returns a mesh of that many devices, with the variables on them."""
@@ -183,10 +186,10 @@ def predict_canvases(
     for section in sections:
         canvas = Canvas(section, model, complement)
         canvases.append(canvas)
-        shape = _shape(canvas, model.network)
+        shape = _shape(canvas, model)
         for window in canvas.windows():
             if batch and (
-                _shape(batch[0][0], model.network) != shape
+                _shape(batch[0][0], model) != shape
                 or len(batch) == _limit(model, shape)
             ):
                 delayed.put(batch, _start(batch, model))
@@ -204,11 +207,13 @@ def _finished(canvases):
         yield canvases.popleft()
 
 
-def _shape(canvas: Canvas, network: Network) -> Shape:
+def _shape(canvas: Canvas, model: SectionModel) -> Shape:
     """Returns the shape of a section's windows in a batch."""
     lengths = canvas.rows.weights.shape[1], canvas.cols.weights.shape[1]
-    height, width = (round_up(n, network) for n in lengths)
-    cropped = not set(lengths) <= _common_lengths(network)
+    if model.engine is not None:  # it takes no extents
+        return Shape(*lengths, canvas.image.shape[2], cropped=False)
+    height, width = (round_up(n, model.network) for n in lengths)
+    cropped = not set(lengths) <= _common_lengths(model.network)
     return Shape(height, width, canvas.image.shape[2], cropped)
 
 
@@ -246,21 +251,20 @@ def _batch_size(count: int, limit: int) -> int:
     return min(limit, 2 ** (count - 1).bit_length())
 
 
-def _start(batch: list[tuple[Canvas, int, int]], model: SectionModel) -> jax.Array:
+def _start(
+    batch: list[tuple[Canvas, int, int]], model: SectionModel
+) -> jax.Array | np.ndarray:
     """Starts a batch of windows on the devices; returns its probabilities."""
     canvas = batch[0][0]
-    shape, complement = _shape(canvas, model.network), len(canvas.prob) == 2
+    shape, complement = _shape(canvas, model), len(canvas.prob) == 2
     size = _batch_size(len(batch), _limit(model, shape))
+    if model.engine is not None:
+        windows, _ = _arrays(batch, size, shape)
+        return model.engine(model, windows, complement)
     hosts = jax.process_count() > 1  # each of them takes part in every batch
     count = jax.device_count() if hosts else min(size, jax.device_count())
     mesh, variables = model.on_devices(count)
-    size = devices.padded_batch_size(size, mesh)
-    windows = np.zeros((size, shape.height, shape.width, shape.channels), np.float32)
-    extent = np.full((size, 2), (shape.height, shape.width), np.int32)
-    for i, (canvas, r, c) in enumerate(batch):
-        window = canvas.image[canvas.place(r, c)]
-        extent[i] = height, width = window.shape[:2]
-        windows[i, :height, :width] = window
+    windows, extent = _arrays(batch, devices.padded_batch_size(size, mesh), shape)
     return predict_step(
         variables,
         devices.shard(windows, mesh),
@@ -272,7 +276,20 @@ def _start(batch: list[tuple[Canvas, int, int]], model: SectionModel) -> jax.Arr
     )
 
 
-def _add(batch: list[tuple[Canvas, int, int]], probs: jax.Array) -> None:
+def _arrays(
+    batch: list[tuple[Canvas, int, int]], size: int, shape: Shape
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the windows float32[size, H, W, C] of a batch and their extents int32[size, 2]."""
+    windows = np.zeros((size, shape.height, shape.width, shape.channels), np.float32)
+    extent = np.full((size, 2), (shape.height, shape.width), np.int32)
+    for i, (canvas, r, c) in enumerate(batch):
+        window = canvas.image[canvas.place(r, c)]
+        extent[i] = height, width = window.shape[:2]
+        windows[i, :height, :width] = window
+    return windows, extent
+
+
+def _add(batch: list[tuple[Canvas, int, int]], probs: jax.Array | np.ndarray) -> None:
     """Adds the probabilities of a batch of windows to their canvases."""
     fetched: np.ndarray = devices.fetch(probs)
     both = fetched.ndim == 4  # salt and no salt

@@ -317,7 +317,9 @@ class Upsample(nn.Module):
             name="conv",
             **initializers(self.initializer, c),
         )(x)
-        return jax.image.resize(x, (b, 2 * h, 2 * w, self.features), "bilinear")
+        # Antialiasing has no effect where the resolution grows, but keeps jax2onnx from converting.
+        shape = b, 2 * h, 2 * w, self.features
+        return jax.image.resize(x, shape, "bilinear", antialias=False)
 
 
 class LogitHead(nn.Conv):

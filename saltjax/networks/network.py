@@ -158,8 +158,7 @@ def unit_image(image: jax.Array) -> jax.Array:
     return image.astype(jnp.float32) / 255
 
 
-@functools.partial(jax.jit, static_argnames=("model", "channels", "tta", "complement"))
-def predict_step(
+def predict(
     variables: dict[str, Any],
     image: jax.Array,
     extent: jax.Array | None = None,
@@ -186,6 +185,11 @@ def predict_step(
     if complement:
         return jax.nn.sigmoid(jnp.stack([logits, -logits]))
     return jax.nn.sigmoid(logits)
+
+
+predict_step = jax.jit(
+    predict, static_argnames=("model", "channels", "tta", "complement")
+)
 
 
 def apply(

@@ -225,11 +225,13 @@ class EvaluatedData:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """What was evaluated, and how."""
+    """What was evaluated, and how; `engine` and `precision` as in `predictor.load`."""
 
     run: str
     best_epoch: int
     tta: bool
+    engine: str
+    precision: str
     data: EvaluatedData
 
 

@@ -10,6 +10,8 @@ from ml_collections import ConfigDict
 
 from saltjax.system.errors import InputError
 
+# What computes a trained network.
+ENGINES = ("jax", "openvino")
 CHOICES = {
     "data.resize": ("nearest", "bilinear", "pad"),
     "data.split_by": ("random", "coverage", "group"),

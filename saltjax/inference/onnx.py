@@ -1,0 +1,59 @@
+"""Networks as ONNX models."""
+
+import contextlib
+import io
+import logging
+
+from saltjax.inference.windows import SectionModel
+from saltjax.networks.network import predict
+from saltjax.system.errors import InputError
+
+
+def convert(
+    model: SectionModel,
+    shape: tuple[int | str, int, int, int],
+    complement: bool = False,
+) -> bytes:
+    """Returns `network.predict` with the weights of a model as an ONNX model.
+
+    Its input `image` is float32[B, H, W, C], and its output as that of `predict`.
+
+    Args:
+      model: the trained network.
+      shape: B, H, W and C; a name as B stands for any number, which jax2onnx cannot convert where
+        the network resizes.
+      complement: as in `predict`.
+
+    Raises:
+      InputError: if jax2onnx is not installed, or cannot convert the network.
+    """
+    try:
+        import jax2onnx
+    except ImportError:
+        raise InputError(
+            "ONNX needs jax2onnx, which is not installed: pip install jax2onnx==0.13.0"
+        ) from None
+
+    def function(image):
+        # Not jitted: jax2onnx traces it with layers of its own, and JAX would keep that trace.
+        return predict(
+            model.variables,
+            image,
+            model=model.network.model,
+            channels=model.network.channels,
+            tta=model.tta,
+            complement=complement,
+        )
+
+    # Their log messages say nothing to users.
+    for name in ("jax2onnx", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            artifact = jax2onnx.to_onnx(function, [shape], input_names=["image"])
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            raise InputError(
+                f"jax2onnx cannot convert this network: {type(error).__name__}: {reason}"
+            ) from None
+    return artifact.SerializeToString()
