@@ -6,7 +6,7 @@ one trace, as those of a volume do not.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -23,7 +23,7 @@ MOST_FILLED = 2
 # Of so many traces the steps between positions may have a common divisor by chance.
 FEW = 8
 # Traces that are looked at together, so that little memory is used.
-BLOCK = 2**20
+BLOCK = 2**15
 
 
 class Geometry:
@@ -34,8 +34,6 @@ class Geometry:
       inlines, crosslines: how many different numbers there are of each.
       numbered: whether there are several of each.
       volume: whether the traces form a volume; otherwise they are one 2-D line or more.
-      repeats: the numbers int32[k] of two traces for each trace at the position of an earlier one.
-        Numbers 0 and 0 in a volume are no position: its traces that are padding may have them.
       regular: whether it is a volume with one trace at each position and few missing.
     """
 
@@ -51,14 +49,17 @@ class Geometry:
         """
         self.inline, self.crossline = inline, crossline
         self._coordinates = coordinates
-        order = places = _sort(inline, crossline)
-        repeated = _same(inline[places]) & _same(crossline[places])
-        a, b = places[:-1][repeated], places[1:][repeated]
-        if len(a):
+        # First, since this takes memory for an order, which is not kept.
+        in_crossline = _same(crossline, _sort(crossline))
+        places = _sort_lines(inline, crossline)
+        in_inline, repeated = _same(inline, places), _same(crossline, places)
+        repeated &= in_inline
+        self._repeated = bool(repeated.any())
+        if self._repeated:
             places = places[np.concatenate([[True], ~repeated])]
-        in_inline, numbers = _same(inline[places]), crossline[places]
-        numbers.sort()
-        in_crossline = _same(numbers)
+            in_inline = _same(inline, places)
+            in_crossline = _same(crossline, _sort(crossline, places))
+        del repeated
         self.inlines, self.crosslines = _runs(in_inline), _runs(in_crossline)
         area = self.inlines * self.crosslines
         path = _are_short(in_inline, 1) or _are_short(in_crossline, 1)
@@ -68,26 +69,39 @@ class Geometry:
             )
         self.numbered = min(self.inlines, self.crosslines) > 1
         self.volume = self.numbered and not path
-        self.regular = self.volume and not len(a) and 2 * len(inline) >= area
-        self._order = order if self.volume else None
+        self.regular = self.volume and not self._repeated and 2 * len(inline) >= area
+
+    @functools.cached_property
+    def repeats(self) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers int32[k] of two traces for each trace at the position of an earlier one.
+
+        Numbers 0 and 0 in a volume are no position: its traces that are padding may have them.
+        """
+        if not self._repeated:
+            return np.empty(0, np.int32), np.empty(0, np.int32)
+        order = _sort_lines(self.inline, self.crossline)
+        repeated = _same(self.inline, order)
+        repeated &= _same(self.crossline, order)
         if self.volume:
-            placed = (inline[a] != 0) | (crossline[a] != 0)
-            a, b = a[placed], b[placed]
-        self.repeats = a, b
+            first = order[:-1]
+            repeated &= (self.inline[first] != 0) | (self.crossline[first] != 0)
+        return order[:-1][repeated], order[1:][repeated]
 
     @functools.cached_property
     def by_inline(self) -> list[np.ndarray]:
         """int32[traces] for each inline, in the order of crosslines; -1 for a missing trace."""
-        if self._order is None:
+        if not self.volume:
             return _paths(self.inline, self.crossline, self._coordinates)
-        return _sections(self._order, self.inline, self.crossline)
+        # Sorted again: to keep the order would take memory where only crosslines are wanted.
+        order = _sort_lines(self.inline, self.crossline)
+        return _sections(order, self.inline, self.crossline)
 
     @functools.cached_property
     def by_crossline(self) -> list[np.ndarray]:
         """As `by_inline`, for each crossline; the lines themselves if there is no volume."""
         if not self.volume:
             return self.by_inline
-        order = _sort(self.crossline, self.inline)
+        order = _sort_lines(self.crossline, self.inline)
         return _sections(order, self.crossline, self.inline)
 
     def positions(
@@ -111,23 +125,86 @@ class Geometry:
         return int(np.diff(chains).max()) + 1
 
 
-def _sort(names: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def _sort_lines(names: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Returns the trace numbers int32[n] sorted by line and, within it, by position."""
-    order, n = np.lexsort((positions, names)), len(names)
-    if n >= 2**31:
-        return order
-    # In place, to half of the memory: no number is overwritten before it is read.
-    narrow = order.view(np.int32)[:n]
-    for start in range(0, n, BLOCK):
-        narrow[start : start + BLOCK] = order[start : start + BLOCK]
-    del narrow
-    order.resize(-(-n // 2), refcheck=False)
-    return order.view(np.int32)[:n]
+    for start in range(0, len(names), BLOCK):
+        part = slice(start, start + BLOCK + 1)
+        name, position = names[part], positions[part]
+        follows = position[1:] >= position[:-1]
+        follows &= name[1:] == name[:-1]
+        follows |= name[1:] > name[:-1]
+        if not follows.all():
+            return _sort(names, _sort(positions))
+    return np.arange(len(names), dtype=_index_type(names))
 
 
-def _same(numbers: np.ndarray) -> np.ndarray:
-    """Returns bool[n - 1], whether each number equals the one before."""
-    return numbers[1:] == numbers[:-1]
+def _sort(numbers: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+    """Returns trace numbers int32[n] sorted by the `numbers` of all traces; the sort is stable.
+
+    It is a counting sort by 16 bits at a time: its time is linear, whatever the numbers are. Beside
+    `order` and the result it takes memory for one more order if the numbers need more than 16 bits.
+
+    Args:
+      numbers: int32 for each trace.
+      order: the trace numbers to sort; by default all, in the order of the file.
+    """
+    span = int(numbers.max()) - int(numbers.min())
+    for shift in range(0, span.bit_length(), 16):
+        order = _sort_digits(numbers, order, shift, min((span >> shift) + 1, 2**16))
+    if order is None:  # all traces have the same number
+        order = np.arange(len(numbers), dtype=_index_type(numbers))
+    return order
+
+
+def _sort_digits(
+    numbers: np.ndarray, order: np.ndarray | None, shift: int, limit: int
+) -> np.ndarray:
+    """Returns the trace numbers sorted by their `_digits`, which are below `limit`; see `_sort`."""
+    counts = np.zeros(limit, np.int64)
+    for _, digits in _digits(numbers, order, shift):
+        counts += np.bincount(digits, minlength=limit)
+    free = np.cumsum(counts) - counts  # where the next trace with each digit goes
+    found = np.empty(counts.sum(), _index_type(numbers))
+    for members, digits in _digits(numbers, order, shift):
+        ranks = np.argsort(digits, kind="stable")  # a radix sort, of 16 bits
+        digits = digits[ranks]
+        firsts = np.flatnonzero(np.diff(digits, prepend=~digits[0]))
+        sizes = np.diff(firsts, append=len(digits))
+        places = np.repeat(free[digits[firsts]] - firsts, sizes)
+        places += np.arange(len(digits))
+        found[places] = members[ranks]
+        free[digits[firsts]] += sizes
+    return found
+
+
+def _digits(
+    numbers: np.ndarray, order: np.ndarray | None, shift: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields trace numbers in order, and uint16 for each: 16 bits of its number, from `shift` on.
+
+    They are those of how much the number exceeds the lowest.
+    """
+    low, count = numbers.min(), len(numbers) if order is None else len(order)
+    for start in range(0, count, BLOCK):
+        part = slice(start, min(start + BLOCK, count))
+        members = np.arange(start, part.stop) if order is None else order[part]
+        # Unsigned, so that no difference overflows.
+        above = numbers[members].view(np.uint32) - low.view(np.uint32)
+        yield members, (above >> shift).astype(np.uint16)
+
+
+def _index_type(numbers: np.ndarray) -> type:
+    """Returns the type of the trace numbers of so many traces."""
+    return np.int32 if len(numbers) < 2**31 else np.int64
+
+
+def _same(numbers: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Returns bool[n - 1], whether each trace in an order has the number of the one before."""
+    same = np.empty(len(order) - 1, bool)
+    for start in range(0, len(same), BLOCK):
+        part = numbers[order[start : start + BLOCK + 1]]
+        same[start : start + BLOCK] = part[1:] == part[:-1]
+    return same
 
 
 def _runs(same: np.ndarray) -> int:
@@ -137,31 +214,37 @@ def _runs(same: np.ndarray) -> int:
 
 def _are_short(same: np.ndarray, most: int) -> bool:
     """Returns whether more than half of the runs of equal numbers have `most` members or fewer."""
-    padded = np.concatenate([[False], same, np.zeros(most, bool)])
-    long = ~padded[: len(same) + 1]
-    for i in range(1, most + 1):
-        long &= padded[i : len(same) + 1 + i]
-    return 2 * int(long.sum()) < _runs(same)
+    # Where the next `most` numbers are equal to this one: once or more in a row in each longer run.
+    long = same[most - 1 :]
+    for i in range(most - 1):
+        long = long & same[i : i + len(long)]
+    runs = int(long[:1].sum()) + int((long[1:] > long[:-1]).sum())
+    return 2 * runs < _runs(same)
 
 
 def _sections(
     order: np.ndarray, names: np.ndarray, positions: np.ndarray
 ) -> list[np.ndarray]:
     """Returns the lines of a volume whose traces are sorted by line and position."""
-    stops = np.flatnonzero(~_same(names[order])) + 1
+    same = _same(names, order)
+    stops = np.flatnonzero(np.logical_not(same, out=same)) + 1
+    del same
     lines = np.split(order, stops)
     common = _common_step(positions)
-    gap = np.empty(len(order) - 1, bool)
-    for start in range(0, len(gap), BLOCK):
+    gap = np.zeros(len(order), bool)
+    for start in range(0, len(order) - 1, BLOCK):
         # Unsigned, so that no difference overflows.
         part = positions[order[start : start + BLOCK + 1]].view(np.uint32)
-        gap[start : start + BLOCK] = np.diff(part) != common
+        gap[start : start + len(part) - 1] = np.diff(part) != common
     gap[stops - 1] = False  # from a line to the next
-    ends = positions[order[np.concatenate([[0], stops, stops - 1, [-1]])]]
+    starts = np.concatenate([[0], stops])
+    with_gaps = np.flatnonzero(np.logical_or.reduceat(gap, starts))
+    del gap
+    ends = positions[order[np.concatenate([starts, stops - 1, [-1]])]]
     first, last = np.split(ends.astype(np.int64), 2)
     full = int(((last - first) // max(common, 1) + 1).sum())
     fill = full <= MOST_FILLED * len(order)
-    for i in np.unique(np.searchsorted(stops, np.flatnonzero(gap), side="right")):
+    for i in with_gaps:
         lines[i] = _in_place(lines[i], positions[lines[i]], common, fill)
     return lines
 
@@ -178,21 +261,26 @@ def _in_place(
       step: from one position to the next in the whole file; a line of more than a few traces shows
         its own, which is larger if the lines of a file have different positions.
     """
-    steps = np.diff(positions.astype(np.int64))
+    # Unsigned, so that no difference overflows.
+    steps = np.diff(positions.view(np.uint32))
     few = len(members) <= FEW
     step = step if few else int(np.gcd.reduce(steps))
-    length = int(steps.sum()) // max(step, 1) + 1
+    length = (int(positions[-1]) - int(positions[0])) // max(step, 1) + 1
     gaps = length > MOST_FILLED * len(members) or not (few or np.median(steps) == step)
     if (gaps and not fill) or not steps.all():
         return members
     line = np.full(length, -1, members.dtype)
-    line[np.concatenate([[0], np.cumsum(steps)]) // step] = members
+    line[(positions.view(np.uint32) - positions[:1].view(np.uint32)) // step] = members
     return line
 
 
 def _common_step(positions: np.ndarray) -> int:
     """Returns the greatest common divisor of the differences of positions."""
-    return int(np.gcd.reduce(np.diff(np.unique(positions).view(np.uint32))))
+    step = np.int64(0)
+    for start in range(0, len(positions), BLOCK):
+        away = positions[start : start + BLOCK].astype(np.int64) - positions[0]
+        step = np.gcd.reduce(away, initial=step)
+    return int(step)
 
 
 def _paths(
@@ -212,8 +300,8 @@ def _paths(
     if not varying:
         return [numbers]
     (names,) = varying
-    order = _sort(names, names)
-    different = len(names) - int(_same(names[order]).sum())
+    order = _sort(names)
+    different = _runs(_same(names, order))
     if different == len(names):
         # Its traces are numbered; if this makes no regular line, their order is better.
         line = _in_place(order, names[order], _common_step(names))
@@ -221,7 +309,7 @@ def _paths(
         if len(line) == len(order) and (steps != steps[0]).any():
             return [numbers]
         return [line if names[0] < names[-1] else line[::-1]]
-    starts = np.flatnonzero(~_same(names)) + 1
+    starts = np.flatnonzero(names[1:] != names[:-1]) + 1
     if len(starts) + 1 == different and different * MIN_LINE <= len(names):
         return np.split(numbers, starts)
     return [numbers]
@@ -236,6 +324,6 @@ def _are_jumps(axes: list[np.ndarray]) -> np.ndarray:
 
 def _distance(numbers: np.ndarray) -> np.ndarray:
     """Returns uint32[n - 1], by how much each number differs from the one before."""
-    distance = np.maximum(numbers[1:], numbers[:-1]).view(np.uint32)
-    distance -= np.minimum(numbers[1:], numbers[:-1]).view(np.uint32)
-    return distance
+    # Unsigned, so that no difference overflows.
+    distance = np.diff(numbers.view(np.uint32))
+    return np.negative(distance, out=distance, where=numbers[1:] < numbers[:-1])

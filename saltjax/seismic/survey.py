@@ -40,7 +40,7 @@ def find(
         if found.inlines == found.crosslines and header_bytes != HEADER_BYTES:
             return found  # bytes without numbers have been chosen
         (cdp,) = headers((CDP,))
-        by_cdp = lines.Geometry(cdp, np.zeros_like(cdp))
+        by_cdp = lines.Geometry(cdp, np.broadcast_to(np.int32(0), cdp.shape))
         if by_cdp.inlines > max(found.inlines, found.crosslines):
             checked, where = by_cdp, "CDP in bytes 21-24"
     if len(checked.repeats[0]):

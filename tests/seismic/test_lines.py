@@ -170,19 +170,54 @@ def test_line_without_positions_is_in_the_order_of_the_file(
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_memory_is_under_16_bytes_a_trace(order, monkeypatch):
-    monkeypatch.setattr(lines, "BLOCK", 2**14)
+@pytest.mark.parametrize("steps", [(1, 1), (3, 70_001), (70_001, 2)])
+def test_traces_in_many_blocks_are_sorted(steps, order, monkeypatch):
+    monkeypatch.setattr(lines, "BLOCK", 100)
+    inline, crossline = grid(range(-30, 30), range(-10, 40))
+    order = ORDERS[order](inline, crossline)
+    order = order[np.random.default_rng(1).random(len(order)) < 0.9]
+    inline, crossline = steps[0] * inline[order], steps[1] * crossline[order]
+    found = geometry(inline, crossline)
+    assert (found.inlines, found.crosslines) == (60, 50)
+    assert as_lists(found.by_inline) == by_hand(inline, crossline, steps[1])
+    assert as_lists(found.by_crossline) == by_hand(crossline, inline, steps[0])
+
+
+def test_traces_at_one_position_are_in_the_order_of_the_file(monkeypatch):
+    monkeypatch.setattr(lines, "BLOCK", 100)
+    inline, crossline = np.random.default_rng(2).integers(-20, 20, (2, 3000))
+    inline *= 70_001
+    found = geometry(inline, crossline)
+    assert found.volume
+    for one, names, positions in (
+        (found.by_crossline, crossline, inline),
+        (found.by_inline, inline, crossline),
+    ):
+        order = np.lexsort((positions, names))
+        expected = np.split(order, np.flatnonzero(np.diff(names[order])) + 1)
+        assert as_lists(one) == as_lists(expected)
+    place = list(zip(inline, crossline))
+    assert list(zip(*found.repeats)) == [
+        (a, b) for a, b in itertools.pairwise(order) if place[a] == place[b] != (0, 0)
+    ]
+
+
+@pytest.mark.parametrize("direction", ["by_inline", "by_crossline", "both"])
+@pytest.mark.parametrize("present", [1, 0.8])
+@pytest.mark.parametrize("order", ["by inline", "shuffled"])
+def test_memory_is_under_16_bytes_a_trace(order, present, direction):
     inline, crossline = (x.astype(np.int32) for x in grid(range(800), range(1000)))
     chosen = ORDERS[order](inline, crossline)
+    chosen = chosen[np.random.default_rng(1).random(len(chosen)) < present]
     inline, crossline = inline[chosen], crossline[chosen]
     tracemalloc.start()
     try:
         found = lines.Geometry(inline, crossline)
-        assert len(found.by_inline) == 800
-        assert len(found.by_crossline) == 1000
+        if direction != "by_crossline":
+            assert len(found.by_inline) == 800
+        if direction != "by_inline":
+            assert len(found.by_crossline) == 1000
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # numpy's lexsort takes 16 bytes itself from version 2.5 on.
-    bound = 16 if np.lib.NumpyVersion(np.__version__) < "2.5.0" else 16.2
-    assert most < bound * len(inline)
+    assert most < 16 * len(inline)
