@@ -171,7 +171,14 @@ def test_evaluation_has_the_documented_keys_in_order(tmp_path):
     run = result.read(tmp_path)
     evaluation = result.join(
         result.Evaluation,
-        result.Evaluated("final", 2, True, result.EvaluatedData("folder", "/x", 9, 1)),
+        result.Evaluated(
+            "final",
+            2,
+            True,
+            "jax",
+            "float32",
+            result.EvaluatedData("folder", "/x", 9, 1),
+        ),
         result.Applied(run.threshold, run.min_area),
         result.Scores(
             run.test,
@@ -200,6 +207,8 @@ def test_evaluation_has_the_documented_keys_in_order(tmp_path):
         "run": "final",
         "best_epoch": 2,
         "tta": True,
+        "engine": "jax",
+        "precision": "float32",
         "data": {"source": "folder", "dir": "/x", "tiles": 9, "trained_on": 1},
     } | same
     text = json.dumps(expected, indent=2) + "\n"
