@@ -197,7 +197,9 @@ def predict_lines(
     )
     for probs in zip(*streams):
         numbers, keep, live = waiting.popleft()
-        mean = np.asarray(np.mean(probs, axis=0, dtype=np.float32))
+        mean = probs[0]
+        if len(probs) > 1:
+            mean = np.asarray(np.mean(probs, axis=0, dtype=np.float32))
         prob = mean[:, keep].T
         yield numbers, np.where(live[:, None], prob, np.float32(0))
 

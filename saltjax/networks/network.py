@@ -47,10 +47,9 @@ class Network:
             otherwise S' is S: what `without_padding` leaves of the logits.
         """
         tile = image.shape[1:3]
-        return (
-            resize.image_to_network(image, tile, self.image_size, self.resize),
-            resize.label_to_network(label, tile, self.image_size, self.resize),
-        )
+        options = tile, self.image_size, self.resize
+        image = jnp.asarray(resize.image_to_network(image, *options))
+        return image, resize.label_to_network(label, *options)
 
     def without_padding(self, logits: jax.Array, tile: tuple[int, ...]) -> jax.Array:
         """Returns the part of logits [B, S, S, 1] that belongs to tiles of (H, W) pixels."""

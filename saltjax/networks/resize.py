@@ -28,7 +28,7 @@ def network_length(n: int, tile: int, size: int, method: str) -> int:
 
 def image_to_network(
     image: Array, tile: tuple[int, ...], size: int, method: str
-) -> jax.Array:
+) -> Array:
     """Returns image float32[B, H', W', C], at the network's resolution, for float32[B, H, W, C].
 
     `nearest` and `bilinear` interpolate; `pad` mirrors the image around its edges (h, w <= size).
@@ -159,6 +159,8 @@ def margins(tile: int, size: int) -> tuple[int, int]:
 
 
 def _pad(x, tile, size):
-    return jnp.pad(
+    # By numpy where x is numpy's: for a large section it is ten times as fast as JAX outside of jit.
+    xp = np if isinstance(x, np.ndarray) else jnp
+    return xp.pad(
         x, ((0, 0), *(margins(t, size) for t in tile), (0, 0)), mode="reflect"
     )

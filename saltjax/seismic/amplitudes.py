@@ -72,8 +72,12 @@ def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
     if limits.low == limits.high:
         return np.zeros(traces.shape, np.float32)  # all amplitudes are equal
     low, high = limits.low / unit, limits.high / unit
-    scaled = (np.float64(traces) / unit - low) / (high - low)
-    return np.asarray(np.clip(scaled, 0, 1), np.float32)
+    # In place: memory for each result would take longer than the arithmetic.
+    scaled = traces.astype(np.float64)
+    scaled /= unit
+    scaled -= low
+    scaled /= high - low
+    return np.clip(scaled, 0, 1, out=scaled).astype(np.float32)
 
 
 def live(traces: np.ndarray) -> np.ndarray:

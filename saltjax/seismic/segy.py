@@ -234,10 +234,12 @@ class SegyTraces:
 
     def write(self, numbers: np.ndarray, traces: np.ndarray) -> None:
         """Writes the traces [n, samples] of those numbers, except for -1."""
-        traces = np.ascontiguousarray(traces, self.dtype)
-        for number, trace in zip(numbers, traces):
+        traces = np.require(traces, self.dtype, ["C", "A", "W"])
+        # Assignment to segyio's `trace[number]` checks each trace, twice as long as writing it takes.
+        put = self._file.trace.filehandle.puttr
+        for number, trace in zip(numbers.tolist(), traces):
             if number >= 0:
-                self._file.trace[int(number)] = trace
+                put(number, trace)
 
     def close(self) -> None:
         """Closes the file."""
