@@ -257,10 +257,12 @@ def _start(
     """Starts a batch of windows on the devices; returns its probabilities."""
     canvas = batch[0][0]
     shape, complement = _shape(canvas, model), len(canvas.prob) == 2
-    size = _batch_size(len(batch), _limit(model, shape))
+    limit = _limit(model, shape)
     if model.engine is not None:
-        windows, _ = _arrays(batch, size, shape)
+        # A program for fewer windows would take longer to make than the empty ones to compute.
+        windows, _ = _arrays(batch, limit, shape)
         return model.engine(model, windows, complement)
+    size = _batch_size(len(batch), limit)
     hosts = jax.process_count() > 1  # each of them takes part in every batch
     count = jax.device_count() if hosts else min(size, jax.device_count())
     mesh, variables = model.on_devices(count)
