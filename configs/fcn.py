@@ -2,9 +2,9 @@
 
 python launch.py --config=configs/fcn.py --config.data.dir=/data/competition_data/train
 
-Needs a GPU in practice. Measured before version 0.2.0 on two CPU cores (AMD EPYC): it trains 0.8 images
-per second, 45 minutes for an epoch of 2100 tiles. With --config.data.image_size=64
---config.train.epochs=1: 11 minutes, test loss 0.4492, accuracy 0.7647, F1 0.666 at threshold 0.26.
+Needs a GPU in practice. On two CPU cores with AVX-512 an epoch of 2100 tiles takes about 7 minutes with
+--config.data.image_size=64; with --config.train.epochs=4 too, in the last of which it still improved:
+test loss 0.3547, accuracy 0.8578, F1 0.715 at threshold 0.30.
 """
 
 from ml_collections import ConfigDict
