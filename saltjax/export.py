@@ -235,7 +235,8 @@ def to_onnx(model: SectionModel) -> bytes:
     """Returns an ONNX model of images float32[B, S, S, C], S the network's image_size, any B."""
     if importlib.util.find_spec("onnxruntime") is None:
         raise InputError(
-            "exporting to ONNX needs onnxruntime, which is not installed: pip install onnxruntime"
+            "exporting to ONNX needs jax2onnx and onnxruntime, and onnxruntime is not installed: "
+            "pip install jax2onnx==0.13.0 onnxruntime"
         )
     size = model.network.image_size
     return onnx.convert(model, ("B", size, size, model.network.channels))

@@ -255,7 +255,7 @@ def test_the_check_notices_other_weights(plain, tmp_path):
     ("module", "output", "message"),
     [
         ("flatbuffers", "out", r"pip install flatbuffers$"),
-        ("jax2onnx", "a.onnx", r"pip install jax2onnx==0.13.0$"),
+        ("onnxruntime", "a.onnx", r"pip install jax2onnx==0.13.0 onnxruntime$"),
     ],
 )
 def test_a_missing_library_is_named(
