@@ -1,6 +1,5 @@
 """The end of predict with --report: a page of what was read and written."""
 
-import contextlib
 import pathlib
 import shlex
 from collections.abc import Sequence
@@ -71,24 +70,20 @@ def write(
 
 def of_traces(path: pathlib.Path, first: Predictor, found: Segmented) -> Contents:
     """Returns what the page shows of a .npy or SEG-Y file."""
-    with contextlib.ExitStack() as opened:
-        source, probs = (_open(file, found, opened) for file in (path, found.probs))
-        if isinstance(source, npy.ArrayTraces):
-            image = source.image()
-            if image is not None:
-                prob = probs.read(np.arange(probs.count)).T
-                return image_sections.of_array(image, prob)
-        scaling = volumes.scaling(source, first.normalize)
-        direction = volumes.passes(first.direction)[0]
-        return trace_sections.of_traces(source, probs, direction, *scaling)
+    source, probs = (_open(file, found) for file in (path, found.probs))
+    if isinstance(source, npy.ArrayTraces):
+        image = source.image()
+        if image is not None:
+            prob = probs.read(np.arange(probs.count)).T
+            return image_sections.of_array(image, prob)
+    scaling = volumes.scaling(source, first.normalize)
+    direction = volumes.passes(first.direction)[0]
+    return trace_sections.of_traces(source, probs, direction, *scaling)
 
 
-def _open(
-    path: pathlib.Path, found: Segmented, opened: contextlib.ExitStack
-) -> volumes.Traces:
+def _open(path: pathlib.Path, found: Segmented) -> volumes.Traces:
     if found.geometry is None:
         return npy.read(path)
     traces = segy.SegyTraces(path)
-    opened.callback(traces.close)
     traces.geometry = found.geometry  # which takes long to find
     return traces

@@ -11,6 +11,7 @@ import pathlib
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -29,12 +30,12 @@ AXIS = SampleAxis("ms", 0.0, 4.0)
 SPACING = 25.0  # metres between lines
 CORNER = (600_000, 6_000_000)  # metres, of the first inline and crossline
 AZIMUTH = np.radians(30)  # of the inlines
-# Sample formats of SEG-Y.
-IEEE_FLOAT, INT8 = 5, 8
 TEXT = {
     1: "SYNTHETIC SEISMIC VOLUME WITH ONE SALT BODY, WRITTEN BY SALTJAX",
     2: "INLINE NUMBERS IN BYTES 189-192, CROSSLINE NUMBERS IN BYTES 193-196",
     3: "X AND Y OF THE BIN CENTRE IN BYTES 181-184 AND 185-188, SCALAR IN 71-72",
+    39: "SEG-Y REV1",
+    40: "END TEXTUAL HEADER",
 }
 # Takes the next inlines [n, crosslines, samples] of a file.
 Append = Callable[[np.ndarray], None]
@@ -96,7 +97,7 @@ def _open(
         if suffix == ".npy":
             yield _npy(temporary, shape, dtype)
         else:
-            code = IEEE_FLOAT if dtype == "float32" else INT8
+            code = segy.IEEE_FLOAT if dtype == "float32" else segy.INT8
             with _segy(temporary, shape, code) as append:
                 yield append
 
@@ -133,51 +134,84 @@ def _npy(path: pathlib.Path, shape: tuple[int, int, int], dtype: str) -> Append:
 def _segy(
     path: pathlib.Path, shape: tuple[int, int, int], code: int
 ) -> Iterator[Append]:
-    segyio = segy.import_segyio()
     inlines, crosslines = _line_numbers(shape)
-    spec = segyio.spec()
-    spec.ilines, spec.xlines, spec.format = inlines, crosslines, code
-    spec.sorting = segyio.TraceSortingFormat.INLINE_SORTING
-    spec.samples = AXIS.first + AXIS.step * np.arange(shape[2])
-    with segyio.create(path, spec) as file:
-        file.text[0] = segyio.tools.create_text_header(TEXT)
-        file.bin.update(rev=0x100, trflag=1, tsort=4, mfeet=1)
+    layout = segy.Layout("big", code, shape[2], segy.FIRST_TRACE, shape[0] * shape[1])
+    with path.open("wb") as file:
+        text = "".join(f"C{i:2} {TEXT.get(i, '')}".ljust(80) for i in range(1, 41))
+        file.write(text.encode("cp037"))
+        binary = np.zeros(segy.BINARY_BYTES, np.uint8)
+        file.write(_with_fields(binary, _binary(layout)).data)
         done = 0
 
         def append(lines: np.ndarray) -> None:
             nonlocal done
-            for inline, line in zip(inlines[done:], lines):
-                file.header.iline[inline] = _headers(inline, crosslines, shape[2])
-                file.iline[inline] = line.astype(file.dtype)
+            traces = np.zeros(lines.shape[:2], layout.trace)
+            i = inlines[done : done + len(lines), None]
+            _with_fields(traces, _headers(i, crosslines, shape[2]))
+            traces["samples"] = lines
+            file.write(traces.data)
             done += len(lines)
 
         yield append
 
 
+def _with_fields(array: np.ndarray, fields: dict[int, tuple[int, Any]]) -> np.ndarray:
+    """Returns an array with integers written into its items.
+
+    Args:
+      array: its items, or all of its bytes, are those of the file.
+      fields: by their first byte in the item, from 1: bytes of an integer, and the integers.
+    """
+    itemsize = len(array) if array.dtype == np.uint8 else array.itemsize
+    item: Any = {
+        "names": [str(byte) for byte in fields],
+        "formats": [f">i{size}" for size, _ in fields.values()],
+        "offsets": [byte - 1 for byte in fields],
+        "itemsize": itemsize,
+    }
+    view = array.view(np.dtype(item))
+    for byte, (_, values) in fields.items():
+        view[str(byte)] = values
+    return array
+
+
+def _binary(layout: segy.Layout) -> dict[int, tuple[int, int]]:
+    """Returns the fields of the binary header for `_with_fields`."""
+    found = {
+        3217: round(1000 * AXIS.step),
+        3221: layout.samples,
+        3225: layout.format,
+        3229: 4,  # stacked traces
+        3255: 1,  # metres
+        3501: 0x100,  # revision 1
+        3503: 1,  # traces of equal length
+    }
+    return {byte - segy.TEXT_BYTES: (2, value) for byte, value in found.items()}
+
+
 def _headers(
-    inline: int, crosslines: np.ndarray, samples: int
-) -> Iterator[dict[int, int]]:
-    """Yields the trace headers of an inline, the values by their first byte."""
-    i = inline - FIRST_INLINE
-    for j, crossline in enumerate(crosslines):
-        along, across = SPACING * j, SPACING * i
-        x = CORNER[0] + along * np.sin(AZIMUTH) + across * np.cos(AZIMUTH)
-        y = CORNER[1] + along * np.cos(AZIMUTH) - across * np.sin(AZIMUTH)
-        number = i * len(crosslines) + j + 1
-        yield {
-            1: number,
-            5: number,
-            21: number,
-            29: 1,  # a live seismic trace
-            71: -10,  # the coordinates are in tenths of a metre
-            89: 1,
-            115: samples,
-            117: round(1000 * AXIS.step),
-            181: round(10 * x),
-            185: round(10 * y),
-            189: int(inline),
-            193: int(crossline),
-        }
+    inline: np.ndarray, crossline: np.ndarray, samples: int
+) -> dict[int, tuple[int, Any]]:
+    """Returns the fields of the headers of traces at inlines [n, 1] and crosslines [m]."""
+    i, j = inline - FIRST_INLINE, crossline - FIRST_CROSSLINE
+    along, across = SPACING * j, SPACING * i
+    x = CORNER[0] + along * np.sin(AZIMUTH) + across * np.cos(AZIMUTH)
+    y = CORNER[1] + along * np.cos(AZIMUTH) - across * np.sin(AZIMUTH)
+    number = i * len(crossline) + j + 1
+    return {
+        1: (4, number),
+        5: (4, number),
+        21: (4, number),
+        29: (2, 1),  # a live seismic trace
+        71: (2, -10),  # the coordinates are in tenths of a metre
+        89: (2, 1),
+        115: (2, samples),
+        117: (2, round(1000 * AXIS.step)),
+        181: (4, np.rint(10 * x)),
+        185: (4, np.rint(10 * y)),
+        189: (4, inline),
+        193: (4, crossline),
+    }
 
 
 def _line_numbers(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,8 @@ class LineImages:
         """
         traces, live = self._read(line, part.start, part.stop)
         k = self._context
+        if not k:
+            return traces.T[:, :, None], live
         sections = np.zeros((2 * k + 1, *traces.shape), np.float32)
         alive = np.zeros((2 * k + 1, len(traces)), bool)
         sections[k], alive[k] = traces, live

@@ -1,6 +1,5 @@
 """Sections and volumes segmented: .npy and SEG-Y files to files of probabilities and masks."""
 
-import contextlib
 import pathlib
 from collections.abc import Sequence
 
@@ -84,23 +83,19 @@ def predict_segy(
     claimed.check([prob_path, mask_path, *others], inputs=[path])
     code = source.layout.format
     prob_code = code if code in segy.FLOAT_FORMATS else segy.IEEE_FLOAT
-    with contextlib.closing(source):
-        say_lines(source, first.direction)
-        with (
-            claimed.write(prob_path) as prob_part,
-            claimed.write(mask_path) as mask_part,
-            contextlib.ExitStack() as opened,
-        ):
-            with writing(prob_path):
-                probs = segy.create(prob_part, source, prob_code)
-                opened.callback(probs.close)
-            sink = segy.create(mask_part, source, code)
-            opened.callback(sink.close)
-            with writing(prob_path):
-                damaged = volumes.segment(
-                    source, probs, models, first.normalize, first.direction
-                )
-            share = masks.write(probs, sink, first.direction, chosen)
+    say_lines(source, first.direction)
+    with (
+        claimed.write(prob_path) as prob_part,
+        claimed.write(mask_path) as mask_part,
+    ):
+        with writing(prob_path):
+            probs = segy.create(prob_part, source, prob_code)
+        sink = segy.create(mask_part, source, code)
+        with writing(prob_path):
+            damaged = volumes.segment(
+                source, probs, models, first.normalize, first.direction
+            )
+        share = masks.write(probs, sink, first.direction, chosen)
     masks.say_share(share, LIVE, chosen)
     console.say(f"Written    {prob_path}, {mask_path.name}")
     if prob_code != code:

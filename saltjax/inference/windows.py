@@ -70,8 +70,11 @@ class Canvas:
         )
         # As the model itself pads images to a multiple of its stride.
         self.image = np.pad(image, padding, mode="symmetric")
-        self.prob = np.zeros((1 + complement, *self.image.shape[:2]), np.float32)
         self.remaining = len(self.rows.starts) * len(self.cols.starts)
+        self.single = self.remaining == 1
+        # Of a single window the probabilities are taken as they are.
+        empty = np.empty if self.single else np.zeros
+        self.prob = empty((1 + complement, *self.image.shape[:2]), np.float32)
 
     def windows(self) -> Iterator[tuple[int, int]]:
         """Yields the (row, column) index of each window."""
@@ -87,9 +90,12 @@ class Canvas:
 
     def add(self, r: int, c: int, prob: np.ndarray) -> None:
         """Adds the probabilities float32[K, h, w] of a window, from its first row and column."""
-        weight = self.rows.weights[r][:, None] * self.cols.weights[c]
-        height, width = weight.shape
-        self.prob[:, *self.place(r, c)] += weight * prob[:, :height, :width]
+        rows, cols = self.rows.weights[r], self.cols.weights[c]
+        prob = prob[:, : len(rows), : len(cols)]
+        if self.single:  # its weights are 1
+            self.prob[:] = prob
+        else:
+            self.prob[:, *self.place(r, c)] += rows[:, None] * cols * prob
         self.remaining -= 1
 
     def at_network(self) -> np.ndarray:

@@ -9,6 +9,8 @@ from saltjax.system.errors import InputError
 PERCENTILE = 99.0
 # Number of samples from which the range of a file is estimated, at most.
 MAX_SAMPLES = 2_000_000
+# Samples that are scaled at once: they fit into the cache of a core.
+BLOCK_SAMPLES = 2**14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +74,16 @@ def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
     if limits.low == limits.high:
         return np.zeros(traces.shape, np.float32)  # all amplitudes are equal
     low, high = limits.low / unit, limits.high / unit
-    # In place: memory for each result would take longer than the arithmetic.
-    scaled = traces.astype(np.float64)
-    scaled /= unit
-    scaled -= low
-    scaled /= high - low
-    return np.clip(scaled, 0, 1, out=scaled).astype(np.float32)
+    found = np.empty(traces.shape, np.float32)
+    step = max(1, BLOCK_SAMPLES // traces.shape[1])
+    for start in range(0, len(traces), step):
+        # In place, and few at once: to fetch them from memory would take longer than to compute.
+        scaled = traces[start : start + step].astype(np.float64)
+        scaled /= unit
+        scaled -= low
+        scaled /= high - low
+        found[start : start + step] = np.clip(scaled, 0, 1, out=scaled)
+    return found
 
 
 def live(traces: np.ndarray) -> np.ndarray:

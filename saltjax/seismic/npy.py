@@ -1,12 +1,12 @@
 """Sections and volumes in memory and in .npy files, read and written trace by trace."""
 
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
+from saltjax.system import files
 from saltjax.system.errors import InputError, reading
 
 
@@ -188,8 +188,7 @@ def create(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -> ArrayTrace
       OSError: if the disk has no room for all of it.
     """
     np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        # If the disk filled up later, writing to the mapped file would kill the process.
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    # If the disk filled up later, writing to the mapped file would kill the process.
+    with path.open("r+b") as file:
+        files.reserve(file, path.stat().st_size)
     return read(path, "r+")

@@ -1,31 +1,45 @@
-"""SEG-Y files: checked before they are opened, read and written by segyio trace by trace.
+"""SEG-Y files: checked before they are opened, read and written in blocks of traces.
 
 The layout is that of SEG-Y revision 1 (SEG, 2002); revisions 0 and 2 differ in details only.
 """
 
 import dataclasses
 import functools
+import io
 import pathlib
 import struct
-import threading
-from collections.abc import Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
-from saltjax.seismic import lines, survey
+from saltjax.seismic import ibm, lines, survey
+from saltjax.system import files
 from saltjax.system.errors import InputError, reading
 
 TEXT_BYTES, BINARY_BYTES, TRACE_HEADER_BYTES = 3200, 400, 240
-# Bytes per sample of each sample format code that segyio reads.
-SAMPLE_BYTES = {1: 4, 2: 4, 3: 2, 5: 4, 6: 8, 8: 1, 9: 8, 10: 4, 11: 2, 12: 8, 16: 1}
+FIRST_TRACE = TEXT_BYTES + BINARY_BYTES  # without extended headers
+IBM_FLOAT, IEEE_FLOAT, INT8 = 1, 5, 8
+# NumPy codes of the samples of each format code; IBM floats are read as their bits.
+SAMPLES = {
+    IBM_FLOAT: "u4",
+    2: "i4",
+    3: "i2",
+    IEEE_FLOAT: "f4",
+    6: "f8",
+    INT8: "i1",
+    9: "i8",
+    10: "u4",
+    11: "u2",
+    12: "u8",
+    16: "u1",
+}
 # Formats that can hold probabilities; files of other formats become IEEE floats.
-FLOAT_FORMATS = (1, 5, 6)
-IEEE_FLOAT = 5
+FLOAT_FORMATS = (IBM_FLOAT, IEEE_FLOAT, 6)
 FORMAT_OFFSET = 3224
-TRACES_AT_ONCE = 1024
-# Bytes of a file that are read at once for its headers.
-BLOCK_BYTES = 2**24
+# Bytes of a file that are read or written at once: they fit into the cache of a core.
+BLOCK_BYTES = 2**20
+File = io.BufferedReader | io.BufferedRandom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +61,30 @@ class Layout:
     count: int
 
     @property
+    def mark(self) -> Literal[">", "<"]:
+        """The byte order, for `struct` and NumPy."""
+        return ">" if self.endian == "big" else "<"
+
+    @property
+    def trace(self) -> np.dtype:
+        """A trace: its `header` and its `samples`."""
+        samples = f"{self.mark}{SAMPLES[self.format]}", (self.samples,)
+        return np.dtype([("header", f"V{TRACE_HEADER_BYTES}"), ("samples", *samples)])
+
+    @property
     def trace_bytes(self) -> int:
         """Bytes per trace, its header included."""
-        return TRACE_HEADER_BYTES + self.samples * SAMPLE_BYTES[self.format]
+        return self.trace.itemsize
+
+    def place(self, number: int) -> int:
+        """Returns the byte offset of a trace."""
+        return self.first + number * self.trace_bytes
+
+    def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yields (start, stop) of the traces from start to stop in blocks of BLOCK_BYTES."""
+        step = max(1, BLOCK_BYTES // self.trace_bytes)
+        for first in range(start, stop, step):
+            yield first, min(first + step, stop)
 
 
 def check(path: pathlib.Path) -> Layout:
@@ -61,20 +96,20 @@ def check(path: pathlib.Path) -> Layout:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(TEXT_BYTES + BINARY_BYTES)
+            head = file.read(FIRST_TRACE)
     except OSError as error:
         raise InputError(f"{path}: cannot read it: {error.strerror}") from None
-    if len(head) < TEXT_BYTES + BINARY_BYTES:
+    if len(head) < FIRST_TRACE:
         raise InputError(
-            f"{path}: {size} bytes; a SEG-Y file starts with 3600 bytes of headers"
+            f"{path}: {size} bytes; a SEG-Y file starts with {FIRST_TRACE} bytes of headers"
         )
     codes = {
         endian: struct.unpack_from(f"{mark}h", head, FORMAT_OFFSET)[0]
         for endian, mark in (("big", ">"), ("little", "<"))
     }
-    endian = next((e for e, code in codes.items() if code in SAMPLE_BYTES), None)
+    endian = next((e for e, code in codes.items() if code in SAMPLES), None)
     if endian is None:
-        known = ", ".join(map(str, SAMPLE_BYTES))
+        known = ", ".join(map(str, SAMPLES))
         raise InputError(
             f"{path}: format code {codes['big']} in bytes 3225-3226; expected one of {known} (is "
             "this SEG-Y?)"
@@ -82,7 +117,7 @@ def check(path: pathlib.Path) -> Layout:
     mark = ">" if endian == "big" else "<"
     (samples,) = struct.unpack_from(f"{mark}H", head, 3220)
     (extended,) = struct.unpack_from(f"{mark}h", head, 3504)
-    first = TEXT_BYTES + BINARY_BYTES + extended * TEXT_BYTES
+    first = FIRST_TRACE + extended * TEXT_BYTES
     if samples == 0 or extended < 0:
         raise InputError(
             f"{path}: {samples} samples a trace (bytes 3221-3222) and {extended} extended "
@@ -113,40 +148,27 @@ class SegyTraces:
     def __init__(
         self,
         path: pathlib.Path,
-        mode: str = "r",
-        layout: Layout | None = None,
         header_bytes: Sequence[int] = survey.HEADER_BYTES,
+        layout: Layout | None = None,
+        model: "SegyTraces | None" = None,
     ):
-        """Opens the file.
+        """Reads the file's layout. The file itself is opened for each access.
 
         Args:
           path: the file.
-          mode: "r", or "r+" to write traces.
-          layout: the file's layout if it is known; None calls `check`.
           header_bytes: first bytes of inline and crossline numbers in the trace headers, from 1.
+          layout: the file's layout if it is known; None calls `check`.
+          model: the file whose trace headers are those of written traces; None for the file itself.
 
         Raises:
-          InputError: if the file is damaged, or segyio is not installed.
+          InputError: if the file is damaged.
         """
-        segyio = import_segyio()
         self.name, self.layout = str(path), layout or check(path)
+        self._model = model or self
         self.header_bytes = tuple(header_bytes)
-        try:
-            self._file = segyio.open(
-                path, mode, ignore_geometry=True, endian=self.layout.endian
-            )
-        except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"{path}: segyio cannot open it: {error}") from None
-        self._lock = threading.Lock()
         self.count, self.samples = self.layout.count, self.layout.samples
-        opened = self._file.tracecount, len(self._file.samples), int(self._file.format)
-        if opened != (self.count, self.samples, self.layout.format):
-            raise InputError(
-                f"{path}: segyio finds {opened[0]} traces of {opened[1]} samples of format "
-                f"{opened[2]}, the header says {self.count}, {self.samples} and "
-                f"{self.layout.format}"
-            )
-        self.dtype = self._file.dtype
+        code = self.layout.format
+        self.dtype = np.dtype("f4" if code == IBM_FLOAT else SAMPLES[code])
 
     @functools.cached_property
     def geometry(self) -> lines.Geometry:
@@ -183,8 +205,6 @@ class SegyTraces:
     ) -> list[np.ndarray]:
         """Returns the integers of four bytes at some places of the trace headers.
 
-        The headers are read directly, since segyio reads only those of its fields.
-
         Args:
           header_bytes: the first byte of each, from 1 to 237.
           start, stop: of which traces; by default all.
@@ -192,27 +212,22 @@ class SegyTraces:
         Returns:
           int32[n] for each of `header_bytes`.
         """
-        layout, stop = self.layout, self.count if stop is None else stop
-        mark = ">" if layout.endian == "big" else "<"
+        stop = self.count if stop is None else stop
         names = [str(i) for i in range(len(header_bytes))]
         trace = np.dtype(
             {
                 "names": names,
-                "formats": [f"{mark}i4"] * len(names),
+                "formats": [f"{self.layout.mark}i4"] * len(names),
                 "offsets": [byte - 1 for byte in header_bytes],
-                "itemsize": layout.trace_bytes,
+                "itemsize": self.layout.trace_bytes,
             }
         )
         found = [np.empty(stop - start, np.int32) for _ in names]
-        step = max(1, BLOCK_BYTES // layout.trace_bytes)
-        with reading(self.name), open(self.name, "rb") as file:
-            file.seek(layout.first + start * layout.trace_bytes)
-            for first in range(start, stop, step):
-                n = min(step, stop - first)
-                # Not mapped: of a mapped file, a damaged disk would kill the process.
-                block = np.frombuffer(_read(file, n * layout.trace_bytes), trace)
+        with self._open() as file:
+            for first, last in self.layout.blocks(start, stop):
+                block = _traces(file, first, last, self.layout).view(trace)
                 for name, numbers in zip(names, found):
-                    numbers[first - start : first - start + n] = block[name]
+                    numbers[first - start : last - start] = block[name]
         return found
 
     def place(self, number: int) -> str:
@@ -227,39 +242,50 @@ class SegyTraces:
           InputError: if they cannot be read.
         """
         traces = np.zeros((len(numbers), self.samples), self.dtype)
-        with reading(self.name), self._lock:  # segyio seeks, then reads
-            for part, start, stop in _runs(numbers):
-                traces[part] = self._file.trace.raw[start:stop]
+        with self._open() as file:
+            for part, start, stop in self._blocks(numbers):
+                samples = _traces(file, start, stop, self.layout)["samples"]
+                if self.layout.format == IBM_FLOAT:
+                    samples = ibm.to_ieee(samples.astype(np.uint32))
+                traces[part] = samples
         return traces
 
     def write(self, numbers: np.ndarray, traces: np.ndarray) -> None:
-        """Writes the traces [n, samples] of those numbers, except for -1."""
-        traces = np.require(traces, self.dtype, ["C", "A", "W"])
-        # Assignment to segyio's `trace[number]` checks each trace, twice as long as writing it takes.
-        put = self._file.trace.filehandle.puttr
-        for number, trace in zip(numbers.tolist(), traces):
-            if number >= 0:
-                put(number, trace)
+        """Writes the traces [n, samples] of those numbers, except for -1.
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        Raises:
+          InputError: if their headers cannot be read.
+          OSError: if they cannot be written.
+        """
+        with self._model._open() as source, open(self.name, "r+b") as file:
+            for part, start, stop in self._blocks(numbers):
+                samples = traces[part]
+                if self.layout.format == IBM_FLOAT:
+                    samples = ibm.from_ieee(samples.astype(np.float32))
+                block = np.empty(stop - start, self.layout.trace)
+                block["header"] = _traces(source, start, stop, self._model.layout)[
+                    "header"
+                ]
+                block["samples"] = samples
+                file.seek(self.layout.place(start))
+                file.write(block.data)
 
+    def _open(self) -> io.BufferedReader:
+        # Not mapped: of a mapped file, a damaged disk would kill the process.
+        with reading(self.name):
+            return open(self.name, "rb")
 
-def import_segyio() -> Any:
-    """Returns the module segyio; raises InputError if it is not installed."""
-    try:
-        import segyio
-    except ImportError:
-        raise InputError(
-            "SEG-Y needs segyio, which is not installed: pip install segyio"
-        ) from None
-    return segyio
+    def _blocks(self, numbers: np.ndarray) -> Iterator[tuple[slice, int, int]]:
+        """Yields what `_runs` returns in parts of BLOCK_BYTES."""
+        for part, start, stop in _runs(numbers):
+            for first, last in self.layout.blocks(start, stop):
+                offset = part.start - start
+                yield slice(offset + first, offset + last), first, last
 
 
 def _runs(numbers: np.ndarray) -> list[tuple[slice, int, int]]:
     """Returns (where, start, stop) for each run of consecutive numbers that are not negative."""
-    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    breaks = np.flatnonzero((np.diff(numbers) != 1) | (numbers[:-1] < 0)) + 1
     parts = zip([0, *breaks], [*breaks, len(numbers)])
     return [
         (slice(a, b), int(numbers[a]), int(numbers[b - 1]) + 1)
@@ -269,10 +295,10 @@ def _runs(numbers: np.ndarray) -> list[tuple[slice, int, int]]:
 
 
 def create(path: pathlib.Path, other: SegyTraces, code: int) -> SegyTraces:
-    """Returns the traces of a new SEG-Y file, opened to be written.
+    """Returns the traces of a new SEG-Y file, each of which is to be written.
 
-    It has every header and trace position of another, and samples of 0. Only the sample format in
-    the binary header differs, if `code` does.
+    They have the headers and positions of those of another file. Only the sample format in the
+    binary header differs, if `code` does.
 
     Args:
       path: the file to write.
@@ -281,32 +307,33 @@ def create(path: pathlib.Path, other: SegyTraces, code: int) -> SegyTraces:
 
     Raises:
       InputError: if the other file cannot be read.
-      OSError: if the new one cannot be written.
+      OSError: if the new one cannot be written, such as for want of room.
     """
-    old = other.layout
-    layout = dataclasses.replace(old, format=code)
-    with reading(other.name):
-        source = open(other.name, "rb")  # noqa: SIM115 - closed below
-    with source, path.open("wb") as target:
-        head = bytearray(_read(source, old.first))
-        mark = ">" if old.endian == "big" else "<"
-        struct.pack_into(f"{mark}h", head, FORMAT_OFFSET, code)
-        target.write(head)
-        for start in range(0, old.count, TRACES_AT_ONCE):
-            n = min(TRACES_AT_ONCE, old.count - start)
-            traces = np.frombuffer(_read(source, n * old.trace_bytes), np.uint8)
-            copy = np.zeros((n, layout.trace_bytes), np.uint8)
-            copy[:, :TRACE_HEADER_BYTES] = traces.reshape(n, -1)[:, :TRACE_HEADER_BYTES]
-            target.write(copy.tobytes())
-    new = SegyTraces(path, "r+", layout, other.header_bytes)
+    layout = dataclasses.replace(other.layout, format=code)
+    with other._open() as source:
+        head = _read(source, layout.first)
+    struct.pack_into(f"{layout.mark}h", head, FORMAT_OFFSET, code)
+    with path.open("wb") as file:
+        file.write(head)
+        files.reserve(file, layout.place(layout.count))
+    new = SegyTraces(path, other.header_bytes, layout, model=other)
     new.geometry = other.geometry
     return new
 
 
-def _read(file: BinaryIO, size: int) -> bytes:
-    """Returns that many bytes of a file; raises InputError if they cannot be read."""
+def _traces(file: File, start: int, stop: int, layout: Layout) -> np.ndarray:
+    """Returns traces of a file, of the type `Layout.trace` [stop - start]."""
     with reading(file.name):
-        content = file.read(size)
-    if len(content) < size:
+        file.seek(layout.place(start))
+    content = _read(file, (stop - start) * layout.trace_bytes)
+    return np.frombuffer(content, layout.trace)
+
+
+def _read(file: File, size: int) -> bytearray:
+    """Returns that many bytes of a file; raises InputError if they cannot be read."""
+    content = bytearray(size)
+    with reading(file.name):
+        found = file.readinto(content)
+    if found < size:
         raise InputError(f"{file.name}: it was truncated while it was read")
     return content

@@ -48,6 +48,19 @@ def temporary_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
             temporary.unlink()
 
 
+def reserve(file: io.BufferedIOBase, size: int) -> None:
+    """Gives a file that many bytes, with their room on the disk where the system can reserve it.
+
+    Raises:
+      OSError: if there is no room.
+    """
+    file.flush()
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
+
+
 @contextlib.contextmanager
 def atomic_write(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a temporary path in the directory of `path` and renames it to `path` at the end.

@@ -49,7 +49,10 @@ def test_segy_has_headers_that_other_programs_read(tmp_path):
             assert file.samples.tolist() == [4.0 * i for i in range(12)]
             assert file.bin[segyio.BinField.Interval] == 4000
             assert (file.attributes(117)[:] == 4000).all()
-            assert "INLINE" in segyio.tools.wrap(file.text[0])
+            assert file.bin[segyio.BinField.SEGYRevision] == 1
+            text = segyio.tools.wrap(file.text[0]).splitlines()
+            assert len(text) == 40
+            assert text[1].startswith("C 2 INLINE NUMBERS IN BYTES 189-192")
             x, y = (file.attributes(byte)[:].reshape(SHAPE[:2]) for byte in (181, 185))
             assert (file.attributes(71)[:] == -10).all()
     place = (x + 1j * y) / 10

@@ -127,7 +127,6 @@ def test_a_missing_trace_of_segy_takes_that_of_the_line_itself(tmp_path):
     source, prob = SegyTraces(path), np.zeros((there.sum(), 12), np.float32)
     sink = npy.ArrayTraces(lambda: prob.T, "")
     volumes.segment(source, sink, [make_model(1, channel=2)], "none", "inline")
-    source.close()
     found = np.zeros(VOLUME.shape, np.float32)
     found[inline[there], crossline[there]] = prob
     volume = shifted(0, 1)
