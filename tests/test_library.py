@@ -66,7 +66,7 @@ pathlib.Path(sys.argv[2]).write_text(json.dumps(sorted(sys.modules)))
 HOST = """
 import json, logging, os, pathlib, signal, sys, warnings
 import absl.logging, flax.linen, jax, jax.experimental.multihost_utils, ml_collections
-import msgspec, orbax.checkpoint, rich.console, rich.progress, scipy, segyio
+import msgspec, orbax.checkpoint, rich.console, rich.progress, scipy
 import numpy as np
 
 def state():

@@ -335,5 +335,5 @@ def _read(file: File, size: int) -> bytearray:
     with reading(file.name):
         found = file.readinto(content)
     if found < size:
-        raise InputError(f"{file.name}: it was truncated while it was read")
+        raise InputError(f"cannot read {file.name}: it was truncated while it was read")
     return content
