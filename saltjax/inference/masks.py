@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from saltjax.inference.volumes import PIECE, Traces, passes
+from saltjax.inference import volumes
 from saltjax.scoring.postprocess import Postprocessing, salt_mask
 from saltjax.seismic import amplitudes, lines
 from saltjax.system import console
@@ -27,8 +27,8 @@ class Segmented:
 
 
 def write(
-    probs: Traces,
-    masks: Traces,
+    probs: volumes.Traces,
+    masks: volumes.Traces,
     direction: str,
     chosen: Postprocessing,
 ) -> float:
@@ -38,18 +38,31 @@ def write(
     is kept: a component that reaches beyond it is larger.
     """
     salt = live = 0
-    for line in probs.lines(passes(direction)[0]):
-        for start in range(0, len(line), PIECE):
-            first = max(0, start - chosen.min_area)
-            stop = min(start + PIECE, len(line))
-            numbers = line[first : stop + chosen.min_area]
-            prob = probs.read(numbers)
+    lines_of_pass = probs.lines(volumes.passes(direction)[0])
+    jobs = (
+        (line, start)
+        for line in lines_of_pass
+        for start in range(0, len(line), volumes.PIECE)
+    )
+
+    def load(job):
+        line, start = job
+        first, stop = max(0, start - chosen.min_area), start + volumes.PIECE
+        numbers = line[first : stop + chosen.min_area]
+        keep = slice(start - first, min(stop, len(line)) - first)
+        return numbers, keep, probs.read(numbers)
+
+    def kept():
+        nonlocal salt, live
+        for numbers, keep, prob in volumes.read_ahead(load, jobs):
             alive = amplitudes.live(prob)  # dead traces have probability 0
             mask = salt_mask(prob.T[None], chosen)[0].T & alive[:, None]
-            keep = slice(start - first, stop - first)
-            masks.write(numbers[keep], mask[keep])
             salt += int(mask[keep].sum())
             live += int(alive[keep].sum())
+            yield numbers[keep], mask[keep]
+
+    for _ in volumes.write_behind(masks.write, kept()):
+        pass
     return salt / max(1, live * probs.samples)
 
 

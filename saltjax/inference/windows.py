@@ -288,11 +288,14 @@ def _arrays(
     batch: list[tuple[Canvas, int, int]], size: int, shape: Shape
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the windows float32[size, H, W, C] of a batch and their extents int32[size, 2]."""
-    windows = np.zeros((size, shape.height, shape.width, shape.channels), np.float32)
+    windows = np.empty((size, shape.height, shape.width, shape.channels), np.float32)
+    windows[len(batch) :] = 0
     extent = np.full((size, 2), (shape.height, shape.width), np.int32)
     for i, (canvas, r, c) in enumerate(batch):
         window = canvas.image[canvas.place(r, c)]
         extent[i] = height, width = window.shape[:2]
+        if shape.cropped:
+            windows[i] = 0
         windows[i, :height, :width] = window
     return windows, extent
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from saltjax.inference import masks
+from saltjax.inference import masks, volumes
 from saltjax.scoring.postprocess import Postprocessing, salt_mask
 from saltjax.seismic import npy
 
@@ -13,7 +13,7 @@ def traces(array):
 @pytest.mark.parametrize("min_area", [0, 2, 5, 9, 40])
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_pieces_of_a_line_give_the_mask_of_the_whole(monkeypatch, min_area, piece):
-    monkeypatch.setattr(masks, "PIECE", piece)
+    monkeypatch.setattr(volumes, "PIECE", piece)
     prob = np.random.default_rng(0).random((6, 80), np.float32)
     prob[3] *= 1.1  # components of many sizes, some along the line
     chosen = Postprocessing(0.6, min_area)
