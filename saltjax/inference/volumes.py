@@ -200,8 +200,9 @@ def predict_lines(
         mean = probs[0]
         if len(probs) > 1:
             mean = np.asarray(np.mean(probs, axis=0, dtype=np.float32))
-        prob = mean[:, keep].T
-        yield numbers, np.where(live[:, None], prob, np.float32(0))
+        prob = np.ascontiguousarray(mean[:, keep].T)
+        prob[~live] = 0
+        yield numbers, prob
 
 
 def narrowed(

@@ -65,7 +65,7 @@ class Layout:
         """The byte order, for `struct` and NumPy."""
         return ">" if self.endian == "big" else "<"
 
-    @property
+    @functools.cached_property
     def trace(self) -> np.dtype:
         """A trace: its `header` and its `samples`."""
         samples = f"{self.mark}{SAMPLES[self.format]}", (self.samples,)
