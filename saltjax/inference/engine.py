@@ -1,7 +1,6 @@
 """OpenVINO in place of XLA, for inference on CPUs."""
 
 import dataclasses
-import sys
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from saltjax.inference import onnx
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import predict_step
-from saltjax.system import console
+from saltjax.system import console, imports
 from saltjax.system.errors import InputError
 
 # Greatest difference of probabilities to those that JAX computes in float32.
@@ -22,20 +21,14 @@ def import_openvino() -> Any:
     Raises:
       InputError: if it is not installed.
     """
-    telemetry = "openvino_telemetry"
-    block = telemetry not in sys.modules
-    if block:
-        sys.modules[telemetry] = None  # type: ignore[assignment] # as if not installed
     try:
-        import openvino
+        with imports.without("openvino_telemetry"):
+            import openvino
     except ImportError:
         raise InputError(
             "engine=openvino needs openvino and jax2onnx, and openvino is not installed: pip install "
             "openvino jax2onnx==0.13.0"
         ) from None
-    finally:
-        if block:
-            del sys.modules[telemetry]
     return openvino
 
 

@@ -3,9 +3,11 @@
 import contextlib
 import io
 import logging
+from typing import Any
 
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import predict
+from saltjax.system import imports
 from saltjax.system.errors import InputError
 
 
@@ -27,12 +29,7 @@ def convert(
     Raises:
       InputError: if jax2onnx is not installed, or cannot convert the network.
     """
-    try:
-        import jax2onnx
-    except ImportError:
-        raise InputError(
-            "ONNX needs jax2onnx, which is not installed: pip install jax2onnx==0.13.0"
-        ) from None
+    jax2onnx = _import_jax2onnx()
 
     def function(image):
         # Not jitted: jax2onnx traces it with layers of its own, and JAX would keep that trace.
@@ -45,9 +42,6 @@ def convert(
             complement=complement,
         )
 
-    # Their log messages say nothing to users.
-    for name in ("jax2onnx", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.redirect_stdout(io.StringIO()):
         try:
             artifact = jax2onnx.to_onnx(function, [shape], input_names=["image"])
@@ -57,3 +51,24 @@ def convert(
                 f"jax2onnx cannot convert this network: {type(error).__name__}: {reason}"
             ) from None
     return artifact.SerializeToString()
+
+
+def _import_jax2onnx() -> Any:
+    """Imports jax2onnx and its converters, except for those of Equinox.
+
+    They compute examples when they are imported, which takes eight seconds. A process that has
+    imported Equinox itself gets them.
+    """
+    try:
+        import jax2onnx
+        from jax2onnx.plugins import plugin_system
+    except ImportError:
+        raise InputError(
+            "ONNX needs jax2onnx, which is not installed: pip install jax2onnx==0.13.0"
+        ) from None
+    # Their log messages say nothing to users.
+    for name in ("jax2onnx", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with imports.without("equinox"):
+        plugin_system.import_all_plugins()
+    return jax2onnx

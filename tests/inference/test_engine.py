@@ -104,6 +104,18 @@ def test_a_cpu_without_bfloat16_is_named(openvino, monkeypatch):
     OpenVINO("float32")
 
 
+def test_converters_of_equinox_are_not_imported(openvino):
+    code = (
+        "import sys; from saltjax.inference import onnx; onnx._import_jax2onnx(); "
+        "assert 'jax2onnx.plugins.flax.linen.conv' in sys.modules; "
+        "assert 'equinox' not in sys.modules; import equinox"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_telemetry_is_not_imported(openvino):
     code = (
         "import sys; from saltjax.inference.engine import import_openvino; import_openvino(); "
