@@ -39,7 +39,6 @@ FLOAT_FORMATS = (IBM_FLOAT, IEEE_FLOAT, 6)
 FORMAT_OFFSET = 3224
 # Bytes of a file that are read or written at once: they fit into the cache of a core.
 BLOCK_BYTES = 2**20
-File = io.BufferedReader | io.BufferedRandom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +79,11 @@ class Layout:
         """Returns the byte offset of a trace."""
         return self.first + number * self.trace_bytes
 
-    def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Yields (start, stop) of the traces from start to stop in blocks of BLOCK_BYTES."""
+    def blocks(self, start: int, stop: int) -> Iterator[slice]:
+        """Yields slices from start to stop for traces of BLOCK_BYTES, at least one trace each."""
         step = max(1, BLOCK_BYTES // self.trace_bytes)
         for first in range(start, stop, step):
-            yield first, min(first + step, stop)
+            yield slice(first, min(first + step, stop))
 
 
 def check(path: pathlib.Path) -> Layout:
@@ -150,7 +149,7 @@ class SegyTraces:
         path: pathlib.Path,
         header_bytes: Sequence[int] = survey.HEADER_BYTES,
         layout: Layout | None = None,
-        model: "SegyTraces | None" = None,
+        template: "SegyTraces | None" = None,
     ):
         """Reads the file's layout. The file itself is opened for each access.
 
@@ -158,13 +157,13 @@ class SegyTraces:
           path: the file.
           header_bytes: first bytes of inline and crossline numbers in the trace headers, from 1.
           layout: the file's layout if it is known; None calls `check`.
-          model: the file whose trace headers are those of written traces; None for the file itself.
+          template: the file whose trace headers are those of written traces; None for the file itself.
 
         Raises:
           InputError: if the file is damaged.
         """
         self.name, self.layout = str(path), layout or check(path)
-        self._model = model or self
+        self._template = template or self
         self.header_bytes = tuple(header_bytes)
         self.count, self.samples = self.layout.count, self.layout.samples
         code = self.layout.format
@@ -224,10 +223,11 @@ class SegyTraces:
         )
         found = [np.empty(stop - start, np.int32) for _ in names]
         with self._open() as file:
-            for first, last in self.layout.blocks(start, stop):
-                block = _traces(file, first, last, self.layout).view(trace)
-                for name, numbers in zip(names, found):
-                    numbers[first - start : last - start] = block[name]
+            for part in self.layout.blocks(0, stop - start):
+                wanted = np.arange(start + part.start, start + part.stop)
+                block = _traces(file, wanted, self.layout).view(trace)
+                for name, integers in zip(names, found):
+                    integers[part] = block[name]
         return found
 
     def place(self, number: int) -> str:
@@ -241,10 +241,10 @@ class SegyTraces:
         Raises:
           InputError: if they cannot be read.
         """
-        traces = np.zeros((len(numbers), self.samples), self.dtype)
+        traces = np.empty((len(numbers), self.samples), self.dtype)
         with self._open() as file:
-            for part, start, stop in self._blocks(numbers):
-                samples = _traces(file, start, stop, self.layout)["samples"]
+            for part in self.layout.blocks(0, len(numbers)):
+                samples = _traces(file, numbers[part], self.layout)["samples"]
                 if self.layout.format == IBM_FLOAT:
                     samples = ibm.to_ieee(samples.astype(np.uint32))
                 traces[part] = samples
@@ -257,41 +257,40 @@ class SegyTraces:
           InputError: if their headers cannot be read.
           OSError: if they cannot be written.
         """
-        with self._model._open() as source, open(self.name, "r+b") as file:
-            for part, start, stop in self._blocks(numbers):
+        template = self._template
+        with template._open() as source, open(self.name, "r+b") as file:
+            for part in self.layout.blocks(0, len(numbers)):
                 samples = traces[part]
                 if self.layout.format == IBM_FLOAT:
                     samples = ibm.from_ieee(samples.astype(np.float32))
-                block = np.empty(stop - start, self.layout.trace)
-                block["header"] = _traces(source, start, stop, self._model.layout)[
-                    "header"
-                ]
-                block["samples"] = samples
-                file.seek(self.layout.place(start))
-                file.write(block.data)
+                block = np.empty(len(samples), self.layout.trace)
+                headers = _traces(source, numbers[part], template.layout)["header"]
+                block["header"], block["samples"] = headers, samples
+                for run, content in _runs(numbers[part], block):
+                    file.seek(self.layout.place(run))
+                    file.write(content)
 
     def _open(self) -> io.BufferedReader:
         # Not mapped: of a mapped file, a damaged disk would kill the process.
         with reading(self.name):
             return open(self.name, "rb")
 
-    def _blocks(self, numbers: np.ndarray) -> Iterator[tuple[slice, int, int]]:
-        """Yields what `_runs` returns in parts of BLOCK_BYTES."""
-        for part, start, stop in _runs(numbers):
-            for first, last in self.layout.blocks(start, stop):
-                offset = part.start - start
-                yield slice(offset + first, offset + last), first, last
 
+def _runs(numbers: np.ndarray, traces: np.ndarray) -> Iterator[tuple[int, memoryview]]:
+    """Yields the first trace and the bytes of each run of consecutive numbers, except for -1.
 
-def _runs(numbers: np.ndarray) -> list[tuple[slice, int, int]]:
-    """Returns (where, start, stop) for each run of consecutive numbers that are not negative."""
+    Args:
+      numbers: of the traces.
+      traces: of the type `Layout.trace` [n], contiguous.
+    """
     breaks = np.flatnonzero((np.diff(numbers) != 1) | (numbers[:-1] < 0)) + 1
-    parts = zip([0, *breaks], [*breaks, len(numbers)])
-    return [
-        (slice(a, b), int(numbers[a]), int(numbers[b - 1]) + 1)
-        for a, b in parts
-        if b > a and numbers[a] >= 0
-    ]
+    starts = [0, *breaks.tolist()]
+    content, size = traces.view(np.uint8).data, traces.itemsize
+    for start, stop, first in zip(
+        starts, [*starts[1:], len(numbers)], numbers[starts].tolist()
+    ):
+        if first >= 0:
+            yield first, content[start * size : stop * size]
 
 
 def create(path: pathlib.Path, other: SegyTraces, code: int) -> SegyTraces:
@@ -310,30 +309,29 @@ def create(path: pathlib.Path, other: SegyTraces, code: int) -> SegyTraces:
       OSError: if the new one cannot be written, such as for want of room.
     """
     layout = dataclasses.replace(other.layout, format=code)
-    with other._open() as source:
-        head = _read(source, layout.first)
+    head = bytearray(layout.first)
+    with other._open() as source, reading(other.name):
+        _fill(head, source)
     struct.pack_into(f"{layout.mark}h", head, FORMAT_OFFSET, code)
     with path.open("wb") as file:
         file.write(head)
         files.reserve(file, layout.place(layout.count))
-    new = SegyTraces(path, other.header_bytes, layout, model=other)
+    new = SegyTraces(path, other.header_bytes, layout, template=other)
     new.geometry = other.geometry
     return new
 
 
-def _traces(file: File, start: int, stop: int, layout: Layout) -> np.ndarray:
-    """Returns traces of a file, of the type `Layout.trace` [stop - start]."""
+def _traces(file: io.BufferedReader, numbers: np.ndarray, layout: Layout) -> np.ndarray:
+    """Returns traces of a file, of the type `Layout.trace` [n], zeros for -1."""
+    traces = np.zeros(len(numbers), layout.trace)
     with reading(file.name):
-        file.seek(layout.place(start))
-    content = _read(file, (stop - start) * layout.trace_bytes)
-    return np.frombuffer(content, layout.trace)
+        for first, content in _runs(numbers, traces):
+            file.seek(layout.place(first))
+            _fill(content, file)
+    return traces
 
 
-def _read(file: File, size: int) -> bytearray:
-    """Returns that many bytes of a file; raises InputError if they cannot be read."""
-    content = bytearray(size)
-    with reading(file.name):
-        found = file.readinto(content)
-    if found < size:
+def _fill(content: bytearray | memoryview, file: io.BufferedReader) -> None:
+    """Reads the next bytes of a file."""
+    if file.readinto(content) < len(content):
         raise InputError(f"cannot read {file.name}: it was truncated while it was read")
-    return content
