@@ -7,11 +7,11 @@ from saltjax.inference import image_files, trace_files
 from saltjax.inference import predictor as predictors
 from saltjax.runs import settings, trained
 from saltjax.scoring import postprocess
+from saltjax.seismic import segy
 from saltjax.seismic.grid import ZARR_SUFFIXES
 from saltjax.system import console, devices, output_directory, signals
 from saltjax.system.errors import InputError
 
-SEGY_SUFFIXES = (".sgy", ".segy")
 # How the names of pages end.
 PAGE = "_report.html"
 EXPECTED = "expected a .png, a directory of them, a .npy, or a .sgy or .segy file"
@@ -77,7 +77,7 @@ def predict(
                 found = trace_files.predict_array(
                     path, claimed, runs[0], models, chosen, others
                 )
-            elif suffix in SEGY_SUFFIXES:
+            elif suffix in segy.SUFFIXES:
                 found = trace_files.predict_segy(
                     path, claimed, runs[0], models, chosen, chosen_bytes, others
                 )
@@ -97,6 +97,7 @@ def predict(
                     path,
                     images,
                     runs,
+                    tta,
                     found,
                     chosen,
                     given_flags(tta, header_bytes, engine, precision),
@@ -127,7 +128,7 @@ def find_suffix(path: pathlib.Path) -> str:
     if not path.is_file():  # opening a pipe would block
         raise InputError(f"--input={path}: neither a file nor a directory; {EXPECTED}")
     suffix = path.suffix.lower()
-    if suffix not in (".npy", ".png", *SEGY_SUFFIXES):
+    if suffix not in (".npy", ".png", *segy.SUFFIXES):
         raise InputError(f"--input={path}: {EXPECTED}")
     return suffix
 
@@ -171,7 +172,7 @@ def parse_header_bytes(
     flag = f"--header_bytes={','.join(given)}"
     if not settings.are_header_bytes(found):
         raise InputError(f"{flag}; {settings.HEADER_BYTES}")
-    if path.suffix.lower() not in SEGY_SUFFIXES:
+    if path.suffix.lower() not in segy.SUFFIXES:
         raise InputError(f"{flag} is of SEG-Y files; --input={path} is none")
     return found
 

@@ -23,6 +23,7 @@ def write(
     source: pathlib.Path,
     images: Sequence[pathlib.Path],
     runs: Sequence[Predictor],
+    tta: bool | None,
     found: Segmented,
     chosen: Postprocessing,
     flags: Sequence[str],
@@ -35,6 +36,7 @@ def write(
       source: the input.
       images: of the input; none for a file of traces.
       runs: the networks.
+      tta: --tta, None for the runs' own.
       found: what was written.
       chosen: threshold and minimum component size.
       flags: others that were given and change the result.
@@ -53,7 +55,7 @@ def write(
     prediction = section_report.Prediction(
         name=path.name,
         source=str(path),
-        networks=places,
+        networks=[(place, run.computation(tta)) for place, run in zip(places, runs)],
         command=f"{environment.program()} --mode=predict {shlex.join(command)}",
         chosen=chosen,
         share=found.share,

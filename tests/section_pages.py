@@ -73,7 +73,7 @@ def prediction(name="volume.sgy", chosen=CHOSEN, share=0.25):
     return section_report.Prediction(
         name=name,
         source=f"/data/{name}",
-        networks=["/runs/final"],
+        networks=[("/runs/final", "JAX, float32, without mirror image")],
         command="saltjax --mode=predict --workdir=/runs/final",
         chosen=chosen,
         share=share,

@@ -21,7 +21,7 @@ FORMATS = (1, *DTYPES)
 
 
 def to_ibm(values: np.ndarray) -> np.ndarray:
-    """Returns uint32, the IBM floats nearest to values: sign, base-16 exponent + 64, 24 bits."""
+    """Returns uint32, IBM floats, values rounded towards 0: sign, base-16 exponent + 64, 24 bits."""
     bits = np.zeros(values.shape, np.uint32)
     for place, value in np.ndenumerate(np.float64(values)):
         if value:

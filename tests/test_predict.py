@@ -180,11 +180,11 @@ def test_a_second_prediction_into_one_directory_is_refused(plain, tmp_path):
     code = (
         "import pathlib, sys; from saltjax import predict\n"
         "from saltjax.inference import volumes\n"
-        "estimate = volumes.estimate\n"
+        "scaling = volumes.scaling\n"
         "def wait(*args):\n"
         "    print('waiting', flush=True); open(sys.argv[4]).read()\n"
-        "    return estimate(*args)\n"
-        "volumes.estimate = wait\n"
+        "    return scaling(*args)\n"
+        "volumes.scaling = wait\n"
         "predict.predict([pathlib.Path(sys.argv[1])], *sys.argv[2:4], None, None)\n"
     )
     args = [plain, tmp_path / "one.npy", tmp_path / "out", tmp_path / "go"]

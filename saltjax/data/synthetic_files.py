@@ -17,14 +17,14 @@ import numpy as np
 from absl import flags
 
 from saltjax.data import synthetic_volume
-from saltjax.seismic import grid, npy, segy
+from saltjax.seismic import npy, segy
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system import console, files, signals
 from saltjax.system.errors import InputError, writing
 
 SIZES = (8, 10_000)  # smallest and largest of each dimension
 TILE, SMALLEST_TILE = 128, 8  # data.tile by default, and the least that it may be
-SUFFIXES = (*grid.SEGY_SUFFIXES, ".npy", ".zarr")
+SUFFIXES = (*segy.SUFFIXES, ".npy", ".zarr")
 FIRST_INLINE, FIRST_CROSSLINE = 1000, 2000
 AXIS = SampleAxis("ms", 0.0, 4.0)
 SPACING = 25.0  # metres between lines
@@ -65,8 +65,10 @@ def write(
         console.Bar("Volume", shape[0], "inlines") as bar,
     ):
         for amplitudes, label in synthetic_volume.blocks(shape, seed):
-            append_amplitudes(amplitudes)
-            append_labels(label)
+            with writing(volume):
+                append_amplitudes(amplitudes)
+            with writing(labels):
+                append_labels(label)
             salt += int(label.sum())
             bar.advance(len(label))
     return salt / int(np.prod(shape))

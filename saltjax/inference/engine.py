@@ -42,8 +42,9 @@ class OpenVINO:
         """Takes the precision of products and activations, "float32" or "bfloat16".
 
         Raises:
-          InputError: if OpenVINO is not installed, or the CPU does not compute in that precision.
+          InputError: if OpenVINO or jax2onnx is not installed, or the CPU does not compute in that precision.
         """
+        onnx.require_jax2onnx()  # before anything is read
         self._core = import_openvino().Core()
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bfloat16" and "BF16" not in capabilities:

@@ -1,6 +1,7 @@
 """Networks as ONNX models."""
 
 import contextlib
+import importlib.util
 import io
 import logging
 from typing import Any
@@ -53,19 +54,24 @@ def convert(
     return artifact.SerializeToString()
 
 
+def require_jax2onnx() -> None:
+    """Raises InputError if jax2onnx is not installed."""
+    if importlib.util.find_spec("jax2onnx") is None:
+        raise InputError(
+            "ONNX needs jax2onnx, which is not installed: pip install jax2onnx==0.13.0"
+        )
+
+
 def _import_jax2onnx() -> Any:
     """Imports jax2onnx and its converters, except for those of Equinox.
 
     They compute examples when they are imported, which takes eight seconds. A process that has
     imported Equinox itself gets them.
     """
-    try:
-        import jax2onnx
-        from jax2onnx.plugins import plugin_system
-    except ImportError:
-        raise InputError(
-            "ONNX needs jax2onnx, which is not installed: pip install jax2onnx==0.13.0"
-        ) from None
+    require_jax2onnx()
+    import jax2onnx
+    from jax2onnx.plugins import plugin_system
+
     # Their log messages say nothing to users.
     for name in ("jax2onnx", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -71,6 +71,15 @@ class Predictor:
         """The precision of products and activations, as `load` takes it."""
         return self.network.model.dtype
 
+    def computation(self, tta: bool | None = None) -> str:
+        """Returns in words how `section_model` computes probabilities."""
+        engine = "JAX" if self.engine is None else "OpenVINO"
+        mirrored = self.tta if tta is None else tta
+        images = (
+            "mean of image and mirror image" if mirrored else "without mirror image"
+        )
+        return f"{engine}, {self.network.model.dtype}, {images}"
+
     def section_model(self, tta: bool | None = None) -> SectionModel:
         """Returns the network as `windows.predict_sections` takes it; `tta` None as in the run."""
         return SectionModel(
@@ -168,7 +177,7 @@ def load(
 
     Raises:
       InputError: if there is none, or a damaged one, or the directory holds no finished run, or the
-        engine is not installed.
+        packages of the engine are not installed.
     """
     return restore(trained.locate(workdir), engine, precision)
 

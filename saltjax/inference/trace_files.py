@@ -112,10 +112,16 @@ def refuse_damaged(found: masks.Segmented) -> None:
 
 
 def say_lines(source: segy.SegyTraces, direction: str) -> None:
-    """Prints how many lines a SEG-Y file has, and if it is taken as 2-D lines."""
-    count = len(source.lines(volumes.passes(direction)[0]))
+    """Prints how many lines and gaps a SEG-Y file has, and if it is taken as 2-D lines."""
+    lines = source.lines(volumes.passes(direction)[0])
+    positions = sum(map(len, lines))
     console.say(
-        f"SEG-Y      {source.count} traces of {source.samples} samples in {count} line(s)"
+        f"SEG-Y      {source.count} traces of {source.samples} samples in {len(lines)} line(s)"
     )
+    if missing := positions - source.count:
+        console.say(
+            f"           {missing} of {positions} positions have no trace: they count as dead, and "
+            "change the probabilities of traces beside them"
+        )
     if note := source.line_note():
         console.say(f"Warning    {note}")

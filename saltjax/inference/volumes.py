@@ -84,7 +84,9 @@ def segment(
                 bar.advance(int((numbers >= 0).sum()) * source.samples)
                 if damaged and not announced:
                     announced = True
-                    console.say(f"{next(iter(damaged.values()))}: going on without it")
+                    # As a list: another thread adds to it.
+                    first = list(damaged.values())[0]  # noqa: RUF015
+                    console.say(f"{first}: going on without it")
     return damaged
 
 
@@ -132,24 +134,21 @@ def refuse(damaged: dict[int, str], consequence: str) -> None:
 
 def scaling(source: Traces, normalize: str) -> tuple[str, amplitudes.Range]:
     """Returns how amplitudes are scaled, for `amplitudes.to_unit`; see `segment`."""
-    limits = estimate(source, normalize)
-    if source.dtype == np.uint8:
-        return "clip", amplitudes.Range(0, 255)
-    return normalize, limits
+    return amplitudes.scaling(sample_of(source), normalize)
 
 
-def estimate(source: Traces, normalize: str) -> amplitudes.Range:
-    """Returns the range of amplitudes, estimated from traces evenly spaced over the file.
+def sample_of(source: Traces) -> np.ndarray:
+    """Returns traces evenly spaced over the file, from which the range is estimated.
 
     Raises:
-      InputError: if only some samples of one of these traces are finite.
+      InputError: if only some samples of one of them are finite.
     """
     wanted = max(1, amplitudes.MAX_SAMPLES // source.samples)
     numbers = np.unique(np.linspace(0, source.count - 1, wanted).astype(int))
     damaged: dict[int, str] = {}
     traces = read(source, numbers, damaged)
     refuse(damaged, "Nothing was computed")
-    return amplitudes.estimate(traces, normalize)
+    return traces
 
 
 def predict_lines(

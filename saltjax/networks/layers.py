@@ -108,8 +108,8 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
 
 
 # Where the gradient of a 3×3 convolution by its kernel is a matrix product on CPUs: with at least
-# that many channels on both sides, and pixels per image. There it is 1.7 to 3.5 times as fast as XLA's
-# own convolution (measured on AVX-512 cores); with fewer it is no faster, and needs more memory.
+# that many channels on both sides, and pixels per image. There it is up to 3.5 times as fast as XLA's
+# own convolution (measured on AVX-512 cores); with fewer no training step is faster (docs/speed.md).
 PRODUCT_CHANNELS, PRODUCT_PIXELS = 128, 32 * 32
 
 

@@ -33,7 +33,7 @@ class Prediction:
     Attributes:
       name: of the input.
       source: its path.
-      networks: the runs or network files.
+      networks: the runs or network files, and how each computed its probabilities.
       command: that repeats the prediction, without threshold and minimum component size.
       chosen: these two.
       share: of salt, as the program printed it.
@@ -42,7 +42,7 @@ class Prediction:
 
     name: str
     source: str
-    networks: list[str]
+    networks: list[tuple[str, str]]
     command: str
     chosen: Postprocessing
     share: float

@@ -10,7 +10,6 @@ from saltjax.seismic import neighbours, npy, sample_axis, segy, survey
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system.errors import InputError, reading
 
-SEGY_SUFFIXES = (".sgy", ".segy")
 ZARR_SUFFIXES = (".zarr", ".mdio")
 
 
@@ -144,10 +143,10 @@ def open_grid(
     """
     suffix = path.suffix.lower()
     with reading(path):
-        if suffix in (*SEGY_SUFFIXES, ".npy", *ZARR_SUFFIXES) and not path.exists():
+        if suffix in (*segy.SUFFIXES, ".npy", *ZARR_SUFFIXES) and not path.exists():
             where = "" if path.is_absolute() else f" in {pathlib.Path.cwd()}"
             raise InputError(f"{option}={path}: no such file{where}")
-    if suffix in SEGY_SUFFIXES:
+    if suffix in segy.SUFFIXES:
         return SegyGrid(path, header_bytes, option)
     if suffix == ".npy":
         return ArrayGrid(path, option, unlabelled)
@@ -157,7 +156,7 @@ def open_grid(
         from saltjax.seismic.zarr import ZarrGrid
 
         return ZarrGrid(path, option, unlabelled)
-    known = ", ".join((*SEGY_SUFFIXES, ".npy", *ZARR_SUFFIXES))
+    known = ", ".join((*segy.SUFFIXES, ".npy", *ZARR_SUFFIXES))
     if unlabelled is not None:
         known += (
             ", or the picks of top and base of salt, two text files joined by a comma"

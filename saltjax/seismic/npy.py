@@ -56,7 +56,8 @@ class ArrayTraces:
                 f"{self.samples} samples, or a colour image? Expected images as uint8, from 0 to 255, "
                 "and volumes [inline, crossline, sample]"
             )
-        array = np.array(self._array())
+        with reading(self.name):
+            array = np.array(self._array())
         if array[:, :, 3:].size and array[:, :, 3].min() < 255:
             raise InputError(
                 f"{self.name}: an image with transparent pixels (its fourth channel is below 255); "
@@ -176,7 +177,12 @@ def read(
         dtype = np.dtype(np.uint8)
 
     def mapped():
-        return np.memmap(path, dtype, mode, offset, shape, order)
+        try:
+            return np.memmap(path, dtype, mode, offset, shape, order)
+        except ValueError:  # the file is shorter than it was
+            raise InputError(
+                f"cannot read {path}: it was truncated while it was read"
+            ) from None
 
     return ArrayTraces(mapped, str(path))
 
@@ -185,7 +191,7 @@ def create(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -> ArrayTrace
     """Returns the traces of a new .npy file of zeros.
 
     Raises:
-      OSError: if the disk has no room for all of it.
+      OSError: if the disk has no room for all of it, as far as `files.reserve` can tell.
     """
     np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     # If the disk filled up later, writing to the mapped file would kill the process.

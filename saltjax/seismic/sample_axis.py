@@ -49,10 +49,9 @@ def read(name: str, layout: segy.Layout) -> SampleAxis:
         head = file.read(segy.TEXT_BYTES + segy.BINARY_BYTES)
         file.seek(layout.first)
         trace = file.read(segy.TRACE_HEADER_BYTES)
-    mark = ">" if layout.endian == "big" else "<"
 
     def number(of: bytes, place: int, code: str) -> int:
-        return struct.unpack_from(mark + code, of, place)[0]
+        return struct.unpack_from(layout.mark + code, of, place)[0]
 
     interval = number(trace, TRACE_INTERVAL, "H") or number(head, INTERVAL, "H")
     if not interval:

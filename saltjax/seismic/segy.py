@@ -1,6 +1,6 @@
-"""SEG-Y files: checked before they are opened, read and written in blocks of traces.
+"""SEG-Y files: checked before traces are read, and read and written in blocks of traces.
 
-The layout is that of SEG-Y revision 1 (SEG, 2002); revisions 0 and 2 differ in details only.
+The layout is that of SEG-Y revision 1 (SEG, 2002).
 """
 
 import dataclasses
@@ -9,7 +9,6 @@ import io
 import pathlib
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -17,8 +16,11 @@ from saltjax.seismic import ibm, lines, survey
 from saltjax.system import files
 from saltjax.system.errors import InputError, reading
 
+SUFFIXES = (".sgy", ".segy")
 TEXT_BYTES, BINARY_BYTES, TRACE_HEADER_BYTES = 3200, 400, 240
 FIRST_TRACE = TEXT_BYTES + BINARY_BYTES  # without extended headers
+# Of the byte orders, for `struct` and NumPy.
+MARKS = {"big": ">", "little": "<"}
 IBM_FLOAT, IEEE_FLOAT, INT8 = 1, 5, 8
 # NumPy codes of the samples of each format code; IBM floats are read as their bits.
 SAMPLES = {
@@ -60,9 +62,9 @@ class Layout:
     count: int
 
     @property
-    def mark(self) -> Literal[">", "<"]:
+    def mark(self) -> str:
         """The byte order, for `struct` and NumPy."""
-        return ">" if self.endian == "big" else "<"
+        return MARKS[self.endian]
 
     @functools.cached_property
     def trace(self) -> np.dtype:
@@ -104,7 +106,7 @@ def check(path: pathlib.Path) -> Layout:
         )
     codes = {
         endian: struct.unpack_from(f"{mark}h", head, FORMAT_OFFSET)[0]
-        for endian, mark in (("big", ">"), ("little", "<"))
+        for endian, mark in MARKS.items()
     }
     endian = next((e for e, code in codes.items() if code in SAMPLES), None)
     if endian is None:
@@ -113,7 +115,7 @@ def check(path: pathlib.Path) -> Layout:
             f"{path}: format code {codes['big']} in bytes 3225-3226; expected one of {known} (is "
             "this SEG-Y?)"
         )
-    mark = ">" if endian == "big" else "<"
+    mark = MARKS[endian]
     (samples,) = struct.unpack_from(f"{mark}H", head, 3220)
     (extended,) = struct.unpack_from(f"{mark}h", head, 3504)
     first = FIRST_TRACE + extended * TEXT_BYTES
@@ -160,7 +162,7 @@ class SegyTraces:
           template: the file whose trace headers are those of written traces; None for the file itself.
 
         Raises:
-          InputError: if the file is damaged.
+          InputError: if the file is damaged or cannot be read.
         """
         self.name, self.layout = str(path), layout or check(path)
         self._template = template or self
@@ -174,7 +176,7 @@ class SegyTraces:
         """The positions of the traces, read from their headers once.
 
         Raises:
-          InputError: if there is more than one trace at a position.
+          InputError: if there is more than one trace at a position, or headers cannot be read.
         """
         return survey.find(self.headers, self.header_bytes, self.name)
 
@@ -184,7 +186,7 @@ class SegyTraces:
         Files that hold no volume are one 2-D line, or several, in the order of their traces.
 
         Raises:
-          InputError: if there is more than one trace at a position.
+          InputError: if there is more than one trace at a position, or headers cannot be read.
         """
         found = self.geometry
         return found.by_inline if direction == "inline" else found.by_crossline
@@ -210,6 +212,9 @@ class SegyTraces:
 
         Returns:
           int32[n] for each of `header_bytes`.
+
+        Raises:
+          InputError: if they cannot be read.
         """
         stop = self.count if stop is None else stop
         names = [str(i) for i in range(len(header_bytes))]

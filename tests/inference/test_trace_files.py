@@ -155,6 +155,7 @@ def test_an_error_half_way_leaves_no_incomplete_file(
     ("name", "fault", "reason"),
     [
         ("a.npy", pathlib.Path.unlink, "No such file or directory"),
+        ("a.npy", lambda path: os.truncate(path, 4000), "it was truncated while"),
         ("a.sgy", lambda path: os.truncate(path, 4000), "it was truncated while"),
     ],
 )
@@ -166,13 +167,13 @@ def test_an_input_that_can_no_longer_be_read_is_named(
         np.save(path, random_traces(30, 40))
     else:
         segy_writer.write(path, random_traces(40, 30))
-    estimate = volumes.estimate
+    scaling = volumes.scaling
 
-    def estimate_after_the_fault(*args):
+    def scaling_after_the_fault(*args):
         fault(path)
-        return estimate(*args)
+        return scaling(*args)
 
-    monkeypatch.setattr(volumes, "estimate", estimate_after_the_fault)
+    monkeypatch.setattr(volumes, "scaling", scaling_after_the_fault)
     with pytest.raises(InputError, match=f"^cannot read {path}: {reason}"):
         run_predict(plain, path, tmp_path)
     assert not list(tmp_path.glob("*_prob*"))
