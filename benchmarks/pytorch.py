@@ -158,8 +158,8 @@ def measure(
 ) -> dict[str, tuple[float, str]]:
     """Returns images per second of training and of evaluation, of a median step, and how.
 
-    Each is the fastest of NCHW and channels-last, with TILES_AT_A_TIME tiles or the whole batch at a
-    time.
+    Each is the fastest of NCHW and channels-last, with the whole batch or TILES_AT_A_TIME tiles at a
+    time, or as many as divide both.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
@@ -181,12 +181,13 @@ def measure(
         ]
         adam = torch.optim.Adam(network.parameters(), lr=config.optim.learning_rate)
         how = f"{layout}, {at_a_time} at a time"
-        with autocast:
-            for part, step in (
-                ("train", functools.partial(train_step, network, adam, parts)),
-                ("eval", functools.partial(eval_step, network, parts)),
-            ):
-                found[part].append((batch_size / seconds(step, timed_steps), how))
+        for part, step in (
+            ("train", functools.partial(train_step, network, adam, parts)),
+            ("eval", functools.partial(eval_step, network, parts)),
+        ):
+            # Within each step: autocast keeps its copies of the weights until it ends.
+            rate = batch_size / seconds(autocast(step), timed_steps)
+            found[part].append((rate, how))
     return {part: max(rates) for part, rates in found.items()}
 
 
@@ -251,6 +252,20 @@ def measure_saltjax(words: list[str]) -> dict[str, float]:
     return {part: found[f"{part}_images_per_s"] for part in ("train", "eval")}
 
 
+def without_flag(name: str, words: list[str]) -> list[str]:
+    """Returns the words of a command line without a flag and its value.
+
+    >>> without_flag("rounds", ["--rounds", "2", "--steps=3", "-rounds=1"])
+    ['--steps=3']
+    """
+    kept, names = [], (f"--{name}", f"-{name}")
+    for i, word in enumerate(words):
+        value = i > 0 and words[i - 1] in names
+        if not value and word.split("=")[0] not in names:
+            kept.append(word)
+    return kept
+
+
 def compare(
     rounds: list[tuple[dict[str, float], dict[str, tuple[float, str]]]],
 ) -> dict[str, float | str]:
@@ -288,9 +303,7 @@ def main() -> None:
     settings.check(config)
     steps, batch = flags.FLAGS.steps, flags.FLAGS.batch or config.train.batch_size
     # The last of a repeated flag counts.
-    words = [
-        word for word in sys.argv[1:] if not word.startswith(("--rounds", "-rounds"))
-    ]
+    words = without_flag("rounds", sys.argv[1:])
     words += [f"--steps={steps}", f"--batch={batch}"]
     rounds: dict[str, list] = {precision: [] for precision in PRECISIONS}
     openvino: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}

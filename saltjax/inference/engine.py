@@ -1,6 +1,7 @@
 """OpenVINO in place of XLA, for inference on CPUs."""
 
 import dataclasses
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,26 @@ from saltjax.system.errors import InputError
 
 # Greatest difference of probabilities to those that JAX computes in float32.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
+MAX_SIZES = 4
 
 
 def import_openvino() -> Any:
     """Imports OpenVINO without its telemetry, which reports each import to its vendor.
 
     Raises:
-      InputError: if it is not installed.
+      InputError: if it is not installed, or cannot be imported.
     """
     try:
         with imports.without("openvino_telemetry"):
             import openvino
-    except ImportError:
+    except ImportError as error:
+        if error.name == "openvino":
+            raise InputError(
+                "engine=openvino needs openvino and jax2onnx, and openvino is not installed: pip "
+                "install openvino jax2onnx==0.13.0"
+            ) from None
         raise InputError(
-            "engine=openvino needs openvino and jax2onnx, and openvino is not installed: pip install "
-            "openvino jax2onnx==0.13.0"
+            f"openvino cannot be imported: {error}; install it again"
         ) from None
     return openvino
 
@@ -52,7 +58,19 @@ class OpenVINO:
                 "precision=bfloat16: this CPU has no instructions for it; expected float32"
             )
         self._precision = precision
+        self._sizes: set[tuple[int, int]] = set()
         self._programs: dict[tuple, Any] = {}
+        self._lock = threading.Lock()  # a program serves one thread at a time
+
+    def takes(self, height: int, width: int) -> bool:
+        """Returns whether it computes windows of that size: the first MAX_SIZES are converted.
+
+        Each takes seconds, and hundreds of megabytes of memory for good.
+        """
+        with self._lock:
+            if len(self._sizes) < MAX_SIZES:
+                self._sizes.add((height, width))
+            return (height, width) in self._sizes
 
     def __call__(
         self, model: SectionModel, windows: np.ndarray, complement: bool
@@ -68,16 +86,17 @@ class OpenVINO:
           InputError: if the network cannot be converted, or its probabilities differ from JAX's.
         """
         key = windows.shape, complement
-        if key not in self._programs:
-            # The precision is OpenVINO's to choose, not the graph's.
-            exact = dataclasses.replace(
-                model.network, model=model.network.model.clone(dtype="float32")
-            )
-            model = dataclasses.replace(model, network=exact)
-            program = self._compile(model, *key)
-            self._check(program, model, *key)
-            self._programs[key] = program
-        return self._programs[key](windows)[0]
+        with self._lock:
+            if key not in self._programs:
+                # The precision is OpenVINO's to choose, not the graph's.
+                exact = dataclasses.replace(
+                    model.network, model=model.network.model.clone(dtype="float32")
+                )
+                model = dataclasses.replace(model, network=exact)
+                program = self._compile(model, *key)
+                self._check(program, model, *key)
+                self._programs[key] = program
+            return self._programs[key](windows)[0]
 
     def _compile(self, model, shape, complement):
         if not self._programs:

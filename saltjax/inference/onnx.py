@@ -4,12 +4,16 @@ import contextlib
 import importlib.util
 import io
 import logging
+import threading
 from typing import Any
 
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import predict
 from saltjax.system import imports
 from saltjax.system.errors import InputError
+
+# jax2onnx changes modules of JAX while it converts, and standard output is the whole process's.
+_CONVERTING = threading.Lock()
 
 
 def convert(
@@ -43,7 +47,7 @@ def convert(
             complement=complement,
         )
 
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _CONVERTING, contextlib.redirect_stdout(io.StringIO()):
         try:
             artifact = jax2onnx.to_onnx(function, [shape], input_names=["image"])
         except Exception as error:

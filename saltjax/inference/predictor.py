@@ -194,7 +194,7 @@ def create(
 ) -> Predictor:
     """Returns the predictor of a trained network; the other arguments are those of `load`."""
     config, result = network.config, network.result
-    precision = precision or config.train.dtype
+    precision = config.train.dtype if precision is None else precision
     for name, value, known in (
         ("engine", engine, settings.ENGINES),
         ("precision", precision, settings.CHOICES["train.dtype"]),

@@ -2,8 +2,8 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -13,6 +13,22 @@ from saltjax.inference import axes
 from saltjax.networks import resize
 from saltjax.networks.network import Network, predict_step
 from saltjax.system import devices
+
+# While the first section waits for its batch to be full, the others may have as many windows as that
+# many batches.
+MAX_WAITING = 4
+
+
+class Engine(Protocol):
+    """What computes probabilities in the place of JAX, such as `engine.OpenVINO`."""
+
+    def takes(self, height: int, width: int) -> bool:
+        """Returns whether it computes windows of that size, always the same."""
+
+    def __call__(
+        self, model: "SectionModel", windows: np.ndarray, complement: bool
+    ) -> np.ndarray:
+        """Returns the probabilities of windows float32[B, H, W, C], see `network.predict_step`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +42,7 @@ class SectionModel:
       batch_size: training tiles in a batch; larger windows are fewer.
       tta: average the probabilities of each window and of its mirror image, left to right.
       placed: the weights on the devices, by the number of devices.
-      engine: computes the probabilities instead of `network.predict_step`, as `engine.OpenVINO`
-        does; None for JAX.
+      engine: computes the probabilities instead of `network.predict_step`; None for JAX.
     """
 
     network: Network
@@ -36,7 +51,7 @@ class SectionModel:
     batch_size: int
     tta: bool
     placed: dict[int, tuple[Mesh, Any]] = dataclasses.field(default_factory=dict)
-    engine: Callable[..., np.ndarray] | None = None
+    engine: Engine | None = None
 
     def on_devices(self, count: int) -> tuple[Mesh, Any]:
         """Returns a mesh of that many devices, with the variables on them."""
@@ -52,6 +67,7 @@ class Canvas:
     Attributes:
       extent: its height and width at the network's resolution.
       prob: float32[K, H', W'], of salt and, if K is 2, of no salt; H' and W' include padding.
+      count: of its windows.
       remaining: windows that are not yet part of the sum.
     """
 
@@ -70,8 +86,8 @@ class Canvas:
         )
         # As the model itself pads images to a multiple of its stride.
         self.image = np.pad(image, padding, mode="symmetric")
-        self.remaining = len(self.rows.starts) * len(self.cols.starts)
-        self.single = self.remaining == 1
+        self.count = self.remaining = len(self.rows.starts) * len(self.cols.starts)
+        self.single = self.count == 1
         # Of a single window the probabilities are taken as they are.
         empty = np.empty if self.single else np.zeros
         self.prob = empty((1 + complement, *self.image.shape[:2]), np.float32)
@@ -122,12 +138,14 @@ class Shape:
     Attributes:
       height, width, channels: of the arrays.
       cropped: whether windows may be smaller than the arrays that hold them.
+      engine: whether the model's engine computes them.
     """
 
     height: int
     width: int
     channels: int
     cropped: bool
+    engine: bool
 
 
 def to_section(image: np.ndarray) -> np.ndarray:
@@ -187,40 +205,50 @@ def predict_canvases(
     Arguments are those of `predict_sections`; `complement` is that of `network.predict_step`.
     """
     canvases: collections.deque[Canvas] = collections.deque()
-    batch: list[tuple[Canvas, int, int]] = []
+    batches: dict[Shape, list[tuple[Canvas, int, int]]] = {}
     delayed = devices.Delayed(_add)
+    waiting = 0  # windows of the canvases before the last
+
+    def start(shape):
+        batch = batches.pop(shape)
+        delayed.put(batch, _start(batch, shape, model))
+
+    def finished():
+        nonlocal waiting
+        while canvases and not canvases[0].remaining:
+            waiting -= canvases[0].count
+            yield canvases.popleft()
+
     for section in sections:
         canvas = Canvas(section, model, complement)
+        shape, limit = _shape(canvas, model), _limit(model, _shape(canvas, model))
         canvases.append(canvas)
-        shape = _shape(canvas, model)
         for window in canvas.windows():
-            if batch and (
-                _shape(batch[0][0], model) != shape
-                or len(batch) == _limit(model, shape)
-            ):
-                delayed.put(batch, _start(batch, model))
-                batch = []
-            batch.append((canvas, *window))
-        yield from _finished(canvases)
-    if batch:
-        delayed.put(batch, _start(batch, model))
+            batches.setdefault(shape, []).append((canvas, *window))
+            if len(batches[shape]) == limit:
+                start(shape)
+        if waiting - canvases[0].count > MAX_WAITING * limit:
+            for other in list(batches):
+                start(other)
+            delayed.flush()
+        waiting += canvas.count
+        yield from finished()
+    for shape in list(batches):
+        start(shape)
     delayed.flush()
-    yield from _finished(canvases)
-
-
-def _finished(canvases):
-    while canvases and not canvases[0].remaining:
-        yield canvases.popleft()
+    yield from finished()
 
 
 def _shape(canvas: Canvas, model: SectionModel) -> Shape:
     """Returns the shape of a section's windows in a batch."""
     lengths = canvas.rows.weights.shape[1], canvas.cols.weights.shape[1]
-    if model.engine is not None:  # it takes no extents
-        return Shape(*lengths, canvas.image.shape[2], cropped=False)
+    channels = canvas.image.shape[2]
+    if model.engine is not None and model.engine.takes(*lengths):
+        # It takes no extents.
+        return Shape(*lengths, channels, cropped=False, engine=True)
     height, width = (round_up(n, model.network) for n in lengths)
     cropped = not set(lengths) <= _common_lengths(model.network)
-    return Shape(height, width, canvas.image.shape[2], cropped)
+    return Shape(height, width, channels, cropped, engine=False)
 
 
 def round_up(n: int, network: Network) -> int:
@@ -258,13 +286,12 @@ def _batch_size(count: int, limit: int) -> int:
 
 
 def _start(
-    batch: list[tuple[Canvas, int, int]], model: SectionModel
+    batch: list[tuple[Canvas, int, int]], shape: Shape, model: SectionModel
 ) -> jax.Array | np.ndarray:
     """Starts a batch of windows on the devices; returns its probabilities."""
-    canvas = batch[0][0]
-    shape, complement = _shape(canvas, model), len(canvas.prob) == 2
+    complement = len(batch[0][0].prob) == 2
     limit = _limit(model, shape)
-    if model.engine is not None:
+    if shape.engine and model.engine is not None:
         # A program for fewer windows would take longer to make than the empty ones to compute.
         windows, _ = _arrays(batch, limit, shape)
         return model.engine(model, windows, complement)

@@ -123,12 +123,12 @@ def conv_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       [B, H, W, F], of the same dtype. Only reverse-mode derivatives are defined.
     """
-    if (
-        min(kernel.shape[2:]) < PRODUCT_CHANNELS
-        or x.shape[1] * x.shape[2] < PRODUCT_PIXELS
-    ):
-        return _conv_3x3(x, kernel)
-    return _conv_3x3_product(x, kernel)
+    pixels = x.shape[1] * x.shape[2]
+    # An exported network has symbolic sizes, and no gradient.
+    large = isinstance(pixels, int) and pixels >= PRODUCT_PIXELS
+    if large and min(kernel.shape[2:]) >= PRODUCT_CHANNELS:
+        return _conv_3x3_product(x, kernel)
+    return _conv_3x3(x, kernel)
 
 
 def _conv_3x3(x, kernel):

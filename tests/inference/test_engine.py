@@ -1,5 +1,6 @@
 """OpenVINO in place of JAX: the same probabilities, and a clear answer where it cannot give them."""
 
+import concurrent.futures
 import dataclasses
 import subprocess
 import sys
@@ -102,6 +103,38 @@ def test_a_cpu_without_bfloat16_is_named(openvino, monkeypatch):
     with pytest.raises(InputError, match="precision=bfloat16: this CPU"):
         OpenVINO("bfloat16")
     OpenVINO("float32")
+
+
+def test_only_the_first_sizes_are_converted(openvino):
+    computed = OpenVINO("float32")
+    sizes = [(64, 64 + 16 * i) for i in range(engine.MAX_SIZES + 2)]
+    assert [computed.takes(*size) for size in sizes] == [True] * 4 + [False] * 2
+    assert computed.takes(*sizes[0])
+    assert not computed.takes(*sizes[-1])
+
+
+@pytest.mark.slow
+def test_several_threads_share_a_predictor(openvino):
+    model = with_engine(make_model(LAYERS[0], size=64, tile=(64, 64)))
+    sections = [noise(64, 64, seed=i) for i in range(4)]
+
+    def predict(section):
+        return [next(windows.predict_sections([section], model)) for _ in range(5)]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(predict, sections))
+    for section, probs in zip(sections, found):
+        (expected,) = windows.predict_sections([section], model)
+        for prob in probs:
+            np.testing.assert_array_equal(prob, expected)
+
+
+def test_a_damaged_package_is_not_called_missing(monkeypatch, tmp_path):
+    (tmp_path / "openvino.py").write_text("import library_of_openvino")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    with pytest.raises(InputError, match=r"cannot be imported: No module .*lib"):
+        engine.import_openvino()
 
 
 def test_converters_of_equinox_are_not_imported(openvino):

@@ -262,3 +262,60 @@ def test_weights_are_placed_once_on_each_number_of_devices():
     kernel = variables["params"]["head"]["kernel"]
     assert len(kernel.devices()) == 2
     np.testing.assert_array_equal(kernel, model.variables["params"]["head"]["kernel"])
+
+
+class CountingEngine:
+    """Takes a few sizes of windows; its probability of a pixel is the pixel's value."""
+
+    def __init__(self, sizes):
+        self.sizes, self.calls = sizes, []
+
+    def takes(self, height, width):
+        return (height, width) in self.sizes
+
+    def __call__(self, model, windows, complement):
+        self.calls.append(windows.shape)
+        return windows[:, :, :, 0].copy()
+
+
+def test_windows_of_different_shapes_fill_batches_of_their_own():
+    engine = CountingEngine({(32, 32), (32, 64)})
+    model = make_model(UNet((4, 8)), tile=(32, 32))
+    model = dataclasses.replace(model, engine=engine)
+    sections = [noise(32, 64 if i % 2 else 32, seed=i) for i in range(64)]
+    found = list(windows.predict_sections(iter(sections), model))
+    for section, prob in zip(sections, found, strict=True):
+        np.testing.assert_array_equal(prob, section[:, :, 0])
+    # Batches of 8 tiles, or 4 windows of twice the size.
+    assert engine.calls.count((8, 32, 32, 1)) == 32 // 8
+    assert engine.calls.count((4, 32, 64, 1)) == 32 // 4
+    assert len(engine.calls) == 12
+
+
+def test_few_sections_wait_for_a_batch_that_does_not_become_full():
+    engine = CountingEngine({(32, 32), (32, 64)})
+    model = make_model(UNet((4, 8)), tile=(32, 32))
+    model = dataclasses.replace(model, engine=engine)
+    read = 0
+
+    def sections():
+        nonlocal read
+        for i in range(200):
+            read += 1
+            yield noise(32, 32 if i else 64, seed=i)
+
+    next(windows.predict_sections(sections(), model))
+    assert read <= 8 * (windows.MAX_WAITING + 1)
+
+
+def test_windows_that_the_engine_does_not_take_are_computed_by_jax():
+    model = make_model(UNet((4, 8)), tile=(32, 32))
+    engine = CountingEngine({(32, 64)})
+    other = dataclasses.replace(model, engine=engine)
+    sections = [noise(32, width, seed=width) for width in (32, 64, 40)]
+    expected = list(windows.predict_sections(iter(sections), model))
+    found = list(windows.predict_sections(iter(sections), other))
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
+    np.testing.assert_allclose(found[2], expected[2], atol=1e-6)
+    np.testing.assert_array_equal(found[1], sections[1][:, :, 0])
+    assert len(engine.calls) == 1

@@ -45,6 +45,19 @@ def test_kernel_gradient_equals_the_convolutions(shape):
     np.testing.assert_allclose(half.astype(np.float32), expected, rtol=0.02, atol=0.1)
 
 
+def test_conv_3x3_is_exported_for_any_size():
+    channels = layers.PRODUCT_CHANNELS
+    kernel = np.random.default_rng(0).normal(size=(3, 3, channels, channels))
+    kernel = kernel.astype(np.float32)
+    shape = jax.export.symbolic_shape(f"1, h, w, {channels}")
+    exported = jax.export.export(jax.jit(lambda x: layers.conv_3x3(x, kernel)))(
+        jax.ShapeDtypeStruct(shape, np.float32)
+    )
+    x = np.ones((1, 5, 4, channels), np.float32)
+    expected = layers.conv_3x3(x, kernel)
+    np.testing.assert_allclose(exported.call(x), expected, rtol=1e-5, atol=1e-4)
+
+
 def test_conv_3x3_has_the_gradients_of_linens(monkeypatch):
     monkeypatch.setattr(layers, "PRODUCT_CHANNELS", 4)
     monkeypatch.setattr(layers, "PRODUCT_PIXELS", 6 * 8)
