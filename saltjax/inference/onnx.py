@@ -55,6 +55,8 @@ def convert(
             raise InputError(
                 f"jax2onnx cannot convert this network: {type(error).__name__}: {reason}"
             ) from None
+    # Of any number of images jax2onnx gives some layers a wrong shape, of which ONNX Runtime complains.
+    del artifact.graph.value_info[:]
     return artifact.SerializeToString()
 
 

@@ -166,6 +166,7 @@ def read(
     """
     # The header is parsed once: parsing it is not thread-safe (CPython 3.11).
     try:
+        version = files.version(path)
         opened = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or "it is empty"
@@ -177,12 +178,9 @@ def read(
         dtype = np.dtype(np.uint8)
 
     def mapped():
-        try:
-            return np.memmap(path, dtype, mode, offset, shape, order)
-        except ValueError:  # the file is shorter than it was
-            raise InputError(
-                f"cannot read {path}: it was truncated while it was read"
-            ) from None
+        if mode == "r":
+            files.check_version(path, version)
+        return np.memmap(path, dtype, mode, offset, shape, order)
 
     return ArrayTraces(mapped, str(path))
 

@@ -158,14 +158,16 @@ class SegyTraces:
         Args:
           path: the file.
           header_bytes: first bytes of inline and crossline numbers in the trace headers, from 1.
-          layout: the file's layout if it is known; None calls `check`.
+          layout: of a file that is to be written; None for one to be read.
           template: the file whose trace headers are those of written traces; None for the file itself.
 
         Raises:
           InputError: if the file is damaged or cannot be read.
         """
-        self.name, self.layout = str(path), layout or check(path)
-        self._template = template or self
+        self.name, self._template = str(path), template or self
+        with reading(path):
+            self._version = None if layout else files.version(path)
+        self.layout = layout or check(path)
         self.header_bytes = tuple(header_bytes)
         self.count, self.samples = self.layout.count, self.layout.samples
         code = self.layout.format
@@ -262,7 +264,7 @@ class SegyTraces:
           InputError: if their headers cannot be read.
           OSError: if they cannot be written.
         """
-        template = self._template
+        template, self._version = self._template, None
         with template._open() as source, open(self.name, "r+b") as file:
             for part in self.layout.blocks(0, len(numbers)):
                 samples = traces[part]
@@ -278,6 +280,8 @@ class SegyTraces:
     def _open(self) -> io.BufferedReader:
         # Not mapped: of a mapped file, a damaged disk would kill the process.
         with reading(self.name):
+            if self._version:
+                files.check_version(pathlib.Path(self.name), self._version)
             return open(self.name, "rb")
 
 

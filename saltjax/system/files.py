@@ -22,8 +22,6 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 RESTORE = "restore the file, or start again with --overwrite"
-# Below a directory that is locked, where saltjax writes.
-SUBFOLDERS = ("", "probs", "masks", "plots", "check", "evaluation")
 # What some file systems answer that cannot sync a directory.
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 # Yields a temporary path, which takes the place of a path at the end: `atomic_write`, or the
@@ -46,6 +44,29 @@ def temporary_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def version(path: pathlib.Path) -> tuple[int, int]:
+    """Returns size and time of change, by which a file is recognised as unchanged.
+
+    Raises:
+      OSError: if there is no such file.
+    """
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def check_version(path: pathlib.Path, before: tuple[int, int]) -> None:
+    """Checks that a file is as it was, see `version`.
+
+    Raises:
+      InputError: if it is not.
+      OSError: if there is no such file.
+    """
+    if version(path) != before:
+        raise InputError(
+            f"cannot read {path}: it was changed while it was read; run the same command again"
+        )
 
 
 def reserve(file: io.BufferedIOBase, size: int) -> None:
@@ -80,10 +101,9 @@ def atomic_write(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def delete_parts(folder: pathlib.Path) -> None:
     """Deletes the temporary files that killed processes left in a directory which is locked."""
-    for name in SUBFOLDERS:
-        for part in (folder / name).glob(".saltjax-*.part"):
-            with contextlib.suppress(OSError):
-                part.unlink()
+    for part in folder.glob(".saltjax-*.part"):
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def make_directory(path: pathlib.Path) -> None:

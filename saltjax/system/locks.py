@@ -15,6 +15,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
+# Below a directory that is locked, where saltjax writes.
+SUBFOLDERS = ("probs", "masks", "plots", "check", "evaluation")
 
 
 @contextlib.contextmanager
@@ -54,6 +56,9 @@ def lock(folder: pathlib.Path, option: str) -> Iterator[None]:
             )
         else:
             files.delete_parts(folder)
+            for below in (folder / name for name in SUBFOLDERS):
+                if not is_locked(below):  # by a process that writes there alone
+                    files.delete_parts(below)
         yield
     finally:
         with contextlib.suppress(OSError):

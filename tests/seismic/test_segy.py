@@ -128,13 +128,22 @@ def test_file_that_is_cut_after_it_was_checked_is_an_error_of_reading(tmp_path):
     path = segy_writer.write(tmp_path / "a.sgy", np.ones((7, 3)))
     traces = segy.SegyTraces(path)
     os.truncate(path, 4000)
-    with pytest.raises(InputError, match=r"a\.sgy: it was truncated while it was read"):
+    with pytest.raises(InputError, match=r"a\.sgy: it was changed while it was read"):
         traces.headers((189,))
+
+
+def test_file_that_is_replaced_by_another_of_its_layout_is_an_error(tmp_path):
+    path = segy_writer.write(tmp_path / "a.sgy", np.ones((7, 3)))
+    traces = segy.SegyTraces(path)
+    segy_writer.write(tmp_path / "b.sgy", np.zeros((7, 3))).replace(path)
+    with pytest.raises(InputError, match=r"a\.sgy: it was changed while it was read"):
+        traces.read(np.arange(7))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a file that cannot be read")
 def test_headers_that_cannot_be_read_are_an_error_of_reading(tmp_path):
     traces = segy.SegyTraces(segy_writer.write(tmp_path / "a.sgy", np.ones((7, 3))))
+    traces._version = None
     traces.name = "/proc/self/mem"  # an I/O error at the addresses that are not mapped
     with pytest.raises(InputError, match="cannot read /proc/self/mem: Input/output er"):
         traces.headers((189,))

@@ -133,3 +133,16 @@ def test_temporary_files_of_killed_processes_are_deleted(tmp_path):
     assert names(tmp_path) == [".mine.part", "mine", "probs"]
     assert names(tmp_path / "probs") == [".mine.part"]
     assert names(tmp_path / "mine") == [".mine.part", ".saltjax-0123456789ab.part"]
+
+
+def test_temporary_files_of_a_process_in_a_directory_below_are_kept(tmp_path):
+    part = tmp_path / "masks/.saltjax-0123456789ab.part"
+    with locks.lock(part.parent, "--output"):
+        part.write_text("of a process that goes on")
+        with locks.lock(tmp_path, "--output"):
+            pass
+        assert part.exists()
+    part.parent.mkdir(exist_ok=True)
+    with locks.lock(tmp_path, "--output"):
+        pass
+    assert not part.exists()
