@@ -15,7 +15,7 @@ from tile_files import write_tiles
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="saltjax_test_cache_")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
-    # XLA's default, 3, compiles the initial weights six times as long, to the same bits.
+    # XLA's default, 3, compiles longer, to the same bits.
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=2"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

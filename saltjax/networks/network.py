@@ -62,7 +62,12 @@ class Network:
         """
         shape = (1, self.image_size, self.image_size, self.channels)
         image = jnp.zeros(shape, jnp.float32)
-        variables = jax.jit(self.model.init)(seeds.init_key(seed), image)
+        options = None
+        if not isinstance(image, jax.core.Tracer) and jax.default_backend() == "cpu":
+            # XLA's default level, 3, compiles three times as long, to the same bits.
+            options = {"xla_backend_optimization_level": 2}
+        init = jax.jit(self.model.init, compiler_options=options)
+        variables = init(seeds.init_key(seed), image)
         return {
             "params": variables["params"],
             "batch_stats": variables.get("batch_stats", {}),
