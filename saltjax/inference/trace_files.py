@@ -120,7 +120,7 @@ def say_lines(source: segy.SegyTraces, direction: str) -> None:
     )
     if missing := positions - source.count:
         console.say(
-            f"           {missing} of {positions} positions have no trace: they count as dead, and "
+            f"           Positions without a trace: {missing} of {positions}; they count as dead, and "
             "change the probabilities of traces beside them"
         )
     if note := source.line_note():

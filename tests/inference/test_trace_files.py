@@ -16,8 +16,8 @@ from prediction import random_traces, run_predict
 from program import assert_refused
 
 import saltjax
-from saltjax.inference import masks, volumes
-from saltjax.seismic import amplitudes
+from saltjax.inference import masks, trace_files, volumes
+from saltjax.seismic import amplitudes, segy
 from saltjax.system import output_directory
 from saltjax.system.errors import InputError
 
@@ -276,3 +276,14 @@ def test_the_file_that_cannot_be_written_is_named(
         with pytest.raises(InputError, match=message):
             run_predict(plain, tmp_path / name, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*a_*"))
+
+
+def test_positions_without_a_trace_are_counted(tmp_path, caplog):
+    places = [(1, 1), (1, 3), (2, 1), (2, 2), (2, 3)]
+    inline, crossline = zip(*places)
+    path = segy_writer.write(
+        tmp_path / "a.sgy", np.ones((5, 4)), inline=inline, crossline=crossline
+    )
+    caplog.set_level(logging.INFO, "saltjax")
+    trace_files.say_lines(segy.SegyTraces(path), "inline")
+    assert "Positions without a trace: 1 of 6; they count as dead" in caplog.text
