@@ -36,6 +36,7 @@ RECIPE = (
     "--config.optim.warmup_epochs=1",
     "--config.train.ema=0.9",
 )
+SAVE_EACH_STEP = "--config.checkpoint.every_minutes=0.0"
 STEPS = 6  # of an epoch: 42 of 60 tiles are for training
 # Relative to the weights' norm and to each score. The order of sums differs between numbers of
 # devices, by 6e-8 in a step; with jaxlib 0.10.1 and 0.12.0 the weights differed by at most 2e-7, and
@@ -53,9 +54,6 @@ def write_small_sections(folder):
     for path in folder.rglob("*.png"):
         Image.open(path).crop((40, 40, 50, 52)).save(path)
     return folder
-
-
-SAVE_EACH_STEP = "--config.checkpoint.every_minutes=0.0"
 
 
 def kill_in_step(step):

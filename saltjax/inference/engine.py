@@ -48,7 +48,8 @@ class OpenVINO:
         """Takes the precision of products and activations, "float32" or "bfloat16".
 
         Raises:
-          InputError: if OpenVINO or jax2onnx is not installed, or the CPU does not compute in that precision.
+          InputError: if OpenVINO or jax2onnx is not installed, or the CPU does not compute in that
+            precision.
         """
         onnx.require_jax2onnx()  # before anything is read
         self._core = import_openvino().Core()

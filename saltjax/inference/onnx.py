@@ -34,7 +34,6 @@ def convert(
     Raises:
       InputError: if jax2onnx is not installed, or cannot convert the network.
     """
-    jax2onnx = _import_jax2onnx()
 
     def function(image):
         # Not jitted: jax2onnx traces it with layers of its own, and JAX would keep that trace.
@@ -48,6 +47,7 @@ def convert(
         )
 
     with _CONVERTING, contextlib.redirect_stdout(io.StringIO()):
+        jax2onnx = _import_jax2onnx()
         try:
             artifact = jax2onnx.to_onnx(function, [shape], input_names=["image"])
         except Exception as error:
