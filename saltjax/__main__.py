@@ -84,6 +84,8 @@ def dispatch() -> None:
                 FLAGS.report,
                 FLAGS.engine,
                 FLAGS.precision,
+                FLAGS.bodies,
+                FLAGS.min_body,
             )
         case "export":
             from saltjax import export

@@ -178,6 +178,21 @@ TABLE = {
             "volumes with, and to choose the threshold on"
         },
     ),
+    "bodies": Flag(
+        flags.DEFINE_boolean,
+        False,
+        "",
+        {
+            "predict": "also write the salt bodies of a section or volume: NAME_bodies.csv, their "
+            "number per sample, and top and base of salt as horizon points"
+        },
+    ),
+    "min_body": Flag(
+        flags.DEFINE_integer,
+        None,
+        "SAMPLES",
+        {"predict": "the least samples of a salt body; by default 0, for any size"},
+    ),
     "header_bytes": Flag(
         flags.DEFINE_list,
         None,

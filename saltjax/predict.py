@@ -28,6 +28,8 @@ def predict(
     report: bool = False,
     engine: str = "jax",
     precision: str | None = None,
+    bodies: bool = False,
+    min_body: int | None = None,
 ) -> None:
     """Writes the probabilities and masks of an input into a directory.
 
@@ -43,6 +45,8 @@ def predict(
       min_area: pixels, the minimum size of a component; None for the mean of the runs'.
       report: also write a page to look at the result with, NAME_report.html.
       engine, precision: as in `predictor.load`.
+      bodies: of a section or volume, also write its salt bodies, see `body_files`.
+      min_body: samples, the minimum size of such a body; None for any.
 
     Raises:
       InputError: for a mistake in run, input or output.
@@ -53,6 +57,7 @@ def predict(
     postprocess.check_given(threshold, min_area)
     chosen_bytes = parse_header_bytes(header_bytes, path)
     suffix = find_suffix(path)
+    smallest = check_bodies(bodies, min_body, suffix, path)
     locations = [trained.locate(workdir) for workdir in workdirs]
     try:
         with (
@@ -75,11 +80,18 @@ def predict(
             images: list[pathlib.Path] = []
             if suffix == ".npy":
                 found = trace_files.predict_array(
-                    path, claimed, runs[0], models, chosen, others
+                    path, claimed, runs[0], models, chosen, others, smallest
                 )
             elif suffix in segy.SUFFIXES:
                 found = trace_files.predict_segy(
-                    path, claimed, runs[0], models, chosen, chosen_bytes, others
+                    path,
+                    claimed,
+                    runs[0],
+                    models,
+                    chosen,
+                    chosen_bytes,
+                    others,
+                    smallest,
                 )
             else:
                 images = find_images(path)
@@ -100,7 +112,7 @@ def predict(
                     tta,
                     found,
                     chosen,
-                    given_flags(tta, header_bytes, engine, precision),
+                    given_flags(tta, header_bytes, engine, precision, smallest),
                 )
             trace_files.refuse_damaged(found)
     except signals.Stopped as stopped:
@@ -144,6 +156,7 @@ def given_flags(
     header_bytes: Sequence[str] | None,
     engine: str,
     precision: str | None,
+    min_body: int | None,
 ) -> list[str]:
     """Returns the flags, besides threshold and minimum size, that were given and change the result."""
     flags = [] if tta is None else ["--tta" if tta else "--notta"]
@@ -153,7 +166,35 @@ def given_flags(
         flags.append(f"--engine={engine}")
     if precision is not None:
         flags.append(f"--precision={precision}")
+    if min_body is not None:
+        flags.append("--bodies")
+        flags += [f"--min_body={min_body}"] if min_body else []
     return flags
+
+
+def check_bodies(
+    bodies: bool, min_body: int | None, suffix: str, path: pathlib.Path
+) -> int | None:
+    """Returns the minimum size of bodies; None if none are to be written.
+
+    Raises:
+      InputError: if there is a size and no --bodies, the size is negative, or the input is of images.
+    """
+    if not bodies:
+        if min_body is not None:
+            raise InputError(
+                f"--min_body={min_body} is of --bodies, which is not given"
+            )
+        return None
+    if min_body is not None and min_body < 0:
+        raise InputError(
+            f"--min_body={min_body}; expected a number of samples, at least 0"
+        )
+    if suffix not in (".npy", *segy.SUFFIXES):
+        raise InputError(
+            f"--bodies is of sections and volumes, .npy, .sgy or .segy; --input={path} is none"
+        )
+    return min_body or 0
 
 
 def parse_header_bytes(

@@ -52,11 +52,12 @@ def write(
     crossline=None,
     extended=0,
     fields=None,
+    shorts=None,
 ):
     """Writes traces [n, samples]; all other bytes are random, so that a test sees them change.
 
     `inline` and `crossline` are the integers in bytes 189 and 193, zeros by default; `fields` those
-    in other bytes, {byte: integers}. Byte 37, the offset, is 0 unless it is among them.
+    in other bytes, {byte: integers}, and `shorts` those of two bytes. Byte 37, the offset, is 0 unless it is among them.
     """
     zeros = [0] * len(traces)
     fields = {
@@ -81,6 +82,8 @@ def write(
             struct.pack_into(f"{mark}H", header, 114, samples)
             for byte, integers in fields.items():
                 struct.pack_into(f"{mark}i", header, byte - 1, int(integers[i]))
+            for byte, integers in (shorts or {}).items():
+                struct.pack_into(f"{mark}h", header, byte - 1, int(integers[i]))
             file.write(header)
             if code == 1:
                 file.write(to_ibm(traces[i]).astype(f"{mark}u4").tobytes())

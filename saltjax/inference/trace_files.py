@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from saltjax.inference import masks, volumes, windows
+from saltjax.inference import body_files, masks, volumes, windows
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.scoring.postprocess import Postprocessing
-from saltjax.seismic import npy, segy
+from saltjax.seismic import npy, sample_axis, segy, trace_coordinates
+from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system import console, output_directory
 from saltjax.system.errors import writing
 
@@ -27,11 +28,12 @@ def predict_array(
     models: Sequence[SectionModel],
     chosen: Postprocessing,
     others: Sequence[pathlib.Path] = (),
+    min_body: int | None = None,
 ) -> masks.Segmented:
     """Writes <name>_prob.npy, float32, and <name>_mask.npy, uint8, of the input's shape.
 
     Those of a colour image have its height and width. `others` are files that the caller will write
-    too.
+    too. Salt bodies of at least `min_body` samples are written by `body_files`, unless it is None.
     """
     source = npy.read(path)
     image, damaged = source.image(), {}
@@ -39,15 +41,19 @@ def predict_array(
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{name}.npy" for name in ("prob", "mask")
     )
-    claimed.check([prob_path, mask_path, *others], inputs=[path])
+    wanted = None if min_body is None else body_files.paths(claimed.folder, path)
+    written = [prob_path, mask_path, *(wanted.all() if wanted else ())]
+    claimed.check([*written, *others], inputs=[path])
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
+        body_files.opened(claimed, wanted) as body_parts,
     ):
         # Both take their room on the disk before anything is computed.
         with writing(prob_path):
             probs = npy.create(prob_part, shape, "float32")
         sink = npy.create(mask_part, shape, "uint8")
+        ids = npy.create(body_parts.ids, shape, "int32") if body_parts else None
         with writing(prob_path):
             if image is None:
                 damaged = volumes.segment(
@@ -57,9 +63,15 @@ def predict_array(
                 prob = windows.predict_image(image, models)
                 probs.write(np.arange(probs.count), prob.T)
         share = masks.write(probs, sink, first.direction, chosen)
-    masks.say_share(share, LIVE, chosen)
-    console.say(f"Written    {prob_path}, {mask_path.name}")
-    return masks.Segmented(prob_path, share, damaged)
+        masks.say_share(share, LIVE, chosen)
+        bodies = None
+        if body_parts and ids:
+            survey = body_files.Survey(path.name, len(shape) == 3, SampleAxis())
+            bodies = body_files.write(
+                body_parts, sink, probs, ids, survey, min_body or 0
+            )
+    say_written(written)
+    return masks.Segmented(prob_path, share, damaged, bodies=bodies)
 
 
 def predict_segy(
@@ -70,40 +82,63 @@ def predict_segy(
     chosen: Postprocessing,
     header_bytes: tuple[int, ...] | None,
     others: Sequence[pathlib.Path] = (),
+    min_body: int | None = None,
 ) -> masks.Segmented:
     """Writes <name>_prob.sgy and <name>_mask.sgy, with every header and trace position of the input.
 
     The samples of the mask are 0 and 1, in the input's format. `others` are files that the caller
-    will write too.
+    will write too. Salt bodies of at least `min_body` samples are written by `body_files`, unless it
+    is None.
     """
     source = segy.SegyTraces(path, header_bytes=header_bytes or first.header_bytes)
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{n}{path.suffix}" for n in ("prob", "mask")
     )
-    claimed.check([prob_path, mask_path, *others], inputs=[path])
+    wanted = None if min_body is None else body_files.paths(claimed.folder, path)
+    written = [prob_path, mask_path, *(wanted.all() if wanted else ())]
+    claimed.check([*written, *others], inputs=[path])
     code = source.layout.format
     prob_code = code if code in segy.FLOAT_FORMATS else segy.IEEE_FLOAT
     say_lines(source, first.direction)
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
+        body_files.opened(claimed, wanted) as body_parts,
     ):
         with writing(prob_path):
             probs = segy.create(prob_part, source, prob_code)
         sink = segy.create(mask_part, source, code)
+        ids = segy.create(body_parts.ids, source, prob_code) if body_parts else None
         with writing(prob_path):
             damaged = volumes.segment(
                 source, probs, models, first.normalize, first.direction
             )
         share = masks.write(probs, sink, first.direction, chosen)
-    masks.say_share(share, LIVE, chosen)
-    console.say(f"Written    {prob_path}, {mask_path.name}")
+        masks.say_share(share, LIVE, chosen)
+        bodies = None
+        if body_parts and ids:
+            survey = body_files.Survey(
+                path.name,
+                source.geometry.volume,
+                sample_axis.read(source.name, source.layout),
+                trace_coordinates.find(source),
+            )
+            bodies = body_files.write(
+                body_parts, sink, probs, ids, survey, min_body or 0
+            )
+    say_written(written)
     if prob_code != code:
         console.say(
             f"           Probabilities are IEEE floats (format {prob_code} in bytes 3225-3226); the "
             f"input's format {code} cannot hold them. All other headers are the input's."
         )
-    return masks.Segmented(prob_path, share, damaged, source.geometry)
+    return masks.Segmented(prob_path, share, damaged, source.geometry, bodies)
+
+
+def say_written(paths: Sequence[pathlib.Path]) -> None:
+    """Prints the files that have been written, the first with its directory."""
+    names = [str(paths[0]), *(path.name for path in paths[1:])]
+    console.say(f"Written    {', '.join(names)}")
 
 
 def refuse_damaged(found: masks.Segmented) -> None:

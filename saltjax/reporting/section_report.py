@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,27 @@ SCRIPTS = (
 )
 
 
+# Of the largest salt bodies, which a page lists.
+MAX_BODIES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """A salt body as the page lists it.
+
+    Attributes:
+      row: its line of the table NAME_bodies.csv.
+      section: the index of the line that it lies in; 0 in a volume.
+      inline, crossline, sample: where the page jumps to.
+    """
+
+    row: dict[str, Any]
+    section: int
+    inline: int
+    crossline: int
+    sample: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Prediction:
     """What the page says of a prediction.
@@ -38,6 +60,7 @@ class Prediction:
       chosen: these two.
       share: of salt, as the program printed it.
       synthetic: whether a network has seen no real data.
+      bodies: the salt bodies, the largest first; None if they were not written.
     """
 
     name: str
@@ -47,6 +70,7 @@ class Prediction:
     chosen: Postprocessing
     share: float
     synthetic: bool
+    bodies: Sequence[Body] | None = None
 
 
 def render(contents: Contents, prediction: Prediction) -> str:
@@ -79,6 +103,10 @@ def render(contents: Contents, prediction: Prediction) -> str:
         summary=summary(contents),
         thinned=thinned(contents),
         contents=contents,
+        bodies=[
+            (body.row, places(contents, body))
+            for body in (prediction.bodies or ())[:MAX_BODIES]
+        ],
         data=data,
         version=environment.version(),
         written=now.strftime("%Y-%m-%d %H:%M:%S UTC"),
@@ -86,6 +114,34 @@ def render(contents: Contents, prediction: Prediction) -> str:
         prob=html.pack_uint16(np.concatenate([s.prob.ravel() for s in shown])),
         live=html.pack(np.concatenate([s.live for s in shown]).tobytes()),
     )
+
+
+def places(contents: Contents, body: Body) -> list[int] | None:
+    """Returns the slices that show a body: of each direction of a volume, or the section.
+
+    Indices are those of what the page holds; the nearest, where that is only a part of the volume.
+    None if the page does not hold the line of the body.
+    """
+    sections = contents.sections
+    if contents.kind == "volume":
+        along, across = body.inline, body.crossline
+        if contents.along == "crossline":
+            along, across = across, along
+        numbers = np.array([int(section.name) for section in sections])
+        row = min(body.sample // contents.steps[2], sections[0].grey.shape[0] - 1)
+        return [
+            int(np.abs(numbers - along).argmin()),
+            int(np.abs(sections[0].columns - across).argmin()),
+            row,
+        ]
+    if len(sections) == 1:
+        return [0]
+    number = {"inline": body.inline, "crossline": body.crossline}.get(contents.along)
+    name = f"line {body.section + 1}"
+    if number is not None:
+        name = f"{contents.along} {number}"
+    names = [section.name for section in sections]
+    return [names.index(name)] if name in names else None
 
 
 def _describe(section: Section) -> dict[str, Any]:

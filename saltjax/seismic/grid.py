@@ -101,9 +101,7 @@ class SegyGrid:
                 f"{option}={path}: {found}. Expected the inline and crossline numbers of a volume: "
                 f"set {flag}"
             )
-        placed = (geometry.inline != 0) | (geometry.crossline != 0)
-        if (~placed).sum() < 2:
-            placed[:] = True  # one trace at 0, 0 is no padding
+        placed = geometry.placed
         places = geometry.inline[placed], geometry.crossline[placed]
         numbers = [neighbours.all_numbers(axis) for axis in places]
         self.inlines: np.ndarray | None = numbers[0]

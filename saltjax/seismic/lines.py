@@ -116,6 +116,29 @@ class Geometry:
         inline, crossline = self.inline[numbers], self.crossline[numbers]
         return (inline, crossline) if direction == "inline" else (crossline, inline)
 
+    @functools.cached_property
+    def placed(self) -> np.ndarray:
+        """bool[n], False for traces that are padding: of those several have the numbers 0 and 0."""
+        placed = (self.inline != 0) | (self.crossline != 0)
+        return placed if (~placed).sum() > 1 else np.ones(len(placed), bool)
+
+    def grids(self) -> list[np.ndarray]:
+        """Returns trace numbers int[rows, columns], -1 for none, which together hold every trace.
+
+        Of a volume the first has inlines as its rows, and crosslines as its columns. Lines whose
+        numbers differ by more than is usual in the file do not lie beside each other: there is an
+        empty row or column between them. All others are sections [traces, 1]: 2-D lines, and traces
+        that are padding.
+        """
+        if not self.volume:
+            return [line[:, None] for line in self.by_inline]
+        placed = np.flatnonzero(self.placed)
+        rows, columns = (_ranks(n[placed]) for n in (self.inline, self.crossline))
+        grid = np.full((rows.max() + 1, columns.max() + 1), -1, np.int32)
+        grid[rows, columns] = placed
+        padding = np.flatnonzero(~self.placed)
+        return [grid, padding[:, None]] if padding.size else [grid]
+
     def most(self) -> int:
         """Returns the largest number of traces at one position, see `repeats`."""
         a, b = self.repeats
@@ -247,6 +270,23 @@ def _sections(
     for i in with_gaps:
         lines[i] = _in_place(lines[i], positions[lines[i]], common, fill)
     return lines
+
+
+def _ranks(numbers: np.ndarray) -> np.ndarray:
+    """Returns the rank int64[n] of each number; ranks are left out where numbers are far apart.
+
+    >>> _ranks(np.array([10, 12, 14, 20, 22])).tolist()
+    [0, 1, 2, 4, 5]
+    """
+    known, rank = np.unique(numbers, return_inverse=True)
+    far = np.diff(known.astype(np.int64)) > usual_step(known)
+    return np.concatenate([[0], np.cumsum(1 + far)])[rank]
+
+
+def usual_step(numbers: np.ndarray) -> float:
+    """Returns the median difference of line numbers that follow one another; 1 of a single one."""
+    steps = np.diff(np.unique(numbers).astype(np.int64))
+    return float(np.median(steps)) if steps.size else 1.0
 
 
 def _in_place(

@@ -87,6 +87,18 @@ class ArrayTraces:
         inline, crossline = np.divmod(numbers, self.shape[1])
         return (inline, crossline) if direction == "inline" else (crossline, inline)
 
+    def grids(self) -> list[np.ndarray]:
+        """Returns the trace numbers int[rows, columns] of the volume, or of the section [traces, 1].
+
+        Traces beside each other there are so in the volume; rows are inlines.
+        """
+        shape = self.shape[:2] if len(self.shape) == 3 else (-1, 1)
+        return [np.arange(self.count).reshape(shape)]
+
+    def line_numbers(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns inline and crossline of traces, int[n] each: indices, inline 0 in a section."""
+        return np.divmod(numbers, self.shape[1])
+
     def place(self, number: int) -> str:
         """Returns the name of a trace for messages: its number and, in a volume, its indices.
 

@@ -199,39 +199,57 @@ class SegyTraces:
         """See `lines.Geometry.positions`."""
         return self.geometry.positions(numbers, direction)
 
+    def grids(self) -> list[np.ndarray]:
+        """Returns the trace numbers int[rows, columns] of the volume, or of each section [traces, 1].
+
+        See `lines.Geometry.grids`.
+        """
+        return self.geometry.grids()
+
+    def line_numbers(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns inline and crossline number of traces, int32[n] each."""
+        return self.geometry.inline[numbers], self.geometry.crossline[numbers]
+
     def line_note(self) -> str:
         """Returns what the user should know if the file is taken as 2-D lines; otherwise ""."""
         return survey.note(self.geometry, self.headers, self.header_bytes)
 
     def headers(
-        self, header_bytes: Sequence[int], start: int = 0, stop: int | None = None
+        self,
+        header_bytes: Sequence[int],
+        numbers: np.ndarray | None = None,
+        code: str = "i4",
     ) -> list[np.ndarray]:
-        """Returns the integers of four bytes at some places of the trace headers.
+        """Returns the integers at some places of the trace headers.
 
         Args:
-          header_bytes: the first byte of each, from 1 to 237.
-          start, stop: of which traces; by default all.
+          header_bytes: the first byte of each, from 1.
+          numbers: int[n], of which traces; by default all.
+          code: NumPy code of the integers: "i4" for four bytes, "i2" for two.
 
         Returns:
-          int32[n] for each of `header_bytes`.
+          [n] of that type for each of `header_bytes`.
 
         Raises:
           InputError: if they cannot be read.
         """
-        stop = self.count if stop is None else stop
+        count = self.count if numbers is None else len(numbers)
         names = [str(i) for i in range(len(header_bytes))]
         trace = np.dtype(
             {
                 "names": names,
-                "formats": [f"{self.layout.mark}i4"] * len(names),
+                "formats": [f"{self.layout.mark}{code}"] * len(names),
                 "offsets": [byte - 1 for byte in header_bytes],
                 "itemsize": self.layout.trace_bytes,
             }
         )
-        found = [np.empty(stop - start, np.int32) for _ in names]
+        found = [np.empty(count, code) for _ in names]
         with self._open() as file:
-            for part in self.layout.blocks(0, stop - start):
-                wanted = np.arange(start + part.start, start + part.stop)
+            for part in self.layout.blocks(0, count):
+                if numbers is None:
+                    wanted = np.arange(part.start, part.stop)
+                else:
+                    wanted = numbers[part]
                 block = _traces(file, wanted, self.layout).view(trace)
                 for name, integers in zip(names, found):
                     integers[part] = block[name]
@@ -239,7 +257,7 @@ class SegyTraces:
 
     def place(self, number: int) -> str:
         """Returns the name of a trace for messages: its number, from 1, inline and crossline."""
-        inline, crossline = self.headers(self.header_bytes, number, number + 1)
+        inline, crossline = self.headers(self.header_bytes, np.array([number]))
         return f"trace {number + 1} (inline {inline[0]}, crossline {crossline[0]})"
 
     def read(self, numbers: np.ndarray) -> np.ndarray:

@@ -78,7 +78,9 @@ def counted(n: int, noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """Returns "images" for "image", "patches" for "patch"."""
+    """Returns "images" for "image", "patches" for "patch", "bodies" for "body"."""
+    if noun.endswith("dy"):
+        return f"{noun[:-1]}ies"
     return f"{noun}es" if noun.endswith("tch") else f"{noun}s"
 
 

@@ -119,7 +119,13 @@ def test_header_integers_are_read_at_any_byte(tmp_path, endian, monkeypatch):
             for header in headers
         ]
         assert numbers.tolist() == expected
-    assert traces.headers((221,), 4, 6)[0].tolist() == found[2][4:6].tolist()
+    wanted = np.array([5, 0, 6, 1])
+    assert traces.headers((221,), wanted)[0].tolist() == found[2][wanted].tolist()
+    (shorts,) = traces.headers((71,), wanted, "i2")
+    expected = [
+        int.from_bytes(headers[i][70:72].tobytes(), endian, signed=True) for i in wanted
+    ]
+    assert shorts.tolist() == expected
     named = f"trace 5 (inline {found[2][4]}, crossline {found[1][4]})"
     assert traces.place(4) == named
 

@@ -46,6 +46,9 @@ class Explorer {
     on("zoom-in", "click", () => this.viewer.zoom(1.5));
     on("zoom-out", "click", () => this.viewer.zoom(1 / 1.5));
     on("zoom-all", "click", () => this.viewer.zoom(0));
+    for (const button of document.querySelectorAll("[data-body]")) {
+      button.addEventListener("click", () => this.goToBody(button.dataset.body.split(",").map(Number)));
+    }
     this.radios("view", (value) => this.setView(value));
     this.radios("direction", (value) => this.setDirection(Number(value)));
     document.addEventListener("keydown", (event) => this.press(event));
@@ -118,6 +121,12 @@ class Explorer {
     this.goTo(index);
     byId("picture").focus({ preventScroll: true });
     byId("section").scrollIntoView();
+  }
+
+  // Shows the slices of all directions that meet in a salt body.
+  goToBody(places) {
+    places.forEach((index, direction) => (this.at[direction] = index));
+    this.goToAbove(this.index);
   }
 
   // Shows the slice whose number is nearest.

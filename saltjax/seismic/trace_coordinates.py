@@ -1,0 +1,141 @@
+"""Where the traces of a SEG-Y file are on the map: coordinates and the size of a bin."""
+
+import dataclasses
+import struct
+
+import numpy as np
+
+from saltjax.seismic import lines, segy, survey
+from saltjax.seismic.sample_axis import FEET, MEASURE
+from saltjax.system.errors import reading
+
+# Bytes of the trace header, from 1: of two bytes each.
+SCALAR, UNITS = 71, 89
+LENGTH = 1
+METRES = 1
+# Codes in UNITS of angles.
+ANGLES = {2: "arcsec", 3: "deg", 4: "DMS"}
+# Traces from which the size of a bin is estimated, and by how much of it they may be off the grid.
+MAX_TRACES, TOLERANCE = 10_000, 0.25
+# Inlines and crosslines with a smaller sine of the angle between them are parallel.
+FLAT = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Coordinates:
+    """The coordinates of a file's traces.
+
+    Attributes:
+      source: the file.
+      header_bytes: of x and y: of the CDP, or of the source if the former hold none.
+      unit: "m" or "ft"; "arcsec", "deg" or "DMS" for angles; "" if the headers do not tell.
+    """
+
+    source: segy.SegyTraces
+    header_bytes: tuple[int, int]
+    unit: str
+
+    def read(self, numbers: np.ndarray) -> np.ndarray:
+        """Returns x and y, float64[n, 2], of traces, with the scalar of bytes 71-72 applied.
+
+        A positive scalar is a factor, a negative one a divisor, and 0 means 1 (SEG-Y revision 1).
+
+        Raises:
+          InputError: if they cannot be read.
+        """
+        (scalar,) = self.source.headers((SCALAR,), numbers, "i2")
+        x, y = self.source.headers(self.header_bytes, numbers)
+        size = np.abs(scalar.astype(float))
+        factor = np.where(
+            scalar < 0, 1 / np.maximum(size, 1), np.where(size > 0, size, 1)
+        )
+        return np.stack([x * factor, y * factor], 1)
+
+
+def find(source: segy.SegyTraces) -> Coordinates | None:
+    """Returns the coordinates of a file; None if all its traces have the same, such as 0 and 0.
+
+    Raises:
+      InputError: if it cannot be read.
+    """
+    numbers = _some(np.arange(source.count))
+    for pair in survey.COORDINATES:
+        if any((axis != axis[0]).any() for axis in source.headers(pair, numbers)):
+            return Coordinates(source, pair, _unit(source))
+    return None
+
+
+def _unit(source: segy.SegyTraces) -> str:
+    (code,) = source.headers((UNITS,), np.array([0]), "i2")
+    if int(code[0]) in ANGLES:
+        return ANGLES[int(code[0])]
+    with reading(source.name), open(source.name, "rb") as file:
+        file.seek(MEASURE)
+        (measure,) = struct.unpack(f"{source.layout.mark}h", file.read(2))
+    return {METRES: "m", FEET: "ft"}.get(measure, "")
+
+
+def bin_area(coordinates: Coordinates) -> float | None:
+    """Returns the area of a bin of a volume, in the square of the coordinates' unit.
+
+    It is that of the parallelogram between a trace and its neighbours on the next inline and the next
+    crossline. Coordinates are fitted to the line numbers by least squares.
+
+    Args:
+      coordinates: of the traces of a volume.
+
+    Returns:
+      None if they are angles, or are not on a regular grid.
+
+    Raises:
+      InputError: if coordinates cannot be read.
+    """
+    geometry = coordinates.source.geometry
+    if coordinates.unit in ANGLES.values():
+        return None
+    numbers = _some(np.flatnonzero(geometry.placed))
+    lines_of = [geometry.inline[numbers], geometry.crossline[numbers]]
+    steps = [
+        lines.usual_step(axis[geometry.placed])
+        for axis in (geometry.inline, geometry.crossline)
+    ]
+    # About the middle, since coordinates of millions have few digits left for a bin.
+    place = np.stack([(n - n.mean()) / step for n, step in zip(lines_of, steps)], 1)
+    known = coordinates.read(numbers)
+    known -= known.mean(0)
+    fit, _, _, _ = np.linalg.lstsq(place, known, rcond=None)
+    off, lengths = np.abs(known - place @ fit).max(), np.hypot(*fit.T)
+    area = float(abs(np.linalg.det(fit)))
+    if off > TOLERANCE * lengths.min() or area < FLAT * lengths.prod():
+        return None
+    return area or None
+
+
+def spacing(coordinates: Coordinates, line: np.ndarray) -> float | None:
+    """Returns the median distance of neighbouring traces of a 2-D line, in the coordinates' unit.
+
+    Args:
+      coordinates: of the traces.
+      line: int[n], their numbers, -1 for a missing trace.
+
+    Returns:
+      None if they are angles, all the same, or if there is one trace only.
+
+    Raises:
+      InputError: if coordinates cannot be read.
+    """
+    if coordinates.unit in ANGLES.values():
+        return None
+    pairs = np.flatnonzero((line[1:] >= 0) & (line[:-1] >= 0))
+    if not pairs.size:
+        return None
+    pairs = _some(pairs)
+    apart = coordinates.read(line[pairs + 1]) - coordinates.read(line[pairs])
+    return float(np.median(np.hypot(*apart.T))) or None
+
+
+def _some(numbers: np.ndarray) -> np.ndarray:
+    """Returns at most MAX_TRACES of them, evenly spaced."""
+    if len(numbers) <= MAX_TRACES:
+        return numbers
+    return numbers[np.linspace(0, len(numbers) - 1, MAX_TRACES).astype(int)]
