@@ -60,8 +60,9 @@ def write(
         chosen=chosen,
         share=found.share,
         synthetic=any(run.result.data.source == "synthetic" for run in runs),
-        bodies=found.bodies
-        and [section_report.Body(**vars(body)) for body in found.bodies],
+        bodies=None
+        if found.bodies is None
+        else [section_report.Body(**vars(body)) for body in found.bodies],
     )
     if images:
         contents = image_sections.of_files(images, found.probs)

@@ -1,4 +1,4 @@
-"""The files of --bodies: salt bodies as a table and per sample, and top and base of salt as points."""
+"""The files of --bodies: salt bodies as a table and per sample, and top and base of salt."""
 
 import contextlib
 import csv
@@ -12,9 +12,9 @@ import numpy as np
 from saltjax.inference import bodies as salt_bodies
 from saltjax.inference.bodies import Bodies, Points
 from saltjax.inference.volumes import Traces
-from saltjax.seismic import trace_coordinates
+from saltjax.seismic import sample_axis, segy, surfaces, trace_coordinates
 from saltjax.seismic.sample_axis import SampleAxis
-from saltjax.seismic.trace_coordinates import Coordinates
+from saltjax.seismic.trace_coordinates import Bins, Coordinates
 from saltjax.system import console, output_directory
 from saltjax.system.errors import InputError
 
@@ -43,16 +43,17 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Paths:
-    """The files, or temporary paths of them: table, body of each sample, and points."""
+    """The files, or temporary paths of them: table, body of each sample, points, and surfaces."""
 
     table: pathlib.Path
     ids: pathlib.Path
     top: pathlib.Path
     base: pathlib.Path
+    surfaces: tuple[pathlib.Path, ...] = ()
 
     def all(self) -> tuple[pathlib.Path, ...]:
         """Returns all of them."""
-        return self.table, self.ids, self.top, self.base
+        return self.table, self.ids, self.top, self.base, *self.surfaces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +65,16 @@ class Survey:
       volume: whether it is one; otherwise it is a section, or several.
       axis: of the samples.
       coordinates: of the traces; None if there are none.
+      bins: the grid on the map of a volume, None if it is not known.
+      spacing: the distance of the traces of a section, None if it is not known.
     """
 
     name: str
     volume: bool
     axis: SampleAxis
     coordinates: Coordinates | None = None
+    bins: Bins | None = None
+    spacing: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,14 +94,40 @@ class Listed:
     sample: int
 
 
-def paths(folder: pathlib.Path, path: pathlib.Path) -> Paths:
-    """Returns the files in a directory, named after the input."""
-    name = f"{path.stem}_"
+def survey_of(name: str, source: segy.SegyTraces) -> Survey:
+    """Returns what the headers of a SEG-Y file tell.
+
+    Raises:
+      InputError: if they cannot be read.
+    """
+    axis = sample_axis.read(source.name, source.layout)
+    volume, known = source.geometry.volume, trace_coordinates.find(source)
+    if known is None:
+        return Survey(name, volume, axis)
+    if volume:
+        return Survey(name, True, axis, known, bins=trace_coordinates.bins(known))
+    line = max(source.lines("inline"), key=len)
+    spacing = trace_coordinates.spacing(known, line)
+    return Survey(name, False, axis, known, spacing=spacing)
+
+
+def paths(folder: pathlib.Path, path: pathlib.Path, survey: Survey) -> Paths:
+    """Returns the files in a directory, named after the input.
+
+    With surfio, those of a volume have surfaces among them; if they cannot be written, a line says why.
+    """
+    horizons = [folder / f"{path.stem}_{kind}_salt" for kind in ("top", "base")]
+    top, base = (horizon.with_name(f"{horizon.name}.txt") for horizon in horizons)
+    wanted = survey.volume and survey.coordinates and surfaces.are_available()
+    if wanted and (problem := surfaces.problem(survey.bins)):
+        console.say(f"Surfaces   none: {problem}")
+        wanted = False
     return Paths(
-        folder / f"{name}bodies.csv",
-        folder / f"{name}bodies{path.suffix}",
-        folder / f"{name}top_salt.txt",
-        folder / f"{name}base_salt.txt",
+        folder / f"{path.stem}_bodies.csv",
+        folder / f"{path.stem}_bodies{path.suffix}",
+        top,
+        base,
+        tuple(h.with_name(f"{h.name}.gri") for h in horizons if wanted),
     )
 
 
@@ -109,7 +140,9 @@ def opened(
         yield None
         return
     with contextlib.ExitStack() as stack:
-        yield Paths(*(stack.enter_context(claimed.write(p)) for p in wanted.all()))
+        parts = [stack.enter_context(claimed.write(p)) for p in wanted.all()]
+        table, ids, top, base, *of_surfaces = parts
+        yield Paths(table, ids, top, base, tuple(of_surfaces))
 
 
 def write(
@@ -142,7 +175,7 @@ def write(
             "--min_body"
         )
     points = salt_bodies.write(masks, ids, found)
-    rows = table(found, points, survey, bin_size(masks, survey))
+    rows = table(found, points, survey)
     with parts.table.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -152,6 +185,13 @@ def write(
         (parts.base, "Base", points.base),
     ):
         write_points(path, kind, samples, points, masks, survey)
+    if survey.bins and parts.surfaces:
+        lines_of_points = masks.line_numbers(points.trace)
+        for path, samples, merge in zip(
+            parts.surfaces, (points.top, points.base), (np.fmin, np.fmax)
+        ):
+            z = survey.axis.first + survey.axis.step * samples
+            surfaces.write(path, survey.bins, *lines_of_points, z, merge)
     dropped = f"; those under {min_body} samples left out" if min_body > 1 else ""
     largest = f", the largest of {rows[0]['samples']} samples" if rows else ""
     count = console.counted(found.count, "salt body")
@@ -159,46 +199,30 @@ def write(
     return _listed(rows, points, masks)
 
 
-def bin_size(masks: Traces, survey: Survey) -> float | None:
-    """Returns the area of a bin of a volume, or the distance of the traces of a section.
-
-    It is in the unit of the coordinates, or its square; None if they are unknown or irregular.
-    """
-    if survey.coordinates is None:
-        return None
-    if survey.volume:
-        return trace_coordinates.bin_area(survey.coordinates)
-    lines = [grid[:, 0] for grid in masks.grids()]
-    return trace_coordinates.spacing(survey.coordinates, max(lines, key=len))
-
-
-def table(
-    bodies: Bodies, points: Points, survey: Survey, size: float | None
-) -> list[dict[str, Any]]:
+def table(bodies: Bodies, points: Points, survey: Survey) -> list[dict[str, Any]]:
     """Returns the values by COLUMNS of each body, "" where they are unknown.
 
-    In a volume, `area` is that on the map, and `volume` is in samples × `size` × interval. In a section
-    `area` is that in the section, and there is no volume.
+    In a volume, `area` is that on the map, and `volume` the samples times the area of a bin and the
+    sampling interval. In a section `area` is that in the section, and there is no volume.
 
     Args:
       bodies, points: as found.
       survey: the places of traces and samples.
-      size: see `bin_size`.
     """
-    axis, extents = survey.axis, bodies.extents
+    axis, extents, bins = survey.axis, bodies.extents, survey.bins
     length = survey.coordinates.unit if survey.coordinates else ""
     known = axis.unit != "sample"
     rows = []
     for i, traces in enumerate(np.diff(points.starts).tolist()):
         samples, low, high = int(extents.samples[i]), extents.low[i], extents.high[i]
         area = volume = area_unit = volume_unit = ""
-        if size is not None and survey.volume:
-            area, area_unit = _shown(traces * size), length and f"{length}2"
+        if bins:
+            area, area_unit = _shown(traces * bins.area), length and f"{length}2"
             if known:
-                volume = _shown(samples * size * axis.step)
+                volume = _shown(samples * bins.area * axis.step)
                 volume_unit = _product(length, 2, axis.unit)
-        elif size is not None and known:
-            area = _shown(samples * size * axis.step)
+        elif survey.spacing and known:
+            area = _shown(samples * survey.spacing * axis.step)
             area_unit = _product(length, 1, axis.unit)
         values = (
             i + 1,

@@ -9,7 +9,7 @@ from saltjax.inference import body_files, masks, volumes, windows
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.scoring.postprocess import Postprocessing
-from saltjax.seismic import npy, sample_axis, segy, trace_coordinates
+from saltjax.seismic import npy, segy
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system import console, output_directory
 from saltjax.system.errors import writing
@@ -41,7 +41,10 @@ def predict_array(
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{name}.npy" for name in ("prob", "mask")
     )
-    wanted = None if min_body is None else body_files.paths(claimed.folder, path)
+    survey = body_files.Survey(path.name, len(shape) == 3, SampleAxis())
+    wanted = (
+        None if min_body is None else body_files.paths(claimed.folder, path, survey)
+    )
     written = [prob_path, mask_path, *(wanted.all() if wanted else ())]
     claimed.check([*written, *others], inputs=[path])
     with (
@@ -66,7 +69,6 @@ def predict_array(
         masks.say_share(share, LIVE, chosen)
         bodies = None
         if body_parts and ids:
-            survey = body_files.Survey(path.name, len(shape) == 3, SampleAxis())
             bodies = body_files.write(
                 body_parts, sink, probs, ids, survey, min_body or 0
             )
@@ -94,7 +96,10 @@ def predict_segy(
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{n}{path.suffix}" for n in ("prob", "mask")
     )
-    wanted = None if min_body is None else body_files.paths(claimed.folder, path)
+    wanted = survey = None
+    if min_body is not None:
+        survey = body_files.survey_of(path.name, source)
+        wanted = body_files.paths(claimed.folder, path, survey)
     written = [prob_path, mask_path, *(wanted.all() if wanted else ())]
     claimed.check([*written, *others], inputs=[path])
     code = source.layout.format
@@ -116,13 +121,7 @@ def predict_segy(
         share = masks.write(probs, sink, first.direction, chosen)
         masks.say_share(share, LIVE, chosen)
         bodies = None
-        if body_parts and ids:
-            survey = body_files.Survey(
-                path.name,
-                source.geometry.volume,
-                sample_axis.read(source.name, source.layout),
-                trace_coordinates.find(source),
-            )
+        if body_parts and ids and survey:
             bodies = body_files.write(
                 body_parts, sink, probs, ids, survey, min_body or 0
             )

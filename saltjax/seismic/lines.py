@@ -283,10 +283,10 @@ def _ranks(numbers: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(1 + far)])[rank]
 
 
-def usual_step(numbers: np.ndarray) -> float:
+def usual_step(numbers: np.ndarray) -> int:
     """Returns the median difference of line numbers that follow one another; 1 of a single one."""
-    steps = np.diff(np.unique(numbers).astype(np.int64))
-    return float(np.median(steps)) if steps.size else 1.0
+    steps = np.sort(np.diff(np.unique(numbers).astype(np.int64)))
+    return int(steps[(len(steps) - 1) // 2]) if steps.size else 1
 
 
 def _in_place(

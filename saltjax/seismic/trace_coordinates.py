@@ -75,11 +75,32 @@ def _unit(source: segy.SegyTraces) -> str:
     return {METRES: "m", FEET: "ft"}.get(measure, "")
 
 
-def bin_area(coordinates: Coordinates) -> float | None:
-    """Returns the area of a bin of a volume, in the square of the coordinates' unit.
+@dataclasses.dataclass(frozen=True)
+class Bins:
+    """The grid of a volume on the map.
 
-    It is that of the parallelogram between a trace and its neighbours on the next inline and the next
-    crossline. Coordinates are fitted to the line numbers by least squares.
+    Attributes:
+      first: int[2], the lowest inline and crossline number.
+      count: int[2], how many inlines and crosslines there are from the lowest to the highest.
+      step: int[2], the usual difference of their numbers.
+      origin: float64[2], x and y of the trace at `first`.
+      vectors: float64[2, 2], by how much x and y change to the next inline, and to the next crossline.
+    """
+
+    first: np.ndarray
+    count: np.ndarray
+    step: np.ndarray
+    origin: np.ndarray
+    vectors: np.ndarray
+
+    @property
+    def area(self) -> float:
+        """That of the parallelogram between a trace and its neighbours."""
+        return float(abs(np.linalg.det(self.vectors)))
+
+
+def bins(coordinates: Coordinates) -> Bins | None:
+    """Returns the grid of a volume, fitted to its coordinates by least squares.
 
     Args:
       coordinates: of the traces of a volume.
@@ -93,22 +114,29 @@ def bin_area(coordinates: Coordinates) -> float | None:
     geometry = coordinates.source.geometry
     if coordinates.unit in ANGLES.values():
         return None
+    axes = [n[geometry.placed] for n in (geometry.inline, geometry.crossline)]
+    first = np.array([axis.min() for axis in axes], np.int64)
+    last = np.array([axis.max() for axis in axes], np.int64)
+    step = np.array([lines.usual_step(axis) for axis in axes])
     numbers = _some(np.flatnonzero(geometry.placed))
-    lines_of = [geometry.inline[numbers], geometry.crossline[numbers]]
-    steps = [
-        lines.usual_step(axis[geometry.placed])
-        for axis in (geometry.inline, geometry.crossline)
-    ]
-    # About the middle, since coordinates of millions have few digits left for a bin.
-    place = np.stack([(n - n.mean()) / step for n, step in zip(lines_of, steps)], 1)
     known = coordinates.read(numbers)
-    known -= known.mean(0)
-    fit, _, _, _ = np.linalg.lstsq(place, known, rcond=None)
-    off, lengths = np.abs(known - place @ fit).max(), np.hypot(*fit.T)
-    area = float(abs(np.linalg.det(fit)))
-    if off > TOLERANCE * lengths.min() or area < FLAT * lengths.prod():
+    at = np.stack([geometry.inline[numbers], geometry.crossline[numbers]], 1)
+    place = (at - first) / step
+    # About the middle, since coordinates of millions have few digits left for a bin.
+    middle, centre = place.mean(0), known.mean(0)
+    vectors, _, _, _ = np.linalg.lstsq(place - middle, known - centre, rcond=None)
+    off = np.abs(known - centre - (place - middle) @ vectors).max()
+    lengths = np.hypot(*vectors.T)
+    found = Bins(
+        first,
+        np.rint((last - first) / step).astype(int) + 1,
+        step,
+        centre - middle @ vectors,
+        vectors,
+    )
+    if off > TOLERANCE * lengths.min() or found.area <= FLAT * lengths.prod():
         return None
-    return area or None
+    return found
 
 
 def spacing(coordinates: Coordinates, line: np.ndarray) -> float | None:

@@ -1,6 +1,7 @@
 """The files of --bodies: table, body of each sample, and top and base of salt."""
 
 import csv
+import dataclasses
 import logging
 
 import forked
@@ -14,7 +15,7 @@ from scipy import ndimage
 from saltjax import predict
 from saltjax.data import horizons
 from saltjax.inference import body_files
-from saltjax.seismic import grid, npy, segy, trace_coordinates
+from saltjax.seismic import grid, npy, segy
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system.errors import InputError
 
@@ -50,9 +51,14 @@ def write_segy(path, volume, code=5, order=None, **halves):
     return segy.SegyTraces(path)
 
 
+def survey_of(masks, axis):
+    """Returns what the headers tell, with another vertical axis."""
+    return dataclasses.replace(body_files.survey_of("cube.sgy", masks), axis=axis)
+
+
 def write(folder, masks, probs, survey, min_body=0):
     """Writes the files of a mask; returns their paths, the ids and what was listed."""
-    paths = body_files.paths(folder, folder / survey.name)
+    paths = body_files.paths(folder, folder / survey.name, survey)
     if isinstance(masks, segy.SegyTraces):
         ids = segy.create(paths.ids, masks, 5)
     else:
@@ -73,9 +79,7 @@ def test_a_known_shape(tmp_path, caplog, shuffled):
     order = np.random.default_rng(0).permutation(108) if shuffled else None
     masks = write_segy(tmp_path / "m.sgy", mask.astype(int), 3, order)
     probs = write_segy(tmp_path / "p.sgy", np.where(mask, 0.75, 0.1), 5, order)
-    survey = body_files.Survey(
-        "cube.sgy", True, SampleAxis("ms", 100, 4), trace_coordinates.find(masks)
-    )
+    survey = survey_of(masks, SampleAxis("ms", 100, 4))
     paths, ids, listed = write(tmp_path, masks, probs, survey)
     large, small = rows_of(paths.table)
     traces, samples = int(mask[:11].any(2).sum()), int(mask[:11].sum())
@@ -113,9 +117,7 @@ def test_horizons_become_the_labels_they_were_made_from(tmp_path):
     mask[11] = False
     masks = write_segy(tmp_path / "m.sgy", mask.astype(int))
     volume = grid.open_grid(tmp_path / "m.sgy", (189, 193), "--config.data.volume")
-    survey = body_files.Survey(
-        "m.sgy", True, volume.axis, trace_coordinates.find(masks)
-    )
+    survey = survey_of(masks, volume.axis)
     paths, _, _ = write(tmp_path, masks, masks, survey)
     labels = horizons.open_horizons(paths.top, paths.base, volume)
     i, x = (a.ravel() for a in np.indices(mask.shape[:2]))
@@ -127,12 +129,10 @@ def test_horizons_become_the_labels_they_were_made_from(tmp_path):
 
 def test_points_have_coordinates_and_a_header(tmp_path):
     masks = write_segy(tmp_path / "m.sgy", dome().astype(int))
-    survey = body_files.Survey(
-        "m.sgy", True, SampleAxis("m", 50, 2.5), trace_coordinates.find(masks)
-    )
+    survey = survey_of(masks, SampleAxis("m", 50, 2.5))
     paths, _, _ = write(tmp_path, masks, masks, survey)
     title, names = paths.top.read_text().splitlines()[:2]
-    assert title.startswith("# Top of salt in m.sgy: ")
+    assert title.startswith("# Top of salt in cube.sgy: ")
     assert names == "# inline, crossline, x (m), y (m), depth (m)"
     top, base = np.loadtxt(paths.top), np.loadtxt(paths.base)
     np.testing.assert_array_equal(top[:, :4], base[:, :4])
@@ -147,23 +147,22 @@ def test_points_have_coordinates_and_a_header(tmp_path):
 
 def test_volume_in_depth_has_cubic_units_and_unknown_ones_are_left_out(tmp_path):
     masks = write_segy(tmp_path / "m.sgy", dome().astype(int))
-    coordinates = trace_coordinates.find(masks)
     for axis, known, units in (
-        (SampleAxis("m", 0, 2), coordinates, ("m2", "m3")),
-        (SampleAxis("ft", 0, 2), coordinates, ("m2", "m2 ft")),
-        (SampleAxis(), coordinates, ("m2", "")),
-        (SampleAxis("ms", 0, 4), None, ("", "")),
+        (SampleAxis("m", 0, 2), True, ("m2", "m3")),
+        (SampleAxis("ft", 0, 2), True, ("m2", "m2 ft")),
+        (SampleAxis(), True, ("m2", "")),
+        (SampleAxis("ms", 0, 4), False, ("", "")),
     ):
-        survey = body_files.Survey("m.sgy", True, axis, known)
+        survey = survey_of(masks, axis)
+        if not known:
+            survey = dataclasses.replace(survey, coordinates=None, bins=None)
         paths, _, _ = write(tmp_path, masks, masks, survey)
         row = rows_of(paths.table)[0]
         assert (row["area_unit"], row["volume_unit"]) == units
         assert bool(row["area"]) == bool(known)
         assert bool(row["volume"]) == bool(units[1])
     masks = write_segy(tmp_path / "m.sgy", dome().astype(int), measure=0)
-    survey = body_files.Survey(
-        "m.sgy", True, SampleAxis("ms", 0, 4), trace_coordinates.find(masks)
-    )
+    survey = survey_of(masks, SampleAxis("ms", 0, 4))
     paths, _, _ = write(tmp_path, masks, masks, survey)
     row = rows_of(paths.table)[0]
     assert row["area"]
@@ -178,7 +177,7 @@ def test_gaps_between_lines_part_bodies(tmp_path):
         tmp_path / "m.sgy", mask.reshape(12, 5), inline=inline, crossline=x + 1
     )
     masks = segy.SegyTraces(path)
-    survey = body_files.Survey("m.sgy", True, SampleAxis())
+    survey = survey_of(masks, SampleAxis())
     paths, _, _ = write(tmp_path, masks, masks, survey)
     found = [(row["inline_min"], row["inline_max"]) for row in rows_of(paths.table)]
     assert found == [("10", "14"), ("20", "20")]
@@ -200,9 +199,7 @@ def test_two_d_lines_have_bodies_of_their_own_and_areas_in_the_section(tmp_path)
     content[3254:3256] = b"\0\1"
     path.write_bytes(content)
     masks = segy.SegyTraces(path)
-    survey = body_files.Survey(
-        "l.sgy", False, SampleAxis("ms", 0, 4), trace_coordinates.find(masks)
-    )
+    survey = survey_of(masks, SampleAxis("ms", 0, 4))
     paths, _, listed = write(tmp_path, masks, masks, survey)
     rows = rows_of(paths.table)
     assert [row["samples"] for row in rows] == ["20", "12"]
@@ -217,9 +214,9 @@ def test_two_d_lines_have_bodies_of_their_own_and_areas_in_the_section(tmp_path)
 def test_more_bodies_than_a_file_can_number(tmp_path, monkeypatch):
     monkeypatch.setattr(body_files, "MAX_BODIES", 1)
     masks = write_segy(tmp_path / "m.sgy", dome().astype(int))
-    survey = body_files.Survey("m.sgy", True, SampleAxis())
+    survey = survey_of(masks, SampleAxis())
     with pytest.raises(
-        InputError, match=r"m\.sgy: 2 salt bodies; at most 1 .*--min_body"
+        InputError, match=r"cube\.sgy: 2 salt bodies; at most 1 .*--min_body"
     ):
         write(tmp_path, masks, masks, survey)
     _, _, listed = write(tmp_path, masks, masks, survey, min_body=3)
@@ -271,3 +268,21 @@ def test_mistakes(plain, tmp_path):
         ),
     ):
         assert_refused(forked.launch(*words), message)
+
+
+@pytest.mark.parametrize("oblique", [False, True])
+def test_surfaces_of_a_volume(tmp_path, caplog, oblique):
+    surfio = pytest.importorskip("surfio")
+    caplog.set_level(logging.INFO, "saltjax")
+    masks = write_segy(tmp_path / "m.sgy", dome().astype(int))
+    survey = survey_of(masks, SampleAxis("ms", 0, 4))
+    if oblique:
+        skewed = survey.bins.vectors + np.array([[0, 0], [3, 0]])
+        bins = dataclasses.replace(survey.bins, vectors=skewed)
+        survey = dataclasses.replace(survey, bins=bins)
+    paths, _, _ = write(tmp_path, masks, masks, survey)
+    assert ("not perpendicular" in caplog.text) == oblique
+    assert len(paths.surfaces) == 2 - 2 * oblique
+    for path, points in zip(paths.surfaces, (paths.top, paths.base)):
+        found = surfio.IrapSurface.from_binary_file(path).values
+        assert sorted(found[np.isfinite(found)]) == sorted(np.loadtxt(points)[:, 4])

@@ -85,21 +85,26 @@ def test_units(tmp_path, units, measure, unit):
     source = survey(tmp_path / "a.sgy", units=units, measure=measure)
     found = trace_coordinates.find(source)
     assert found.unit == unit
-    area = trace_coordinates.bin_area(found)
-    assert (area is None) == (units > 1)
+    assert (trace_coordinates.bins(found) is None) == (units > 1)
 
 
 @pytest.mark.parametrize(("scalar", "factor"), [(1, 1.0), (-10, 0.01), (10, 100.0)])
 def test_the_area_of_an_oblique_bin(tmp_path, scalar, factor):
     source = survey(tmp_path / "a.sgy", scalar=scalar)
-    area = trace_coordinates.bin_area(trace_coordinates.find(source))
+    found = trace_coordinates.bins(trace_coordinates.find(source))
     # |30 × 15 − 40 × (−20)|
-    assert area == pytest.approx(1250 * factor, rel=1e-6)
+    assert found.area == pytest.approx(1250 * factor, rel=1e-6)
+    length = factor**0.5
+    np.testing.assert_allclose(found.origin, np.array([6e5, 6e6]) * length)
+    np.testing.assert_allclose(found.vectors, np.array([[30, 40], [-20, 15]]) * length)
+    assert found.first.tolist() == [100, 301]
+    assert found.step.tolist() == [2, 1]
+    assert found.count.tolist() == [6, 9]
 
 
 def test_coordinates_rounded_to_metres_give_the_area_of_a_bin(tmp_path):
     source = survey(tmp_path / "a.sgy", np.rint([12.5, 0]), (0.0, 12.5))
-    assert trace_coordinates.bin_area(trace_coordinates.find(source)) is not None
+    assert trace_coordinates.bins(trace_coordinates.find(source)) is not None
 
 
 def test_scattered_coordinates_have_no_bin(tmp_path):
@@ -107,12 +112,12 @@ def test_scattered_coordinates_have_no_bin(tmp_path):
     i, j = (a.ravel() for a in np.meshgrid(INLINES, CROSSLINES, indexing="ij"))
     x, y = rng.integers(0, 9000, (2, len(i)))
     source = write(tmp_path / "a.sgy", x, y, inline=i, crossline=j)
-    assert trace_coordinates.bin_area(trace_coordinates.find(source)) is None
+    assert trace_coordinates.bins(trace_coordinates.find(source)) is None
 
 
 def test_on_one_straight_line_there_is_no_bin(tmp_path):
     source = survey(tmp_path / "a.sgy", (30.0, 40.0), (3.0, 4.0))
-    assert trace_coordinates.bin_area(trace_coordinates.find(source)) is None
+    assert trace_coordinates.bins(trace_coordinates.find(source)) is None
 
 
 def test_the_spacing_of_a_line(tmp_path):
