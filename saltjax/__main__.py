@@ -90,7 +90,7 @@ def dispatch() -> None:
         case "export":
             from saltjax import export
 
-            export.export(workdir, FLAGS.output)
+            export.export(workdir, FLAGS.output, FLAGS.dialect, FLAGS.tile)
         case "report":
             from saltjax import report
 

@@ -6,13 +6,14 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from saltjax.inference import onnx
+from saltjax.inference import onnx, opendtect
 from saltjax.inference import predictor as predictors
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
@@ -38,7 +39,12 @@ print("saltjax" in sys.modules)
 """
 
 
-def export(workdir: pathlib.Path, output: str) -> None:
+def export(
+    workdir: pathlib.Path,
+    output: str,
+    dialect: str | None = None,
+    tile: Sequence[str] | None = None,
+) -> None:
     """Writes model.jaxexport, an ONNX model or a network file, and checks it against the run.
 
     A JSON file of the same name, model.json for model.jaxexport, describes the first two.
@@ -46,6 +52,9 @@ def export(workdir: pathlib.Path, output: str) -> None:
     Args:
       workdir: the trained network, as `trained.locate` takes it.
       output: a directory for model.jaxexport; or a file that ends with .onnx or .safetensors.
+      dialect: "opendtect": an ONNX model for its plug-in, with a descriptor, see
+        `inference.opendtect`; None for one of images.
+      tile: traces and samples of the sections of the former, as text; None for those of training.
 
     Raises:
       InputError: for a mistake in run or output.
@@ -56,11 +65,19 @@ def export(workdir: pathlib.Path, output: str) -> None:
             "--mode=export needs --output, a directory or a file *.onnx or *.safetensors"
         )
     target = pathlib.Path(output)
+    shape = parse_tile(tile, dialect)
+    if dialect and target.suffix != ".onnx":
+        raise InputError(
+            f"--dialect={dialect}: --output={output}; expected a file *.onnx"
+        )
     if target.suffix not in (".onnx", SUFFIX):
         target /= "model.jaxexport"
     written = [target]
     if target.suffix != SUFFIX:
         written.append(target.with_suffix(".json"))
+    if dialect:
+        opendtect.require()
+        written.append(target.with_suffix(".h5"))
     location = trained.locate(workdir)
     source = location.path
     try:
@@ -72,6 +89,8 @@ def export(workdir: pathlib.Path, output: str) -> None:
             claimed.check(written, inputs=[source])
             if target.suffix == SUFFIX:
                 _export_network_file(location, target, claimed)
+            elif dialect:
+                _export_to_opendtect(location, target, claimed, shape)
             else:
                 _export(location, target, claimed)
     except signals.Stopped as stopped:
@@ -125,6 +144,65 @@ def _export_network_file(
         f"Written    {target}, {size_text(len(content))}: --workdir={target} predicts, evaluates "
         "and exports with it, and train.init_from starts from it"
     )
+
+
+def _export_to_opendtect(
+    location: trained.Location,
+    target: pathlib.Path,
+    claimed: output_directory.OutputDirectory,
+    shape: tuple[int, int] | None,
+) -> None:
+    network = trained.read(location)
+    predictor = predictors.create(network, precision="float32")
+    height, width = predictor.tile
+    shape = shape or (width, height)
+    opendtect.check(predictor, shape)
+    artifact = opendtect.convert(predictor, shape)
+    descriptor, section = target.with_suffix(".h5"), f"[B, 1, {shape[0]}, {shape[1]}]"
+    description = describe(predictor, network)
+    # The model resizes, mirrors and scales by itself.
+    for key in ("channels", "scale", "platforms"):
+        del description[key]
+    description |= {
+        "call": (
+            f"onnxruntime.InferenceSession({target.name!r}).run(None, {{'{opendtect.INPUT}': a}})[0]"
+        ),
+        "image": f"float32{section} amplitudes, any B; {shape[0]} traces of {shape[1]} samples",
+        "output": f"float32{section}, probabilities of salt",
+    }
+    with claimed.write(target) as part, claimed.write(descriptor) as part_descriptor:
+        part.write_bytes(artifact)
+        difference = opendtect.difference(part, predictor, shape)
+        _refuse_difference(difference, 1e-4)
+        opendtect.write_descriptor(part_descriptor, target, target.stem, shape)
+        files.write_json(target.with_suffix(".json"), description, claimed.write)
+    console.say(f"Checked    by onnxruntime: differs by {difference:.1e} from the run")
+    console.say(
+        f"Written    {target}, {size_text(len(artifact))}, for sections of {shape[0]} traces × "
+        f"{shape[1]} samples; {descriptor.name} is what OpendTect opens, and {target.stem}.json "
+        "describes input and output"
+    )
+
+
+def parse_tile(
+    given: Sequence[str] | None, dialect: str | None
+) -> tuple[int, int] | None:
+    """Returns --tile as traces and samples; None if it is not given.
+
+    Raises:
+      InputError: if it is no two numbers, or there is no --dialect.
+    """
+    if given is None:
+        return None
+    if dialect is None:
+        raise InputError(
+            f"--tile={','.join(given)} is of --dialect, which is not given"
+        )
+    if len(given) != 2 or not all(n.isascii() and n.isdecimal() for n in given):
+        raise InputError(
+            f"--tile={','.join(given)}; expected traces and samples, as 256,512"
+        )
+    return int(given[0]), int(given[1])
 
 
 def check_network_file(path: pathlib.Path, predictor: Predictor) -> float:

@@ -205,6 +205,25 @@ TABLE = {
     "tta": Flag(
         flags.DEFINE_boolean, None, "", dict.fromkeys(("evaluate", "predict"), TTA)
     ),
+    "dialect": Flag(
+        flags.DEFINE_enum,
+        None,
+        "PROGRAM",
+        {
+            "export": "opendtect: a file *.onnx of amplitudes for its machine-learning plug-in, and the "
+            "*.h5 beside it that the plug-in opens"
+        },
+        ("opendtect",),
+    ),
+    "tile": Flag(
+        flags.DEFINE_list,
+        None,
+        "TRACES,SAMPLES",
+        {
+            "export": "the size of the sections that a model for --dialect takes, as 256,512; by "
+            "default that of the training tiles"
+        },
+    ),
     "engine": Flag(
         flags.DEFINE_enum,
         "jax",

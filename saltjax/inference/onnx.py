@@ -5,6 +5,7 @@ import importlib.util
 import io
 import logging
 import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from saltjax.inference.windows import SectionModel
@@ -46,10 +47,32 @@ def convert(
             complement=complement,
         )
 
+    return to_onnx(function, shape, "image")
+
+
+def to_onnx(
+    function: Callable[[Any], Any],
+    shape: tuple[int | str, ...],
+    name: str,
+    metadata: Mapping[str, str] | None = None,
+    version: int = 0,
+) -> bytes:
+    """Returns a function of one array float32 as an ONNX model.
+
+    Args:
+      function: of the array.
+      shape: of the array; a name stands for any number.
+      name: of the input.
+      metadata: of the model.
+      version: of the model.
+
+    Raises:
+      InputError: if jax2onnx is not installed, or cannot convert it.
+    """
     with _CONVERTING, contextlib.redirect_stdout(io.StringIO()):
         jax2onnx = _import_jax2onnx()
         try:
-            artifact = jax2onnx.to_onnx(function, [shape], input_names=["image"])
+            artifact = jax2onnx.to_onnx(function, [shape], input_names=[name])
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
             raise InputError(
@@ -57,6 +80,9 @@ def convert(
             ) from None
     # Of any number of images jax2onnx gives some layers a wrong shape, of which ONNX Runtime complains.
     del artifact.graph.value_info[:]
+    artifact.model_version = version
+    for key, value in (metadata or {}).items():
+        artifact.metadata_props.add(key=key, value=value)
     return artifact.SerializeToString()
 
 
