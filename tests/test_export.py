@@ -18,8 +18,10 @@ from program import assert_refused
 
 import saltjax
 from saltjax import export
+from saltjax.artifacts import jax_export
+from saltjax.artifacts.description import describe
 from saltjax.runs import network_file, trained
-from saltjax.system import files, output_directory
+from saltjax.system import output_directory
 from saltjax.system.errors import InputError
 
 
@@ -59,7 +61,8 @@ def test_a_padded_networks_description_says_how_to_pad_and_not_to_resize(tmp_pat
     written_run.write(run, {"data.resize": "pad"})
     (run / "data.json").write_text('{"height": 11, "width": 9}')
     predictor = saltjax.load(run)
-    description = export.describe(predictor, trained.read(trained.locate(run)))
+    network = trained.read(trained.locate(run))
+    description = describe(predictor, network, tmp_path / "a.jaxexport")
     assert "do not resize sections" in description["scale"]
     (numbers,) = re.findall(
         r"mirror them by (\d+) rows above, (\d+) below, (\d+) columns to the left and (\d+) to",
@@ -133,8 +136,8 @@ def test_the_check_opens_no_accelerator(plain, tmp_path, monkeypatch):
     """Which this process, or another, can have all memory of."""
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     model = saltjax.load(plain).section_model()
-    (tmp_path / "a").write_bytes(export.serialize(model))
-    assert export.check(tmp_path / "a", model) <= 1e-5
+    (tmp_path / "a").write_bytes(jax_export.serialize(model))
+    assert jax_export.check(tmp_path / "a", model) <= 1e-5
 
 
 @pytest.mark.slow
@@ -145,7 +148,7 @@ def test_the_check_compares_with_the_run_on_the_cpu(plain, tmp_path, monkeypatch
         seen.update(jax.numpy.zeros(1).devices())
         return 0.0
 
-    monkeypatch.setattr(export, "check", check)
+    monkeypatch.setattr(jax_export, "check", check)
     with jax.default_device(jax.devices()[2]):
         export.export(plain, str(tmp_path / "out"))
     assert seen == {jax.devices("cpu")[0]}
@@ -237,7 +240,7 @@ def test_a_network_file_that_cannot_be_used_ends_with_status_2(plain, tmp_path, 
 
 
 def test_an_artifact_that_differs_is_not_written(plain, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "check", lambda artifact, model: 2e-5)
+    monkeypatch.setattr(jax_export, "check", lambda artifact, model: 2e-5)
     with pytest.raises(RuntimeError, match=r"differ from the run's by 2\.0e-05"):
         export.export(plain, str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
@@ -246,9 +249,9 @@ def test_an_artifact_that_differs_is_not_written(plain, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_check_notices_other_weights(plain, tmp_path):
     model = saltjax.load(plain).section_model()
-    (tmp_path / "a").write_bytes(export.serialize(model))
+    (tmp_path / "a").write_bytes(jax_export.serialize(model))
     model.variables["params"]["head"]["bias"] = np.ones(1, np.float32)
-    assert export.check(tmp_path / "a", model) > 1e-2
+    assert jax_export.check(tmp_path / "a", model) > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -296,15 +299,10 @@ def test_an_output_that_is_missing_or_a_file_is_refused(plain, tmp_path):
 
 
 @pytest.mark.slow
-def test_onnx_gives_what_the_run_gives(plain, tmp_path):
-    pytest.importorskip("jax2onnx")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    export.export(plain, str(tmp_path / "model.onnx"))
-    network = saltjax.load(plain)
-    description = files.read_json(tmp_path / "model.json")
-    assert "float32[B, 16, 16, 3]" in description["image"]
-    image = np.random.default_rng(7).random((2, 16, 16, 3), np.float32)
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
-    (prob,) = session.run(None, {"image": image})
-    expected = network.network.model.apply(network.variables, image)[..., 0]
-    np.testing.assert_allclose(prob, 1 / (1 + np.exp(-expected)), atol=1e-4)
+def test_a_whole_file_name_is_taken_as_given(plain, tmp_path):
+    export.export(plain, str(tmp_path / "my.jaxexport"))
+    assert (tmp_path / "my.jaxexport").is_file()
+    description = json.loads((tmp_path / "my.json").read_text())
+    assert "open('my.jaxexport', 'rb')" in description["call"]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"my.jaxexport", "my.json", output_directory.RECORD}

@@ -17,7 +17,7 @@ LAYERS = (
     ("training",),
     ("scoring",),
     ("inference", "reporting"),
-    ("epoch", "final_test", "prediction_report"),
+    ("artifacts", "epoch", "final_test", "prediction_report"),
     ("train", "check", "evaluate", "predict", "compare", "report", "export"),
     ("options", "next_command"),
     ("completion", "commandline"),

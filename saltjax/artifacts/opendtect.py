@@ -141,7 +141,7 @@ def convert(predictor: Predictor, shape: tuple[int, int]) -> bytes:
     created = datetime.datetime.now(datetime.UTC).strftime("%m/%d/%Y, %H:%M:%S")
     return onnx.to_onnx(
         lambda amplitudes: probabilities(amplitudes, predictor),
-        ("B", 1, *shape),
+        ("B" if onnx.has_any_size(predictor.network) else 1, 1, *shape),
         INPUT,
         METADATA | {"creation_date": created, "model_version": str(VERSION)},
         VERSION,
@@ -153,7 +153,7 @@ def difference(
 ) -> float:
     """Returns the greatest difference of a model, run by onnxruntime, to `Predictor.predict`.
 
-    It is called on two sections (traces, samples) of a shape, one of them with dead traces.
+    It is called on sections (traces, samples) of a shape, the second one with dead traces.
     """
     import onnxruntime
 
@@ -162,9 +162,11 @@ def difference(
     if predictor.normalize == "none":
         sections = np.clip(np.abs(sections) / 4000, 0, 1)
     sections[1, : shape[0] // 4] = 0
-    (found,) = session.run(None, {INPUT: sections[:, None]})
-    expected = [predictor.predict(section.T).T for section in sections]
-    return float(np.abs(found[:, 0] - expected).max())
+    differences = []
+    for section in sections:
+        (found,) = session.run(None, {INPUT: section[None, None]})
+        differences.append(np.abs(found[0, 0] - predictor.predict(section.T).T).max())
+    return float(max(differences))
 
 
 def write_descriptor(

@@ -1,0 +1,1 @@
+"""What `--mode=export` writes for other programs, and how it is checked against the run."""
