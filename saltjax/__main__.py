@@ -86,6 +86,8 @@ def dispatch() -> None:
                 FLAGS.precision,
                 FLAGS.bodies,
                 FLAGS.min_body,
+                FLAGS.direction,
+                FLAGS.normalize,
             )
         case "export":
             from saltjax import export

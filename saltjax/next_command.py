@@ -19,6 +19,8 @@ REPEATED = (
     "min_area",
     "tta",
     "header_bytes",
+    "direction",
+    "normalize",
     "engine",
     "precision",
     "reference",

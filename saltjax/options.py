@@ -202,6 +202,26 @@ TABLE = {
             "as 9,21; by default the run's"
         },
     ),
+    "direction": Flag(
+        flags.DEFINE_enum,
+        None,
+        "DIRECTION",
+        {
+            "predict": "of the sections that a volume is segmented along: inline, crossline or both, their "
+            "mean; by default the run's"
+        },
+        settings.CHOICES["predict.direction"],
+    ),
+    "normalize": Flag(
+        flags.DEFINE_enum,
+        None,
+        "METHOD",
+        {
+            "predict": "how amplitudes are scaled to [0, 1]: clip, minmax, or none if they lie there; by "
+            "default the run's"
+        },
+        settings.CHOICES["predict.normalize"],
+    ),
     "tta": Flag(
         flags.DEFINE_boolean, None, "", dict.fromkeys(("evaluate", "predict"), TTA)
     ),

@@ -30,6 +30,8 @@ def predict(
     precision: str | None = None,
     bodies: bool = False,
     min_body: int | None = None,
+    direction: str | None = None,
+    normalize: str | None = None,
 ) -> None:
     """Writes the probabilities and masks of an input into a directory.
 
@@ -47,6 +49,8 @@ def predict(
       engine, precision: as in `predictor.load`.
       bodies: of a section or volume, also write its salt bodies, see `body_files`.
       min_body: samples, the minimum size of such a body; None for any.
+      direction, normalize: other settings than the first run's `predict.direction` and
+        `predict.normalize`.
 
     Raises:
       InputError: for a mistake in run, input or output.
@@ -70,6 +74,7 @@ def predict(
                 predictors.restore(location, engine, precision)
                 for location in locations
             ]
+            runs[0] = runs[0].with_settings(direction, normalize)
             predictors.announce_synthetic(runs)
             chosen = predictors.common_postprocessing(runs, threshold, min_area)
             if threshold is None:
@@ -112,7 +117,15 @@ def predict(
                     tta,
                     found,
                     chosen,
-                    given_flags(tta, header_bytes, engine, precision, smallest),
+                    given_flags(
+                        tta,
+                        header_bytes,
+                        engine,
+                        precision,
+                        smallest,
+                        direction,
+                        normalize,
+                    ),
                 )
             trace_files.refuse_damaged(found)
     except signals.Stopped as stopped:
@@ -157,6 +170,8 @@ def given_flags(
     engine: str,
     precision: str | None,
     min_body: int | None,
+    direction: str | None,
+    normalize: str | None,
 ) -> list[str]:
     """Returns the flags, besides threshold and minimum size, that were given and change the result."""
     flags = [] if tta is None else ["--tta" if tta else "--notta"]
@@ -166,6 +181,8 @@ def given_flags(
         flags.append(f"--engine={engine}")
     if precision is not None:
         flags.append(f"--precision={precision}")
+    flags += [f"--direction={direction}"] if direction else []
+    flags += [f"--normalize={normalize}"] if normalize else []
     if min_body is not None:
         flags.append("--bodies")
         flags += [f"--min_body={min_body}"] if min_body else []

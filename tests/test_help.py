@@ -21,10 +21,11 @@ TAKEN = {
     "train": {"config", "config.KEY", "workdir", "overwrite"},
     "check": {"config", "config.KEY", "workdir"},
     "evaluate": RUN,
-    "predict": RUN | {"header_bytes", "report"},
+    "predict": RUN
+    | {"header_bytes", "report", "bodies", "min_body", "direction", "normalize"},
     "compare": {"workdir", "output", "reference"},
     "report": {"workdir", "reference"},
-    "export": {"workdir", "output"},
+    "export": {"workdir", "output", "dialect", "tile"},
 }
 # A word for each flag that is not in --config, and would be accepted by a mode that takes it.
 WORDS = {
@@ -38,6 +39,12 @@ WORDS = {
     "header_bytes": "--header_bytes=9,21",
     "[no]tta": "--tta",
     "report": "--report",
+    "bodies": "--bodies",
+    "min_body": "--min_body=3",
+    "direction": "--direction=both",
+    "normalize": "--normalize=minmax",
+    "dialect": "--dialect=opendtect",
+    "tile": "--tile=64,64",
     "engine": "--engine=openvino",
     "precision": "--precision=bfloat16",
 }

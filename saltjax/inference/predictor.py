@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from saltjax.inference import volumes, windows
+from saltjax.inference import masks, volumes, windows
 from saltjax.inference.engine import OpenVINO
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import Network
@@ -97,32 +97,88 @@ class Predictor:
         """The weights on the devices, where they remain from one call to the next."""
         return {}
 
-    def predict(self, array: np.ndarray) -> np.ndarray:
+    def predict(
+        self,
+        array: np.ndarray,
+        tta: bool | None = None,
+        direction: str | None = None,
+        normalize: str | None = None,
+        progress: bool = False,
+    ) -> np.ndarray:
         """Returns the probabilities of salt, float32 of the array's shape, in [0, 1].
 
         Args:
           array: a section [samples, traces] or a volume [inline, crossline, sample] of amplitudes,
-            which are scaled to [0, 1] by the run's `predict.normalize`; an array of uint8 has grey
-            values, from 0 to 255. Traces that are all zero, all NaN or, in a numpy masked array, all
-            masked are dead: their probability is 0. An array uint8[H, W, 3 or 4] is a colour image,
-            a fourth channel its opacity: it is segmented as a PNG is, to float32[H, W].
+            which are scaled to [0, 1] by `normalize`; an array of uint8 has grey values, from 0 to 255.
+            Traces that are all zero, all NaN or, in a numpy masked array, all masked are dead: their
+            probability is 0. An array uint8[H, W, 3 or 4] is a colour image, a fourth channel its
+            opacity: it is segmented as a PNG is, to float32[H, W].
+          tta: average the probabilities with those of the mirror image.
+          direction: of the sections of a volume, "inline", "crossline" or "both".
+          normalize: how amplitudes are scaled, "clip", "minmax" or "none". None for this and the two
+            others: as in the run.
+          progress: show a progress bar.
 
         Raises:
-          InputError: a ValueError, if the array is not of real numbers in two or three dimensions,
-            is empty, is an image that is not opaque, or has traces that are masked or not finite in
-            some samples only or, with normalize="none", values that are not in [0, 1].
+          InputError: a ValueError, if an argument has another value, or the array is not of real numbers
+            in two or three dimensions, is empty, is an image that is not opaque, or has traces that are
+            masked or not finite in some samples only or, with normalize="none", values that are not in
+            [0, 1].
         """
+        chosen = self.with_settings(direction, normalize)
         array = npy.without_mask(array, "the array")
         source = npy.ArrayTraces(lambda: array, "the array")
-        models, image = [self.section_model()], source.image()
+        models, image = [self.section_model(tta)], source.image()
         if image is not None:
             return windows.predict_image(image, models)
         prob = np.zeros(array.shape, np.float32)
         sink = npy.ArrayTraces(lambda: prob, "the probabilities")
-        volumes.segment(
-            source, sink, models, self.normalize, self.direction, scan_all=True
-        )
+        with console.bars(progress):
+            volumes.segment(
+                source, sink, models, chosen.normalize, chosen.direction, scan_all=True
+            )
         return prob
+
+    def mask(
+        self,
+        array: np.ndarray,
+        tta: bool | None = None,
+        direction: str | None = None,
+        normalize: str | None = None,
+        progress: bool = False,
+    ) -> np.ndarray:
+        """Returns the mask of salt, bool of the array's shape, as `--mode=predict` writes it.
+
+        It has the run's threshold and minimum component size; in a volume the latter is that of a
+        component in a section. Arguments and errors are those of `predict`.
+        """
+        prob = self.predict(array, tta, direction, normalize, progress)
+        found = np.zeros(prob.shape, np.uint8)
+        probs = npy.ArrayTraces(lambda: prob, "the probabilities")
+        sink = npy.ArrayTraces(lambda: found, "the mask")
+        chosen = self.with_settings(direction)
+        masks.write(probs, sink, chosen.direction, self.postprocessing)
+        return found.astype(bool)
+
+    def with_settings(
+        self, direction: str | None = None, normalize: str | None = None
+    ) -> "Predictor":
+        """Returns the predictor with other settings; None for those of the run.
+
+        Raises:
+          InputError: if there is no such setting.
+        """
+        for name, value in (("direction", direction), ("normalize", normalize)):
+            known = settings.CHOICES[f"predict.{name}"]
+            if value is not None and value not in known:
+                raise InputError(
+                    f"{name}={value!r}; expected one of {', '.join(known)}"
+                )
+        return dataclasses.replace(
+            self,
+            direction=direction or self.direction,
+            normalize=normalize or self.normalize,
+        )
 
 
 def announce_synthetic(predictors: Sequence[Predictor]) -> None:

@@ -33,8 +33,8 @@ logger = logging.getLogger("saltjax")
 # Interval of the progress lines where output is a file.
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_REFRESHES = 0.1
-# Whether this process prints, see `show`.
-shown = False
+# Whether this process prints, see `show`; and whether it shows bars nevertheless, see `bars`.
+shown = shown_bars = False
 # Of each `heard`, the lines that were said since.
 listeners: list[list[str]] = []
 
@@ -43,6 +43,17 @@ def show() -> None:
     """Makes this process print lines and progress bars, as the command line does."""
     global shown
     shown = True
+
+
+@contextlib.contextmanager
+def bars(wanted: bool) -> Iterator[None]:
+    """Shows progress bars within a `with` statement, if they are wanted, in any process."""
+    global shown_bars
+    before, shown_bars = shown_bars, shown_bars or wanted
+    try:
+        yield
+    finally:
+        shown_bars = before
 
 
 def say(text: str = "", level: int = logging.INFO) -> None:
@@ -56,6 +67,10 @@ def say(text: str = "", level: int = logging.INFO) -> None:
     if not shown:
         logger.log(level, text)
         return
+    _print(text)
+
+
+def _print(text: str) -> None:
     with _printing():
         out.print(text)
         out.file.flush()
@@ -128,7 +143,8 @@ class Bar:
 
     def __enter__(self) -> Self:
         self.start = self.last_line = self.last_refresh = time.monotonic()
-        self.live = shown and out.is_terminal and not out.is_dumb_terminal
+        self.shown = shown or shown_bars
+        self.live = self.shown and out.is_terminal and not out.is_dumb_terminal
         columns = (
             rich.progress.TextColumn("{task.description}", markup=False),
             rich.progress.BarColumn(bar_width=24),
@@ -163,6 +179,11 @@ class Bar:
             self.last_refresh = now
             with _printing():
                 self.progress.refresh()
-        if shown and not self.live and now - self.last_line > SECONDS_BETWEEN_LINES:
+        if (
+            self.shown
+            and not self.live
+            and now - self.last_line > SECONDS_BETWEEN_LINES
+        ):
             self.last_line = now
-            say(f"{self.title} {status} {(self.total - self.done) / rate:.0f} s left")
+            left = (self.total - self.done) / rate
+            _print(f"{self.title} {status} {left:.0f} s left")

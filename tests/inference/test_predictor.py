@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import reference
 import written_run
+from scipy import ndimage
 
 import saltjax
 from saltjax.inference import predictor, windows
 from saltjax.runs import checkpoint
 from saltjax.scoring.postprocess import Postprocessing
-from saltjax.system import devices
+from saltjax.system import console, devices
 from saltjax.system.errors import InputError
 
 
@@ -89,6 +90,61 @@ def test_volume_is_segmented_section_by_section(workdir):
         np.testing.assert_allclose(prob, expected, atol=1e-5)
     other = dataclasses.replace(network, direction="crossline").predict(volume)
     assert np.abs(other - found).max() > 1e-4
+
+
+def test_arguments_of_predict_are_those_of_the_run_unless_given(tmp_path):
+    for name, changes in (
+        ("plain", {}),
+        (
+            "other",
+            {
+                "eval.tta": True,
+                "predict.direction": "crossline",
+                "predict.normalize": "minmax",
+            },
+        ),
+    ):
+        written_run.write(tmp_path / name, changes)
+    volume = noise(9, 12, 30)
+    plain, other = (saltjax.load(tmp_path / name) for name in ("plain", "other"))
+    given = plain.predict(volume, tta=True, direction="crossline", normalize="minmax")
+    np.testing.assert_array_equal(given, other.predict(volume))
+    again = other.predict(volume, tta=False, direction="inline", normalize="clip")
+    np.testing.assert_array_equal(again, plain.predict(volume))
+    assert np.abs(given - again).max() > 1e-3
+    both = plain.predict(volume, direction="both")
+    inline, crossline = (
+        plain.predict(volume, direction=d) for d in ("inline", "crossline")
+    )
+    np.testing.assert_allclose(both, (inline + crossline) / 2, atol=1e-6)
+    with pytest.raises(InputError, match="direction='time'; expected one of inline"):
+        plain.predict(volume, direction="time")
+    with pytest.raises(InputError, match="normalize='max'; expected one of clip"):
+        plain.mask(volume, normalize="max")
+
+
+def test_mask_has_threshold_and_minimum_component_size(run):
+    section = noise(40, 60)
+    prob = saltjax.load(run).predict(section)
+    threshold = float(np.quantile(prob, 0.8))
+    loaded = saltjax.load(run)
+    network = dataclasses.replace(loaded, postprocessing=Postprocessing(threshold, 12))
+    labels, _ = ndimage.label(prob >= np.float32(threshold), np.ones((3, 3)))
+    expected = (np.bincount(labels.ravel()) >= 12)[labels] & (labels > 0)
+    found = network.mask(section)
+    assert found.dtype == bool
+    assert 0 < found.sum() < (prob >= threshold).sum()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_progress_bar_only_if_wanted(workdir, capsys, monkeypatch):
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
+    network, section = saltjax.load(workdir), noise(40, 60)
+    network.predict(section)
+    assert capsys.readouterr().out == ""
+    network.predict(section, progress=True)
+    assert "Segmenting 2400/2400 samples" in capsys.readouterr().out
+    assert not console.shown_bars
 
 
 @pytest.mark.parametrize("tta", [False, True])

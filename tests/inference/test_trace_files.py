@@ -287,3 +287,24 @@ def test_positions_without_a_trace_are_counted(tmp_path, caplog):
     caplog.set_level(logging.INFO, "saltjax")
     trace_files.say_lines(segy.SegyTraces(path), "inline")
     assert "Positions without a trace: 1 of 6; they count as dead" in caplog.text
+
+
+def test_direction_and_normalize_can_be_given(plain, tmp_path):
+    volume = random_traces(7, 9, 30)
+    np.save(tmp_path / "a.npy", volume)
+    base = ("--mode=predict", f"--workdir={plain}", f"--input={tmp_path}/a.npy")
+    words = ("--direction=crossline", "--normalize=minmax")
+    done = forked.launch(*base, *words, "--report", f"--output={tmp_path}/out")
+    assert done.returncode == 0, done.stderr
+    expected = saltjax.load(plain).predict(
+        volume, direction="crossline", normalize="minmax"
+    )
+    found = np.load(tmp_path / "out/a_prob.npy")
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    mask = saltjax.load(plain).mask(volume, direction="crossline", normalize="minmax")
+    np.testing.assert_array_equal(np.load(tmp_path / "out/a_mask.npy"), mask)
+    page = (tmp_path / "out/a_report.html").read_text(encoding="utf-8")
+    for word in words:
+        assert word in page
+    done = forked.launch(*base, "--direction=time", f"--output={tmp_path}/out")
+    assert_refused(done, "--direction=time")
