@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from saltjax import commandline
-from saltjax.data import cutting, png, volumes
+from saltjax.data import cutting, image_file, volumes
 from saltjax.data.tiles import Tiles
 from saltjax.system import console, files
 from saltjax.system.errors import InputError
@@ -54,7 +54,7 @@ def write(tiles: Tiles, folder: pathlib.Path) -> None:
         image, mask = tiles.images[i, :, :, 0], np.uint8(255) * tiles.labels[i, :, :, 0]
         for name, pixels in (("images", image), ("masks", mask)):
             with files.atomic_write(folder / name / f"{tile}.png") as path:
-                png.write(path, pixels)
+                image_file.write(path, pixels)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from saltjax.data import image_file
 from saltjax.runs import environment, saved_config
 from saltjax.system import console, locks
 
@@ -205,8 +206,10 @@ def _unlabelled(run: pathlib.Path) -> pathlib.Path | None:
         return path if path.is_file() else None  # `predict` does not read Zarr
     folder = data.get("dir")
     test = pathlib.Path(folder or "").parent / "test"
-    images = (test.glob("*.png"), test.glob("images/*.png"))
-    return test if folder and any(map(any, images)) else None
+    for directory in (test, test / "images"):
+        if folder and directory.is_dir() and image_file.find(directory)[0]:
+            return test
+    return None
 
 
 def _others(run: pathlib.Path) -> bool:

@@ -133,7 +133,7 @@ TABLE = {
         "PATH",
         {
             "evaluate": "a directory with images/ and masks/; by default the run's own test tiles",
-            "predict": "a PNG, a directory of them, a .npy, .sgy or .segy",
+            "predict": "an image (.png, .jpg, .tif), a directory of them, a .npy, .sgy or .segy",
         },
     ),
     "output": Flag(

@@ -3,18 +3,19 @@
 import pathlib
 from collections.abc import Sequence
 
+from saltjax.data import folder, image_file
 from saltjax.inference import image_files, trace_files
 from saltjax.inference import predictor as predictors
 from saltjax.runs import settings, trained
 from saltjax.scoring import postprocess
 from saltjax.seismic import segy
 from saltjax.seismic.grid import ZARR_SUFFIXES
-from saltjax.system import console, devices, output_directory, signals
+from saltjax.system import devices, output_directory, signals
 from saltjax.system.errors import InputError
 
 # How the names of pages end.
 PAGE = "_report.html"
-EXPECTED = "expected a .png, a directory of them, a .npy, or a .sgy or .segy file"
+EXPECTED = "expected an image (.png, .jpg, .tif), a directory of them, a .npy, or a .sgy or .segy file"
 
 
 def predict(
@@ -38,7 +39,7 @@ def predict(
     Args:
       workdirs: one or more trained networks, each as `trained.locate` takes it, whose
         probabilities are averaged.
-      source: a PNG, a directory of them, a .npy or a SEG-Y file.
+      source: an image, a directory of them, a .npy or a SEG-Y file.
       output: the directory to write to.
       threshold: at and above which a pixel is salt; None for the mean of the runs' thresholds.
       tta: average with the mirror image; None for each run's `eval.tta`.
@@ -153,7 +154,7 @@ def find_suffix(path: pathlib.Path) -> str:
     if not path.is_file():  # opening a pipe would block
         raise InputError(f"--input={path}: neither a file nor a directory; {EXPECTED}")
     suffix = path.suffix.lower()
-    if suffix not in (".npy", ".png", *segy.SUFFIXES):
+    if suffix not in (".npy", *image_file.FORMATS, *segy.SUFFIXES):
         raise InputError(f"--input={path}: {EXPECTED}")
     return suffix
 
@@ -236,30 +237,25 @@ def parse_header_bytes(
 
 
 def find_images(source: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the PNG, or the PNGs of a directory, sorted by id, or of its directory `images`."""
+    """Returns the image, or those of a directory, sorted by id, or of its directory `images`."""
     if source.is_file():
         return [source]
     directory = source / "images" if (source / "images").is_dir() else source
     try:
-        # Hidden files are the system's, not the user's.
-        paths = [p for p in directory.iterdir() if not p.name.startswith(".")]
+        images, _ = image_file.find(directory)
     except OSError as error:
         raise InputError(
             f"--input={source}: cannot list {directory} ({error.strerror})"
         ) from None
+    if not images:
+        raise InputError(f"--input={source}: no images in {directory}; {EXPECTED}")
+    folder.say_ignored(directory)
     # In the order of ids, as `evaluate` reads them: batches, and so the last bits, are the same.
-    images = sorted(
-        (p for p in paths if p.suffix.lower() == ".png"), key=lambda p: p.stem
-    )
-    if images and len(images) < len(paths):
-        others = console.counted(len(paths) - len(images), "file")
-        console.say(f"{others} in {directory} ignored: not *.png")
-    ids = [p.stem for p in images]
+    images.sort(key=lambda path: path.stem)
+    ids = [path.stem for path in images]
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
         raise InputError(
             f"--input={source}: {directory} holds two images with the id {twice}"
         )
-    if not images:
-        raise InputError(f"--input={source}: no *.png in {directory}; {EXPECTED}")
     return images

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from configs import default
-from saltjax.data import png as png_files
+from saltjax.data import image_file
 from saltjax.runs import saved_config
 from saltjax.runs import settings as config_settings
 from saltjax.runs import workdir as run_directory
@@ -102,7 +102,7 @@ def read_bytes(reader, content):
     | st.binary().map(lambda b: PNGS["grey"][:8] + b)
 )
 def test_images_are_read_as_they_were_or_refused(content):
-    image = read_bytes(png_files.read_image, content)
+    image = read_bytes(image_file.read_image, content)
     if isinstance(image, ValueError):
         assert str(image)
     else:
@@ -114,20 +114,20 @@ def test_images_are_read_as_they_were_or_refused(content):
 @EXAMPLES
 @given(mutated_chunks())
 def test_images_of_valid_checksums_are_read_in_full_or_refused(content):
-    image = read_bytes(png_files.read_image, content)
+    image = read_bytes(image_file.read_image, content)
     if isinstance(image, ValueError):
         assert str(image)
     else:
         width, height = struct.unpack_from(">2I", content, 16)
         assert image.shape == (height, width, 3)
         assert image.dtype == np.uint8
-        assert image.size <= 3 * png_files.MAX_PIXELS
+        assert image.size <= 3 * image_file.MAX_PIXELS
 
 
 @EXAMPLES
 @given(mutated(list(PNGS.values())) | mutated_chunks() | st.binary(max_size=200))
 def test_masks_are_read_or_refused(content):
-    mask = read_bytes(png_files.read_mask, content)
+    mask = read_bytes(image_file.read_mask, content)
     if isinstance(mask, ValueError):
         assert str(mask)
     else:
@@ -140,12 +140,12 @@ def test_masks_are_read_or_refused(content):
 
 @pytest.mark.parametrize("name", PNGS)
 def test_valid_files_are_read(name):
-    found = read_bytes(png_files.read_image, PNGS[name])
+    found = read_bytes(image_file.read_image, PNGS[name])
     np.testing.assert_array_equal(found, IMAGES[name])
 
 
 def test_valid_mask_is_read():
-    found = read_bytes(png_files.read_mask, PNGS["deep"])
+    found = read_bytes(image_file.read_mask, PNGS["deep"])
     np.testing.assert_array_equal(found.label[:, :, 0], SALT)
 
 

@@ -1,4 +1,4 @@
-"""A directory of tiles as PNG files, every file checked."""
+"""A directory of tiles as image files, every file checked."""
 
 import collections
 import concurrent.futures
@@ -9,28 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from saltjax.data import png
+from saltjax.data import image_file
 from saltjax.data.tiles import Tiles
 from saltjax.system import console
 from saltjax.system.errors import InputError
 
 
 def read_folder(directory: str, option: str = "config.data.dir") -> Tiles:
-    """Reads `images/<id>.png` and `masks/<id>.png` of a directory, every file checked.
+    """Reads the images `images/<id>.*` and `masks/<id>.*` of a directory, every one checked.
+
+    Other files beside them are named and ignored.
 
     Args:
       directory: the directory.
       option: what it was given by, for messages.
 
     Raises:
-      InputError: naming every file that is missing, damaged, of another size or no PNG.
+      InputError: naming every image that is missing, damaged or of another size.
     """
     root = pathlib.Path(directory)
-    ids, problems = _match_ids(root, option)
-    image_paths = [root / "images" / f"{i}.png" for i in ids]
-    mask_paths = [root / "masks" / f"{i}.png" for i in ids]
-    decoded, bad_images = read_files(image_paths, png.decode_image, "Images")
-    masks, bad_masks = read_files(mask_paths, png.read_mask, "Masks")
+    pairs, problems = match(root, option)
+    for name in ("images", "masks"):
+        say_ignored(root / name)
+    ids = sorted(pairs)
+    image_paths, mask_paths = ([pairs[i][k] for i in ids] for k in (0, 1))
+    decoded, bad_images = read_files(image_paths, image_file.decode_image, "Images")
+    masks, bad_masks = read_files(mask_paths, image_file.read_mask, "Masks")
     problems += bad_images + bad_masks + salt_problems(mask_paths, masks)
     labels = [mask and mask.label for mask in masks]
     pixels = [x if x is None else x[0] for x in decoded]
@@ -73,13 +77,13 @@ def read_files(
 
 
 def salt_problems(
-    paths: Sequence[pathlib.Path], masks: Sequence[png.Mask | None]
+    paths: Sequence[pathlib.Path], masks: Sequence[image_file.Mask | None]
 ) -> list[tuple[pathlib.Path, str]]:
     """Returns (path, reason) for each mask whose salt has another value than that of the others.
 
     An unreadable mask is None.
     """
-    values = png.salt_values(mask for mask in masks if mask)
+    values = image_file.salt_values(mask for mask in masks if mask)
     problems = []
     for path, mask in zip(paths, masks):
         if mask and mask.salt:
@@ -101,7 +105,7 @@ def check_range(largest: Sequence[int], path: pathlib.Path) -> None:
     They then hold data of fewer bits, as if they were nearly black.
 
     Args:
-      largest: the largest 16-bit value of each image, see `png.decode_image`.
+      largest: the largest 16-bit value of each image, see `image_file.decode_image`.
       path: where the images are.
     """
     found = max(largest, default=0)
@@ -126,40 +130,60 @@ def bad_files(
     )
 
 
-def _match_ids(
+def match(
     root: pathlib.Path, option: str
-) -> tuple[list[str], list[tuple[pathlib.Path, str]]]:
-    """Returns the sorted ids that have both image and mask, and (path, reason) of bad files."""
-    stems, problems = [], []
+) -> tuple[
+    dict[str, tuple[pathlib.Path, pathlib.Path]], list[tuple[pathlib.Path, str]]
+]:
+    """Returns image and mask of each id that has both, and (path, reason) of bad files.
+
+    Raises:
+      InputError: if a directory cannot be listed, or holds no images.
+    """
+    found: list[dict[str, pathlib.Path]] = []
+    problems = []
     for name in ("images", "masks"):
         try:
-            # Hidden files are the system's, not the user's.
-            paths = [p for p in (root / name).iterdir() if not p.name.startswith(".")]
+            paths, _ = image_file.find(root / name)
         except OSError as error:
             raise InputError(
                 f"{option}={root}: cannot list {root / name} ({error.strerror}); "
                 "expected a directory with images/<id>.png and masks/<id>.png"
             ) from None
-        stems.append({p.stem for p in paths if p.suffix == ".png"})
-        problems += [(p, "not named *.png") for p in paths if p.suffix != ".png"]
-        problems += [
-            (p, "the file name is not UTF-8") for p in paths if not is_utf8(p.name)
-        ]
-    images, masks = stems
-    problems += [
-        (root / "images" / f"{i}.png", "has no mask of that name")
-        for i in images - masks
-    ]
-    problems += [
-        (root / "masks" / f"{i}.png", "has no image of that name")
-        for i in masks - images
-    ]
-    if not images & masks and not problems:
+        by_id: dict[str, pathlib.Path] = {}
+        for path in paths:
+            if not is_utf8(path.name):
+                problems.append((path, "the file name is not UTF-8"))
+            elif path.stem in by_id:
+                reason = f"has the same id as {by_id[path.stem].name}"
+                problems.append((path, reason))
+            else:
+                by_id[path.stem] = path
+        found.append(by_id)
+    images, masks = found
+    for one, other, kind in ((images, masks, "mask"), (masks, images, "image")):
+        alone = one.keys() - other.keys()
+        problems += [(one[i], f"has no {kind} of that name") for i in alone]
+    both = images.keys() & masks.keys()
+    if not both and not problems:
         raise InputError(
-            f"{option}={root}: no files in {root / 'images'} and {root / 'masks'}; "
+            f"{option}={root}: no images in {root / 'images'} and {root / 'masks'}; "
             "expected images/<id>.png and masks/<id>.png"
         )
-    return sorted(images & masks), problems
+    return {i: (images[i], masks[i]) for i in both}, problems
+
+
+def say_ignored(folder: pathlib.Path) -> None:
+    """Prints which files beside the images in a directory are ignored, if there are any."""
+    _, others = image_file.find(folder)
+    if others:
+        names = ", ".join(path.name for path in others[:3])
+        more = ", …" if len(others) > 3 else ""
+        known = " ".join(f"*{suffix}" for suffix in image_file.FORMATS)
+        console.say(
+            f"{console.counted(len(others), 'file')} in {folder} ignored: {names}{more} "
+            f"(images are {known})"
+        )
 
 
 def is_utf8(name: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from saltjax.data import folder, png, rle
+from saltjax.data import folder, image_file, rle
 from saltjax.inference import masks, volumes, windows
 from saltjax.inference.windows import SectionModel
 from saltjax.scoring.postprocess import (
@@ -95,7 +95,7 @@ def write_images(
         for kind, pixels in (("probs", sixteen), ("masks", eight)):
             path = claimed.folder / f"{kind}/{image.stem}.png"
             with claimed.write(path, sync_names=False) as part:
-                png.write(part, pixels)
+                image_file.write(part, pixels)
         codes[image.stem] = rle.encode(mask)
         salt = int(mask.sum())
         pixels_of.update({True: salt, False: mask.size - salt})
@@ -111,15 +111,15 @@ def write_images(
 
 
 def _check_image(path: pathlib.Path) -> int:
-    """Returns the largest 16-bit value, see `png.decode_image`."""
+    """Returns the largest 16-bit value, see `image_file.decode_image`."""
     if not folder.is_utf8(path.name):
         raise ValueError("the file name is not UTF-8")
-    return png.decode_image(path)[1]
+    return image_file.decode_image(path)[1]
 
 
 def _read_image(path: pathlib.Path) -> np.ndarray:
     """Returns float32[H, W, 1 or 3], see `windows.to_section`."""
     try:
-        return windows.to_section(png.read_image(path))
+        return windows.to_section(image_file.read_image(path))
     except ValueError as error:
         raise folder.bad_files([(path, str(error))], path.parent) from None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from saltjax.data import png
+from saltjax.data import image_file
 from saltjax.reporting.sections import Contents, Section, choose
 from saltjax.scoring.postprocess import to_sixteen_bits
 from saltjax.seismic.sample_axis import SampleAxis
@@ -16,7 +16,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def of_files(images: Sequence[pathlib.Path], probs: pathlib.Path) -> Contents:
-    """Returns what the page shows of PNG images.
+    """Returns what the page shows of images.
 
     Args:
       images: their files, checked before.
@@ -26,15 +26,15 @@ def of_files(images: Sequence[pathlib.Path], probs: pathlib.Path) -> Contents:
       InputError: if a file cannot be read.
     """
     with reading(images[0].parent):
-        heights, widths = zip(*map(png.read_size, images))
+        heights, widths = zip(*map(image_file.read_size, images))
     kept, steps = choose(
         False, len(images), float(np.mean(widths)), round(np.mean(heights))
     )
     sections = []
     for path in (images[i] for i in kept):
         try:
-            image = png.read_image(path)
-            prob = png.read_sixteen_bits(probs / f"{path.stem}.png")
+            image = image_file.read_image(path)
+            prob = image_file.read_sixteen_bits(probs / f"{path.stem}.png")
         except ValueError as error:
             raise InputError(f"{path}: {error}") from None
         sections.append(_section(path.stem, image, prob, steps))

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from saltjax.data import png, synthetic, volumes
+from saltjax.data import image_file, synthetic, volumes
+from saltjax.data.folder import match
 from saltjax.data.tiles import Tiles
 from saltjax.runs import settings
 from saltjax.system.errors import InputError
@@ -43,12 +44,16 @@ def find(
     if folder is None:
         raise InputError("config.json does not say where they are")
     images = []
+    pairs, _ = match(pathlib.Path(folder), "config.data.dir")
     for name, label in zip(ids, labels):
-        paths = [
-            pathlib.Path(folder, kind, f"{name}.png") for kind in ("images", "masks")
-        ]
+        if name not in pairs:
+            raise InputError(f"there is no tile {name} in {folder}")
+        paths = pairs[name]
         try:
-            image, mask = png.read_image(paths[0]), png.read_mask(paths[1])
+            image, mask = (
+                image_file.read_image(paths[0]),
+                image_file.read_mask(paths[1]),
+            )
         except ValueError as error:
             raise InputError(f"{paths[0]}: {error}") from None
         if (

@@ -1,4 +1,5 @@
 import collections
+import logging
 import os
 import pathlib
 import struct
@@ -74,7 +75,7 @@ def spoil(root: pathlib.Path) -> dict[str, str]:
         "images/t09.png": "broken link",
         "images/t10.png": "5000×5000 pixels",
         "images/t11.png": "not a PNG",
-        "images/t12.PNG": "not named *.png",
+        "images/t12.png": "has the same id as t12.PNG",
         "images/t13.png": "damaged PNG",
         "images/t14.png": "checksum of its b'tEXt' chunk",
         "images/t15.png": "66 bytes of pixels, expected 132",
@@ -106,6 +107,35 @@ def test_error_names_all_bad_files(tile_folder):
     for name, reason in expected.items():
         (line,) = [line for line in lines if f"/{name}:" in line]
         assert reason in line
+
+
+def test_other_formats_and_stray_files(tile_folder, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
+    expected = folder.read_folder(str(tile_folder))
+    assert "ignored" not in caplog.text
+    for i, suffix in enumerate((".tif", ".TIFF", ".PNG")):
+        for name in ("images", "masks"):
+            path = tile_folder / f"{name}/t{i:02d}.png"
+            with Image.open(path) as image:
+                image.load()
+            path.unlink()
+            kind = "PNG" if suffix == ".PNG" else "TIFF"
+            image.save(path.with_suffix(suffix), format=kind)
+    photo = tile_folder / "images/t03.png"
+    Image.open(photo).convert("RGB").save(photo.with_suffix(".jpg"), quality=100)
+    photo.unlink()
+    for name in ("Thumbs.db", "notes.txt", ".hidden"):
+        (tile_folder / "images" / name).write_bytes(b"x")
+    tiles = folder.read_folder(str(tile_folder))
+    assert tiles.ids == expected.ids
+    np.testing.assert_array_equal(tiles.labels, expected.labels)
+    others = np.delete(np.arange(30), 3)
+    np.testing.assert_array_equal(tiles.images[others], expected.images[others])
+    difference = np.int32(tiles.images[3]) - expected.images[3]
+    assert np.abs(difference).max() <= 2  # JPEG is lossy
+    assert f"2 files in {tile_folder / 'images'} ignored: Thumbs.db, notes.txt" in (
+        caplog.text
+    )
 
 
 def write_masks(root, masks):
@@ -166,7 +196,7 @@ def test_error_names_missing_or_empty_directories(tmp_path, missing):
     if missing == "":
         (tmp_path / "images").mkdir()
         (tmp_path / "masks").mkdir()
-        expected = "no files"
+        expected = "no images"
     else:
         (tmp_path / ({"images", "masks"} - {missing}).pop()).mkdir()
         expected = f"cannot list {tmp_path / missing}"

@@ -10,7 +10,7 @@ from PIL import Image
 from prediction import random_traces, run_predict
 
 from saltjax import predict
-from saltjax.data import png
+from saltjax.data import image_file
 from saltjax.system.errors import InputError
 
 
@@ -147,7 +147,7 @@ def test_the_earlier_submission_stays_until_there_is_a_new_one(
         def write(*_):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        full.setattr(png, "write", write)
+        full.setattr(image_file, "write", write)
         with pytest.raises(InputError, match="No space left"):
             run_predict(plain, tmp_path / "in", out, threshold=0.0)
     assert (out / "submission.csv").read_bytes() == before

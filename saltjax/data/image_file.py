@@ -1,4 +1,4 @@
-"""PNG files, read strictly: a file is decoded completely and correctly or refused with a reason."""
+"""Image files, PNG, JPEG and TIFF: decoded completely and correctly, or refused with a reason."""
 
 import collections
 import dataclasses
@@ -6,6 +6,7 @@ import io
 import pathlib
 import stat
 import struct
+import warnings
 import zlib
 from collections.abc import Iterable
 
@@ -15,23 +16,31 @@ from PIL import Image
 # More pixels than this are not a tile: the header is wrong, or it is a whole section.
 MAX_PIXELS = 2**24
 MAX_BYTES = 8 * MAX_PIXELS
+# Formats by suffix, in lower case.
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def read_image(path: pathlib.Path) -> np.ndarray:
-    """Returns uint8[H, W, 3] for a PNG of any mode; see `decode_image`."""
+    """Returns uint8[H, W, 3] for an image of any mode; see `decode_image`."""
     return decode_image(path)[0]
 
 
 def decode_image(path: pathlib.Path) -> tuple[np.ndarray, int]:
-    """Returns uint8[H, W, 3] for a PNG of any mode, and how much of its range 16 bits use.
+    """Returns uint8[H, W, 3] for an image of any mode, and how much of its range 16 bits use.
 
     16-bit values are taken as 0 to 65535 and become 0 to 255. The second result is the largest of
     them, for `folder.check_range`; for colours, of which only the upper bytes are decoded, the
     largest that it can be; for other bit depths 0.
 
     Raises:
-      ValueError: if the file is not a readable PNG of at most MAX_PIXELS.
+      ValueError: if the file is not a readable image of at most MAX_PIXELS, of 8 or 16 bits.
     """
     with _open(path) as image:
         if image.mode.startswith("I"):
@@ -55,10 +64,9 @@ def read_sixteen_bits(path: pathlib.Path) -> np.ndarray:
 
 
 def read_size(path: pathlib.Path) -> tuple[int, int]:
-    """Returns the height and width in the header of a PNG; raises OSError if it cannot be read."""
-    with path.open("rb") as file:
-        width, height = struct.unpack(">2I", file.read(24)[16:])
-    return height, width
+    """Returns the height and width in the header of an image; raises OSError if it cannot be read."""
+    with Image.open(path, formats=[*set(FORMATS.values())]) as image:
+        return image.height, image.width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +87,10 @@ class Mask:
 
 
 def read_mask(path: pathlib.Path) -> Mask:
-    """Returns a mask PNG of any bit depth, which holds 0 for no salt and one other value for salt.
+    """Returns a mask of any bit depth, which holds 0 for no salt and one other value for salt.
 
     Raises:
-      ValueError: if the file is not a readable PNG of such values.
+      ValueError: if the file is not a readable image of such values.
     """
     with _open(path) as image:
         if image.mode.startswith("I"):
@@ -129,17 +137,25 @@ def write(path: pathlib.Path, pixels: np.ndarray) -> None:
 
 
 def _open(path: pathlib.Path) -> Image.Image:
-    """Opens a PNG and decodes it, its size checked beforehand; raises only ValueError.
+    """Opens an image and decodes it, its size checked beforehand; raises only ValueError.
 
     Its info has `depth`, the file's bits per sample, which Pillow's modes do not tell.
     """
-    content = _read(path)
+    content, kind = _read(path), FORMATS.get(path.suffix.lower(), "PNG")
+    image = _open_png(content) if kind == "PNG" else _open_other(content, kind)
+    if image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
+        if alpha.min() < 255:
+            raise ValueError("transparent pixels; expected none")
+    return image
+
+
+def _open_png(content: bytes) -> Image.Image:
     if content[:8] != SIGNATURE or content[12:16] != b"IHDR" or len(content) < 33:
         raise ValueError("not a PNG file, or its header is damaged")
     width, height = struct.unpack(">2I", content[16:24])
     # Before Pillow sees it, which warns of large images before it refuses them.
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{width}×{height} pixels; a tile has at most {MAX_PIXELS}")
+    _check_pixels(width, height)
     try:
         image = Image.open(io.BytesIO(content), formats=["PNG"])
         image.load()
@@ -148,12 +164,38 @@ def _open(path: pathlib.Path) -> Image.Image:
         raise ValueError("not a PNG file, or its header is damaged") from None
     except Exception as error:
         raise ValueError(f"damaged PNG: {error}") from None
-    if image.has_transparency_data:
-        alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
-        if alpha.min() < 255:
-            raise ValueError("transparent pixels; expected none")
     image.info["depth"] = content[24]
     return image
+
+
+def _open_other(content: bytes, kind: str) -> Image.Image:
+    """Opens a JPEG or TIFF file; of the latter those of one page and of 8 or 16 bits, or of 1."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large images, and of a TIFF's tags
+            image = Image.open(io.BytesIO(content), formats=[kind])
+    except Exception:
+        raise ValueError(f"not a {kind} file, or its header is damaged") from None
+    _check_pixels(image.width, image.height)
+    if getattr(image, "n_frames", 1) > 1:
+        raise ValueError(
+            f"a TIFF of {getattr(image, 'n_frames', 1)} pages; expected one"
+        )
+    if image.mode == "F" or image.mode == "I":
+        raise ValueError(
+            f"a {kind} of 32 bits; expected 8 or 16 bits, from 0 to 255 or 65535"
+        )
+    try:
+        image.load()
+    except Exception as error:
+        raise ValueError(f"damaged {kind}: {error}") from None
+    image.info["depth"] = 16 if image.mode.startswith("I") else 8
+    return image
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width}×{height} pixels; a tile has at most {MAX_PIXELS}")
 
 
 def _read(path: pathlib.Path) -> bytes:
@@ -169,6 +211,17 @@ def _read(path: pathlib.Path) -> bytes:
         raise ValueError("no such file (a broken link?)") from None
     except OSError as error:
         raise ValueError(f"cannot read it ({error.strerror})") from None
+
+
+def find(folder: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
+    """Returns the images in a directory, and the other files; hidden ones are the system's.
+
+    Raises:
+      OSError: if it cannot be listed.
+    """
+    paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    images = [p for p in paths if p.suffix.lower() in FORMATS]
+    return images, [p for p in paths if p.suffix.lower() not in FORMATS]
 
 
 def _check_chunks(png: bytes) -> None:

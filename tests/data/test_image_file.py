@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saltjax.data import png
+from saltjax.data import image_file
 
 MASK = np.array([[0, 1], [1, 0]], np.uint8)
 
@@ -27,7 +27,7 @@ MASK = np.array([[0, 1], [1, 0]], np.uint8)
 )
 def test_masks_of_every_mode_become_0_and_1(tmp_path, image):
     image.save(tmp_path / "m.png")
-    mask = png.read_mask(tmp_path / "m.png")
+    mask = image_file.read_mask(tmp_path / "m.png")
     np.testing.assert_array_equal(mask.label[:, :, 0], MASK)
     deep = image.mode.startswith("I")
     assert (mask.largest, mask.full) == (65535 if deep else 255, False)
@@ -47,7 +47,7 @@ def test_images_of_every_bit_depth_become_rgb_bytes(tmp_path):
     for mode, image in images.items():
         assert image.mode == mode
         image.save(tmp_path / "i.png")
-        found = png.read_image(tmp_path / "i.png")
+        found = image_file.read_image(tmp_path / "i.png")
         np.testing.assert_array_equal(found, np.repeat(grey[:, :, None], 3, axis=2))
 
 
@@ -56,7 +56,7 @@ def write_sixteen_bit_colours(path, values):
     height, width, _ = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     header = struct.pack(">2I5B", width, height, 16, 2, 0, 0, 0)
-    content = png.SIGNATURE
+    content = image_file.SIGNATURE
     for name, data in (
         (b"IHDR", header),
         (b"IDAT", zlib.compress(rows)),
@@ -71,20 +71,20 @@ def test_how_much_of_their_range_sixteen_bits_use_is_told(tmp_path):
     path = tmp_path / "i.png"
     for values in ([0, 1020], [0, 65535], [40000, 0], [0, 0]):
         Image.fromarray(np.array([values], np.uint16)).save(path)
-        pixels, largest = png.decode_image(path)
+        pixels, largest = image_file.decode_image(path)
         assert largest == max(values)
         expected = np.rint(np.array(values) * 255 / 65535)
         np.testing.assert_array_equal(pixels[0, :, 0], expected)
     # Of colours only the upper bytes are known.
     for value, largest in ((0x03FC, 0x03FF), (0x80FC, 0x80FF)):
         write_sixteen_bit_colours(path, np.full((2, 3, 3), value, np.uint16))
-        pixels, found = png.decode_image(path)
+        pixels, found = image_file.decode_image(path)
         assert (int(pixels[0, 0, 0]), found) == (value >> 8, largest)
     Image.fromarray(MASK).save(path)
-    assert png.decode_image(path)[1] == 0
+    assert image_file.decode_image(path)[1] == 0
 
 
-@pytest.mark.parametrize("reader", [png.read_image, png.read_mask])
+@pytest.mark.parametrize("reader", [image_file.read_image, image_file.read_mask])
 @pytest.mark.parametrize("shape", [(2**14, 2**14), (4097, 4096), (2**31 - 1, 1)])
 def test_size_in_the_header_is_checked_before_pillow_sees_the_file(
     tmp_path, monkeypatch, recwarn, reader, shape
@@ -108,5 +108,44 @@ def test_size_in_the_header_is_checked_before_pillow_sees_the_file(
 def test_an_image_of_the_largest_size_is_read_without_a_warning(tmp_path, recwarn):
     # Zeros, in a palette of one bit a pixel.
     Image.new("1", (4096, 4096)).save(tmp_path / "i.png")
-    assert png.read_image(tmp_path / "i.png").shape == (4096, 4096, 3)
+    assert image_file.read_image(tmp_path / "i.png").shape == (4096, 4096, 3)
     assert not recwarn.list
+
+
+def test_sixteen_bits_of_a_tiff(tmp_path):
+    values = np.arange(120, dtype=np.uint16).reshape(12, 10) * 540
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    pixels, largest = image_file.decode_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(pixels[:, :, 1], np.rint(values / 257))
+    assert largest == values.max()
+    assert image_file.read_size(tmp_path / "a.tif") == (12, 10)
+
+
+def test_tiffs_and_jpegs_that_are_refused(tmp_path):
+    grey = np.arange(120, dtype=np.uint8).reshape(12, 10)
+    Image.fromarray(np.float32(grey)).save(tmp_path / "float.tif")
+    Image.fromarray(np.int32(grey)).save(tmp_path / "int.tif")
+    pages = [Image.fromarray(grey), Image.fromarray(grey)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    Image.fromarray(grey).save(tmp_path / "cut.tif")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8)).save(
+        tmp_path / "cut.jpg"
+    )
+    for name in ("cut.tif", "cut.jpg"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(grey).save(tmp_path / "other.jpg", format="PNG")
+    Image.new("1", (5000, 5000)).save(tmp_path / "large.tif")
+    Image.fromarray(np.stack([grey] * 4, 2)).save(tmp_path / "alpha.tif")
+    for name, reason in {
+        "float.tif": "a TIFF of 32 bits",
+        "int.tif": "a TIFF of 32 bits",
+        "pages.tif": "a TIFF of 2 pages",
+        "cut.tif": "TIFF",
+        "cut.jpg": "damaged JPEG",
+        "other.jpg": "not a JPEG file",
+        "large.tif": "5000×5000 pixels",
+        "alpha.tif": "transparent pixels",
+    }.items():
+        with pytest.raises(ValueError, match=reason):
+            image_file.decode_image(tmp_path / name)
