@@ -73,7 +73,7 @@ def find(mode: str, places: Sequence[pathlib.Path]) -> str:
             target = pathlib.Path(FLAGS.output)
             if target.suffix != ".safetensors":
                 described = target.with_suffix(".json")
-                if target.suffix != ".onnx":
+                if target.suffix not in (".onnx", ".jaxexport"):
                     described = target / "model.json"
                 python = environment.python()
                 return f"{python} -m json.tool {shlex.quote(str(described))}"
@@ -144,7 +144,7 @@ def _look_at_page() -> str:
     """Returns the command that opens the page of a prediction: all else about it is in there."""
     from saltjax import predict  # imported already, by the mode that has ended
 
-    page = predict.page_path(pathlib.Path(FLAGS.output), pathlib.Path(FLAGS.input))
+    page = predict.page_path(FLAGS.output, FLAGS.input)
     address = shlex.quote(page.resolve().as_uri())
     return f"{environment.python()} -m webbrowser {address}"
 

@@ -133,7 +133,8 @@ TABLE = {
         "PATH",
         {
             "evaluate": "a directory with images/ and masks/; by default the run's own test tiles",
-            "predict": "an image (.png, .jpg, .tif), a directory of them, a .npy, .sgy or .segy",
+            "predict": "an image (.png, .jpg, .tif), a .npy, .sgy or .segy; several, as a,b,c; a directory "
+            "of them; or a pattern in quotes, as '*.sgy'",
         },
     ),
     "output": Flag(

@@ -1,21 +1,43 @@
 """--mode=predict: probabilities and masks for images, arrays and SEG-Y files without masks."""
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from saltjax.data import folder, image_file
-from saltjax.inference import image_files, trace_files
+from saltjax.inference import image_files, inputs, trace_files
 from saltjax.inference import predictor as predictors
+from saltjax.inference.inputs import Input
+from saltjax.inference.predictor import Predictor
 from saltjax.runs import settings, trained
 from saltjax.scoring import postprocess
+from saltjax.scoring.postprocess import Postprocessing
 from saltjax.seismic import segy
-from saltjax.seismic.grid import ZARR_SUFFIXES
-from saltjax.system import devices, output_directory, signals
+from saltjax.system import console, devices, output_directory, signals
 from saltjax.system.errors import InputError
 
 # How the names of pages end.
 PAGE = "_report.html"
-EXPECTED = "expected an image (.png, .jpg, .tif), a directory of them, a .npy, or a .sgy or .segy file"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is wanted of a prediction, besides the networks and the input.
+
+    Attributes:
+      tta: average with the mirror image; None for each run's `eval.tta`.
+      header_bytes: first bytes of inline and crossline numbers in SEG-Y trace headers; None for the
+        first run's `data.header_bytes`.
+      min_body: samples, the minimum size of a salt body; None for no bodies.
+      report: also write a page to look at the result with, NAME_report.html.
+      flags: those of the command line that change the result, but for threshold and minimum
+        component size.
+    """
+
+    tta: bool | None
+    header_bytes: tuple[int, ...] | None
+    min_body: int | None
+    report: bool
+    flags: Sequence[str]
 
 
 def predict(
@@ -34,12 +56,13 @@ def predict(
     direction: str | None = None,
     normalize: str | None = None,
 ) -> None:
-    """Writes the probabilities and masks of an input into a directory.
+    """Writes the probabilities and masks of inputs into a directory.
 
     Args:
       workdirs: one or more trained networks, each as `trained.locate` takes it, whose
         probabilities are averaged.
-      source: an image, a directory of them, a .npy or a SEG-Y file.
+      source: the inputs, see `inputs.find`. Of several, one that cannot be segmented does not keep the
+        others from it.
       output: the directory to write to.
       threshold: at and above which a pixel is salt; None for the mean of the runs' thresholds.
       tta: average with the mirror image; None for each run's `eval.tta`.
@@ -57,78 +80,36 @@ def predict(
       InputError: for a mistake in run, input or output.
     """
     if not source or not output:
-        raise InputError(f"--mode=predict needs --input and --output; {EXPECTED}")
-    path, target = pathlib.Path(source), pathlib.Path(output)
+        raise InputError(
+            f"--mode=predict needs --input and --output; {inputs.EXPECTED}"
+        )
+    target = pathlib.Path(output)
     postprocess.check_given(threshold, min_area)
-    chosen_bytes = parse_header_bytes(header_bytes, path)
-    suffix = find_suffix(path)
-    smallest = check_bodies(bodies, min_body, suffix, path)
+    found = inputs.find(source)
+    wanted = Settings(
+        tta,
+        parse_header_bytes(header_bytes, found, source),
+        check_bodies(bodies, min_body, found),
+        report,
+        given_flags(
+            tta, header_bytes, engine, precision, bodies, min_body, direction, normalize
+        ),
+    )
     locations = [trained.locate(workdir) for workdir in workdirs]
     try:
-        with (
-            signals.Pause(0),
-            output_directory.claim(target, "--output", path, PAGE) as claimed,
-        ):
+        with signals.Pause(0):
             train = locations[0].config.train
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
-            runs = [
-                predictors.restore(location, engine, precision)
-                for location in locations
-            ]
+            runs = [predictors.restore(place, engine, precision) for place in locations]
             runs[0] = runs[0].with_settings(direction, normalize)
             predictors.announce_synthetic(runs)
             chosen = predictors.common_postprocessing(runs, threshold, min_area)
             if threshold is None:
                 predictors.announce_tta(runs, tta)
-            models = [run.section_model(tta) for run in runs]
-            page = page_path(claimed.folder, path)
-            others = [page] if report else []
-            images: list[pathlib.Path] = []
-            if suffix == ".npy":
-                found = trace_files.predict_array(
-                    path, claimed, runs[0], models, chosen, others, smallest
-                )
-            elif suffix in segy.SUFFIXES:
-                found = trace_files.predict_segy(
-                    path,
-                    claimed,
-                    runs[0],
-                    models,
-                    chosen,
-                    chosen_bytes,
-                    others,
-                    smallest,
-                )
+            if len(found) == 1:
+                _predict_one(found[0], target, runs, chosen, wanted)
             else:
-                images = find_images(path)
-                found = image_files.predict_images(
-                    images, path, claimed, models, chosen, others
-                )
-            if report:
-                # Imported here, and with it the template library, since other predictions do
-                # without it.
-                from saltjax import prediction_report
-
-                prediction_report.write(
-                    page,
-                    claimed,
-                    path,
-                    images,
-                    runs,
-                    tta,
-                    found,
-                    chosen,
-                    given_flags(
-                        tta,
-                        header_bytes,
-                        engine,
-                        precision,
-                        smallest,
-                        direction,
-                        normalize,
-                    ),
-                )
-            trace_files.refuse_damaged(found)
+                _predict_all(found, target, runs, chosen, wanted)
     except signals.Stopped as stopped:
         stopped.advice = (
             f"no file in {target} is incomplete; the same command starts again"
@@ -136,33 +117,80 @@ def predict(
         raise
 
 
-def find_suffix(path: pathlib.Path) -> str:
-    """Returns the suffix of the input in lower case, "" for a directory.
-
-    Raises:
-      InputError: if there is no such input, or it is of another kind than those in EXPECTED.
-    """
-    if path.suffix.lower() in ZARR_SUFFIXES:
+def _predict_all(
+    found: Sequence[Input],
+    target: pathlib.Path,
+    runs: Sequence[Predictor],
+    chosen: Postprocessing,
+    wanted: Settings,
+) -> None:
+    """Segments one input after the other, those after a failed one too."""
+    failed = []
+    for i, one in enumerate(found, 1):
+        console.say(f"Input      {i} of {len(found)}: {one.path}")
+        try:
+            _predict_one(one, target, runs, chosen, wanted)
+        except InputError as error:
+            failed.append(one.path)
+            console.say(f"Error      {error}")
+    if failed:
+        names = ", ".join(map(str, failed[:3])) + (", …" if len(failed) > 3 else "")
         raise InputError(
-            f"--input={path}: Zarr is read by training only; save the array as .npy, or the volume as "
-            ".sgy"
+            f"{len(failed)} of {len(found)} inputs failed, see above: {names}"
         )
-    if not path.exists():
-        raise InputError(f"--input={path}: no such file or directory; {EXPECTED}")
-    if path.is_dir():
-        return ""
-    if not path.is_file():  # opening a pipe would block
-        raise InputError(f"--input={path}: neither a file nor a directory; {EXPECTED}")
-    suffix = path.suffix.lower()
-    if suffix not in (".npy", *image_file.FORMATS, *segy.SUFFIXES):
-        raise InputError(f"--input={path}: {EXPECTED}")
-    return suffix
 
 
-def page_path(folder: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
-    """Returns the page in a directory of results, named after their input without its suffix."""
-    name = path.stem if path.is_file() else path.resolve().name or "images"
-    return folder / f"{name}{PAGE}"
+def _predict_one(
+    one: Input,
+    target: pathlib.Path,
+    runs: Sequence[Predictor],
+    chosen: Postprocessing,
+    wanted: Settings,
+) -> None:
+    models = [run.section_model(wanted.tta) for run in runs]
+    with output_directory.claim(target, "--output", one.path, PAGE) as claimed:
+        page = claimed.folder / f"{one.name}{PAGE}"
+        others = [page] if wanted.report else []
+        if one.images:
+            found = image_files.predict_images(
+                one.images, one.path, claimed, models, chosen, others
+            )
+        elif one.path.suffix.lower() == ".npy":
+            found = trace_files.predict_array(
+                one.path, claimed, runs[0], models, chosen, others, wanted.min_body
+            )
+        else:
+            found = trace_files.predict_segy(
+                one.path,
+                claimed,
+                runs[0],
+                models,
+                chosen,
+                wanted.header_bytes,
+                others,
+                wanted.min_body,
+            )
+        if wanted.report:
+            # Imported here, and with it the template library, since other predictions do without it.
+            from saltjax import prediction_report
+
+            prediction_report.write(
+                page,
+                claimed,
+                one.path,
+                one.images,
+                runs,
+                wanted.tta,
+                found,
+                chosen,
+                wanted.flags,
+            )
+        trace_files.refuse_damaged(found)
+
+
+def page_path(output: str, source: str) -> pathlib.Path:
+    """Returns the page of the first input in a directory of results."""
+    return pathlib.Path(output) / f"{inputs.find(source, announce=False)[0].name}{PAGE}"
 
 
 def given_flags(
@@ -170,6 +198,7 @@ def given_flags(
     header_bytes: Sequence[str] | None,
     engine: str,
     precision: str | None,
+    bodies: bool,
     min_body: int | None,
     direction: str | None,
     normalize: str | None,
@@ -184,19 +213,18 @@ def given_flags(
         flags.append(f"--precision={precision}")
     flags += [f"--direction={direction}"] if direction else []
     flags += [f"--normalize={normalize}"] if normalize else []
-    if min_body is not None:
-        flags.append("--bodies")
-        flags += [f"--min_body={min_body}"] if min_body else []
+    flags += ["--bodies"] if bodies else []
+    flags += [f"--min_body={min_body}"] if min_body else []
     return flags
 
 
 def check_bodies(
-    bodies: bool, min_body: int | None, suffix: str, path: pathlib.Path
+    bodies: bool, min_body: int | None, found: Sequence[Input]
 ) -> int | None:
     """Returns the minimum size of bodies; None if none are to be written.
 
     Raises:
-      InputError: if there is a size and no --bodies, the size is negative, or the input is of images.
+      InputError: if there is a size and no --bodies, the size is negative, or an input is of images.
     """
     if not bodies:
         if min_body is not None:
@@ -208,54 +236,30 @@ def check_bodies(
         raise InputError(
             f"--min_body={min_body}; expected a number of samples, at least 0"
         )
-    if suffix not in (".npy", *segy.SUFFIXES):
-        raise InputError(
-            f"--bodies is of sections and volumes, .npy, .sgy or .segy; --input={path} is none"
-        )
+    for one in found:
+        if one.images:
+            raise InputError(
+                f"--bodies is of sections and volumes, .npy, .sgy or .segy; --input={one.path} is none"
+            )
     return min_body or 0
 
 
 def parse_header_bytes(
-    given: Sequence[str] | None, path: pathlib.Path
+    given: Sequence[str] | None, found: Sequence[Input], source: str
 ) -> tuple[int, ...] | None:
     """Returns --header_bytes as integers; None if they are not given.
 
     Raises:
-      InputError: if they are no header bytes, or `path` is no SEG-Y file.
+      InputError: if they are no header bytes, or no input is a SEG-Y file.
     """
     if given is None:
         return None
-    found = tuple(
+    numbers = tuple(
         int(b) if b.isascii() and b.isdecimal() and len(b) < 4 else 0 for b in given
     )
     flag = f"--header_bytes={','.join(given)}"
-    if not settings.are_header_bytes(found):
+    if not settings.are_header_bytes(numbers):
         raise InputError(f"{flag}; {settings.HEADER_BYTES}")
-    if path.suffix.lower() not in segy.SUFFIXES:
-        raise InputError(f"{flag} is of SEG-Y files; --input={path} is none")
-    return found
-
-
-def find_images(source: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the image, or those of a directory, sorted by id, or of its directory `images`."""
-    if source.is_file():
-        return [source]
-    directory = source / "images" if (source / "images").is_dir() else source
-    try:
-        images, _ = image_file.find(directory)
-    except OSError as error:
-        raise InputError(
-            f"--input={source}: cannot list {directory} ({error.strerror})"
-        ) from None
-    if not images:
-        raise InputError(f"--input={source}: no images in {directory}; {EXPECTED}")
-    folder.say_ignored(directory)
-    # In the order of ids, as `evaluate` reads them: batches, and so the last bits, are the same.
-    images.sort(key=lambda path: path.stem)
-    ids = [path.stem for path in images]
-    if len(set(ids)) < len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
-        raise InputError(
-            f"--input={source}: {directory} holds two images with the id {twice}"
-        )
-    return images
+    if not any(one.path.suffix.lower() in segy.SUFFIXES for one in found):
+        raise InputError(f"{flag} is of SEG-Y files; --input={source} is none")
+    return numbers

@@ -8,6 +8,7 @@ import forked
 import numpy as np
 import pytest
 import segy_writer
+from PIL import Image
 from prediction import random_traces
 from program import assert_refused
 from scipy import ndimage
@@ -257,13 +258,14 @@ def test_of_a_prediction_of_an_array(plain, tmp_path, shape):
 
 def test_mistakes(plain, tmp_path):
     np.save(tmp_path / "a.npy", random_traces(40, 50))
+    Image.new("L", (9, 9)).save(tmp_path / "i.png")
     base = ["--mode=predict", f"--workdir={plain}", f"--output={tmp_path}/out"]
     line = [*base, f"--input={tmp_path}/a.npy"]
     for words, message in (
         ([*line, "--min_body=3"], "--min_body=3 is of --bodies, which is not given"),
         ([*line, "--bodies", "--min_body=-1"], "--min_body=-1; expected a number of"),
         (
-            [*base, f"--input={tmp_path}", "--bodies"],
+            [*base, f"--input={tmp_path}/i.png", "--bodies"],
             "--bodies is of sections and volumes",
         ),
     ):

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from prediction import random_traces, run_predict
 
-from saltjax import predict
 from saltjax.data import image_file
+from saltjax.inference import inputs
 from saltjax.system.errors import InputError
 
 
@@ -51,7 +51,7 @@ def test_two_images_of_one_name_are_refused(plain, tmp_path):
         Image.new("L", (9, 9)).save(tmp_path / name)
     if len(list(tmp_path.iterdir())) == 2:  # not where case makes no difference
         with pytest.raises(InputError, match="two images with the id a"):
-            predict.find_images(tmp_path)
+            inputs.find(str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""What --input names: images, and files of sections and volumes."""
+
+import dataclasses
+import glob
+import pathlib
+from collections.abc import Iterator
+
+from saltjax.data import folder, image_file
+from saltjax.seismic import segy
+from saltjax.seismic.grid import ZARR_SUFFIXES
+from saltjax.system import console
+from saltjax.system.errors import InputError
+
+TRACES = (".npy", *segy.SUFFIXES)
+EXPECTED = (
+    "expected an image (.png, .jpg, .tif), a .npy, or a .sgy or .segy file; several, with commas "
+    "between; a directory of them; or a pattern in quotes, as '*.sgy'"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """What is segmented at once.
+
+    Attributes:
+      path: a file of traces; or an image, or a directory of images.
+      images: the images, sorted by id; none for a file of traces.
+    """
+
+    path: pathlib.Path
+    images: tuple[pathlib.Path, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of its page: that of the file without its suffix, or of the directory."""
+        if self.path.is_file():
+            return self.path.stem
+        return self.path.resolve().name or "images"
+
+
+def find(source: str, announce: bool = True) -> list[Input]:
+    """Returns the inputs that --input names, at least one.
+
+    Args:
+      source: --input.
+      announce: print which files of a directory are ignored.
+
+    Raises:
+      InputError: if there is no such file, it is of another kind, or two have the same name, by which
+        their results are called.
+    """
+    found = [i for path in _paths(source) for i in _inputs(path, announce)]
+    images = [i for i in found if i.images and i.path.is_file()]
+    if len(images) > 1:
+        # Images that were given one by one are one input, as those of a directory.
+        together = tuple(sorted((i.path for i in images), key=lambda path: path.stem))
+        _check_ids(together, source)
+        found = [i for i in found if i not in images]
+        found.append(Input(together[0].parent, together))
+    if sum(bool(i.images) for i in found) > 1:
+        raise InputError(
+            f"--input={source}: several directories of images, whose results would be in the same "
+            "files; segment one after the other"
+        )
+    names: dict[str, pathlib.Path] = {}
+    for one in found:
+        if one.name in names:
+            raise InputError(
+                f"--input={source}: {names[one.name]} and {one.path} have the same name, by which "
+                "results are called; rename one, or segment one after the other"
+            )
+        names[one.name] = one.path
+    return found
+
+
+def _paths(source: str) -> Iterator[pathlib.Path]:
+    """Yields what commas separate, patterns replaced by the files that they match."""
+    parts = [source] if pathlib.Path(source).exists() else source.split(",")
+    for part in parts:
+        if not part:
+            raise InputError(f"--input={source}: an empty name; {EXPECTED}")
+        if glob.has_magic(part) and not pathlib.Path(part).exists():
+            matches = sorted(glob.glob(part))
+            if not matches:
+                raise InputError(f"--input={part}: no file matches it")
+            yield from map(pathlib.Path, matches)
+        else:
+            yield pathlib.Path(part)
+
+
+def _inputs(path: pathlib.Path, announce: bool) -> list[Input]:
+    """Returns the inputs of a path: one, or the files of traces in a directory."""
+    suffix = path.suffix.lower()
+    if suffix in ZARR_SUFFIXES:
+        raise InputError(
+            f"--input={path}: Zarr is read by training only; save the array as .npy, or the volume as "
+            ".sgy"
+        )
+    if not path.exists():
+        raise InputError(f"--input={path}: no such file or directory; {EXPECTED}")
+    if path.is_dir():
+        return _in_directory(path, announce)
+    if not path.is_file():  # opening a pipe would block
+        raise InputError(f"--input={path}: neither a file nor a directory; {EXPECTED}")
+    if suffix in image_file.FORMATS:
+        return [Input(path, (path,))]
+    if suffix not in TRACES:
+        raise InputError(f"--input={path}: {EXPECTED}")
+    return [Input(path)]
+
+
+def _in_directory(path: pathlib.Path, announce: bool) -> list[Input]:
+    """Returns the images in a directory or its directory `images`; else its files of traces."""
+    directory = path / "images" if (path / "images").is_dir() else path
+    try:
+        images, others = image_file.find(directory)
+    except OSError as error:
+        raise InputError(
+            f"--input={path}: cannot list {directory} ({error.strerror})"
+        ) from None
+    if images:
+        if announce:
+            folder.say_ignored(directory)
+        # In the order of ids, as `evaluate` reads them: batches, and so the last bits, are the same.
+        images.sort(key=lambda image: image.stem)
+        _check_ids(tuple(images), str(path))
+        return [Input(path, tuple(images))]
+    traces = [p for p in others if p.suffix.lower() in TRACES and p.is_file()]
+    if not traces:
+        raise InputError(
+            f"--input={path}: no images, .npy, .sgy or .segy files in {directory}; {EXPECTED}"
+        )
+    ignored = len(others) - len(traces)
+    if ignored and announce:
+        console.say(f"{console.counted(ignored, 'file')} in {directory} ignored")
+    return [Input(p) for p in traces]
+
+
+def _check_ids(images: tuple[pathlib.Path, ...], source: str) -> None:
+    ids = [image.stem for image in images]
+    if len(set(ids)) < len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise InputError(f"--input={source}: two images with the id {twice}")
