@@ -8,6 +8,7 @@ from saltjax.data import source
 from saltjax.data.tiles import training_noun
 from saltjax.reporting import run_figures, tables, volume_figures
 from saltjax.system import console, locks
+from saltjax.system.errors import InputError
 
 
 def check(config: ConfigDict, workdir: pathlib.Path) -> None:
@@ -33,3 +34,9 @@ def check(config: ConfigDict, workdir: pathlib.Path) -> None:
     console.say(f"Split      {data.split_description}")
     console.say(f"Figures    {workdir / 'check'}")
     console.say("No bad files.")
+    try:
+        source.check_trainable(data, config.train.batch_size)
+    except InputError as error:
+        console.say(
+            f"Warning    they cannot be trained on with these settings: {error}"
+        )

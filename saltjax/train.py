@@ -189,6 +189,7 @@ def prepare(
     train = config.train
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
     data = source.load(config, earlier)
+    source.check_trainable(data, config.train.batch_size)
     network = networks.create_network(
         config.model,
         train.dtype,

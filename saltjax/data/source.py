@@ -72,7 +72,8 @@ def load(config: ConfigDict, earlier: dict[str, list[str]] | None = None) -> Dat
         that was made before copies were kept together.
 
     Raises:
-      InputError: if files are bad, or the tiles do not suit the settings.
+      InputError: if files are bad, or the tiles do not suit the settings. Whether they are enough
+        for a training is left to `check_trainable`.
     """
     data = config.data
     if data.volume:
@@ -96,7 +97,6 @@ def load(config: ConfigDict, earlier: dict[str, list[str]] | None = None) -> Dat
         seed=data.seed,
     )
     parts = _continued(cut, kept, tiles, earlier)
-    check_sizes(parts, len(tiles), config.train.batch_size)
     train, val, test = (len(parts[name]) for name in ("train", "val", "test"))
     description = f"{train} train, {val} val, {test} test"
     if data.split_by != "random":
@@ -112,7 +112,6 @@ def _load_volume(config: ConfigDict) -> Data:
     check_shape((data.tile, data.tile), data.image_size, data.resize)
     found = volumes.load(config)
     train, val, test = (len(found.split[name]) for name in ("train", "val", "test"))
-    check_batch(train, config.train.batch_size)
     line = "crossline" if data.direction == "crossline" else "inline"
     of_val, of_test = (console.counted(n, line) for n in (val, test))
     description = f"{train} patches train, {of_val} val, {of_test} test"
@@ -154,12 +153,18 @@ def _continued(
     return parts
 
 
-def check_sizes(split: dict[str, np.ndarray], tiles: int, batch_size: int) -> None:
-    """Raises InputError if training tiles fill no batch, or another part of the split is empty."""
-    train, val, test = (len(split[name]) for name in ("train", "val", "test"))
-    if train < batch_size or not val or not test:
+def check_trainable(data: Data, batch_size: int) -> None:
+    """Raises InputError if the tiles for training fill no batch, or another part is empty."""
+    train, val, test = (len(data.split[name]) for name in ("train", "val", "test"))
+    if data.volume:
+        if train < batch_size:
+            raise InputError(
+                f"config.data.patches={train} with config.train.batch_size={batch_size}; expected at "
+                "least one batch"
+            )
+    elif train < batch_size or not val or not test:
         raise InputError(
-            f"{tiles} tiles split into {train} for training, {val} for validation and {test} "
+            f"{len(data.tiles)} tiles split into {train} for training, {val} for validation and {test} "
             f"for the test; expected at least one batch ({batch_size}) and one tile each: give "
             "more tiles, other shares (data.split), folds or groups, or a smaller train.batch_size"
         )
@@ -173,15 +178,6 @@ def ids_of_parts(split: dict[str, np.ndarray], tiles: Tiles) -> dict[str, list[s
 def ids_of(indices: np.ndarray, tiles: Tiles) -> list[str]:
     """Returns the ids of the tiles of `indices`."""
     return [tiles.ids[i] for i in indices]
-
-
-def check_batch(patches: int, batch_size: int) -> None:
-    """Raises InputError if the patches of a volume fill no batch."""
-    if patches < batch_size:
-        raise InputError(
-            f"config.data.patches={patches} with config.train.batch_size={batch_size}; expected at "
-            "least one batch"
-        )
 
 
 def announce(data: ConfigDict) -> None:

@@ -53,6 +53,7 @@ class Layout:
       samples: samples per trace.
       first: byte offset of the first trace.
       count: number of traces.
+      trailer: bytes after the last trace, which are copied as they are.
     """
 
     endian: str
@@ -60,6 +61,7 @@ class Layout:
     samples: int
     first: int
     count: int
+    trailer: int = 0
 
     @property
     def mark(self) -> str:
@@ -115,24 +117,58 @@ def check(path: pathlib.Path) -> Layout:
             f"{path}: format code {codes['big']} in bytes 3225-3226; expected one of {known} (is "
             "this SEG-Y?)"
         )
-    mark = MARKS[endian]
-    (samples,) = struct.unpack_from(f"{mark}H", head, 3220)
-    (extended,) = struct.unpack_from(f"{mark}h", head, 3504)
-    first = FIRST_TRACE + extended * TEXT_BYTES
-    if samples == 0 or extended < 0:
-        raise InputError(
-            f"{path}: {samples} samples a trace (bytes 3221-3222) and {extended} extended "
-            "headers (3505-3506); expected at least 1, and 0 or more"
-        )
-    layout = Layout(endian, codes[endian], samples, first, 0)
-    count, rest = divmod(size - first, layout.trace_bytes)
+    first, samples, trailer = _sizes(str(path), head, MARKS[endian])
+    layout = Layout(endian, codes[endian], samples, first, 0, trailer)
+    count, rest = divmod(size - first - trailer, layout.trace_bytes)
     if count < 1 or rest:
+        records = f", {trailer} of trailers" if trailer else ""
         raise InputError(
-            f"{path}: {size} bytes are not {first} of headers and a whole number of traces of "
+            f"{path}: {size} bytes are not {first} of headers{records} and a whole number of traces of "
             f"{layout.trace_bytes} bytes ({samples} samples of format {layout.format}): its header "
             "is damaged, or it is truncated"
         )
     return dataclasses.replace(layout, count=count)
+
+
+def _sizes(name: str, head: bytes, mark: str) -> tuple[int, int, int]:
+    """Returns the bytes before the first trace, samples per trace, and the bytes after the last trace.
+
+    Of SEG-Y revision 2 (SEG, 2017) those fields are read that change where traces are.
+
+    Raises:
+      InputError: if there are trace header extensions, or numbers that cannot be.
+    """
+
+    def number(byte: int, code: str) -> int:
+        return struct.unpack_from(f"{mark}{code}", head, byte - 1)[0]
+
+    samples, extended, trailers, offset = number(3221, "H"), number(3505, "h"), 0, 0
+    if head[3500] >= 2:
+        samples = number(3269, "i") or samples
+        trailers, offset = number(3529, "i"), number(3521, "Q")
+        if extensions := number(3507, "h"):
+            raise InputError(
+                f"{name}: up to {extensions} trace header extension(s) (SEG-Y revision 2, bytes "
+                "3507-3508); extended trace headers are not supported: write the file with trace "
+                "headers of 240 bytes"
+            )
+        if trailers < 0:
+            raise InputError(
+                f"{name}: a number of trailers that is not stated (SEG-Y revision 2, {trailers} in bytes "
+                "3529-3532); expected 0 or more: write the file without trailers"
+            )
+    if extended == -1 and not offset:
+        raise InputError(
+            f"{name}: a number of extended textual headers that is not stated (-1 in bytes 3505-3506); "
+            "expected 0 or more: write the file without them"
+        )
+    if samples < 1 or extended < -1:
+        raise InputError(
+            f"{name}: {samples} samples a trace (bytes 3221-3222) and {extended} extended "
+            "headers (3505-3506); expected at least 1, and 0 or more"
+        )
+    first = offset or FIRST_TRACE + extended * TEXT_BYTES
+    return first, samples, trailers * TEXT_BYTES
 
 
 class SegyTraces:
@@ -336,13 +372,17 @@ def create(path: pathlib.Path, other: SegyTraces, code: int) -> SegyTraces:
       OSError: if the new one cannot be written, such as for want of room.
     """
     layout = dataclasses.replace(other.layout, format=code)
-    head = bytearray(layout.first)
+    head, trailer = bytearray(layout.first), bytearray(layout.trailer)
     with other._open() as source, reading(other.name):
         _fill(head, source)
+        source.seek(other.layout.place(layout.count))
+        _fill(trailer, source)
     struct.pack_into(f"{layout.mark}h", head, FORMAT_OFFSET, code)
     with path.open("wb") as file:
         file.write(head)
-        files.reserve(file, layout.place(layout.count))
+        files.reserve(file, layout.place(layout.count) + layout.trailer)
+        file.seek(layout.place(layout.count))
+        file.write(trailer)
     new = SegyTraces(path, other.header_bytes, layout, template=other)
     new.geometry = other.geometry
     return new

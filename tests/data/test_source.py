@@ -92,14 +92,16 @@ def test_facts_by_hand(tmp_path):
 )
 def test_too_few_tiles_are_refused(tmp_path, count, batch_size, split, message):
     folder = write_tiles(tmp_path / "tiles", count)
+    data = load(dir=str(folder), batch_size=batch_size, split=split)
     with pytest.raises(InputError, match=message):
-        load(dir=str(folder), batch_size=batch_size, split=split)
+        source.check_trainable(data, batch_size)
 
 
 def test_one_batch_and_one_tile_each_suffice(tmp_path):
     folder = write_tiles(tmp_path / "tiles", 4)
     data = load(dir=str(folder), batch_size=2, split=(0.5, 0.25, 0.25))
     assert [len(part) for part in data.split.values()] == [2, 1, 1]
+    source.check_trainable(data, 2)
 
 
 def test_padding_refuses_tiles_larger_than_the_network(tile_folder):

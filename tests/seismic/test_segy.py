@@ -217,3 +217,67 @@ def test_random_headers_give_an_error_or_traces(tmp_path_factory, seed):
             np.testing.assert_array_equal(source.read(np.arange(6)), np.ones((6, 11)))
     except InputError:
         assert end is not None or changed & ESSENTIAL
+
+
+def revision_2(path, trailers=0, extensions=0, samples=0, offset=0, extended=None):
+    """Gives a file the fields of SEG-Y revision 2, and trailers after its traces."""
+    content = bytearray(path.read_bytes())
+    content[3500] = 2
+    struct.pack_into(">h", content, 3506, extensions)
+    struct.pack_into(">i", content, 3268, samples)
+    struct.pack_into(">Q", content, 3520, offset)
+    struct.pack_into(">i", content, 3528, trailers)
+    if extended is not None:
+        struct.pack_into(">h", content, 3504, extended)
+    rng = np.random.default_rng(4)
+    trailer = rng.integers(0, 256, 3200 * max(trailers, 0), np.uint8).tobytes()
+    path.write_bytes(bytes(content) + trailer)
+    return trailer
+
+
+def test_trailers_of_revision_2_are_copied(tmp_path):
+    values = np.arange(35, dtype=np.float32).reshape(7, 5)
+    path = segy_writer.write(tmp_path / "a.sgy", values, 5, extended=1)
+    trailer = revision_2(path, trailers=2)
+    source = segy.SegyTraces(path)
+    assert (source.count, source.samples) == (7, 5)
+    np.testing.assert_array_equal(source.read(np.arange(7)), values)
+    new = segy.create(tmp_path / "b.sgy", source, 5)
+    new.write(np.arange(7), 2 * values)
+    content = (tmp_path / "b.sgy").read_bytes()
+    assert len(content) == path.stat().st_size
+    assert content.endswith(trailer)
+    again = segy.SegyTraces(tmp_path / "b.sgy")
+    np.testing.assert_array_equal(again.read(np.arange(7)), 2 * values)
+
+
+def test_samples_and_first_trace_of_revision_2(tmp_path):
+    values = np.arange(35, dtype=np.float32).reshape(7, 5)
+    path = segy_writer.write(tmp_path / "a.sgy", values, 5, extended=2)
+    content = bytearray(path.read_bytes())
+    struct.pack_into(">H", content, 3220, 0)  # more than 65535 are stated elsewhere
+    path.write_bytes(content)
+    # The number of extended headers is not stated, but where traces begin.
+    revision_2(path, samples=5, offset=3600 + 2 * 3200, extended=-1)
+    source = segy.SegyTraces(path)
+    np.testing.assert_array_equal(source.read(np.arange(7)), values)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"extensions": 2}, "up to 2 trace header extension.* not supported"),
+        ({"trailers": -1}, "a number of trailers that is not stated"),
+        ({"extended": -1}, "a number of extended textual headers that is not stated"),
+    ],
+)
+def test_what_is_not_supported_of_revision_2_is_named(tmp_path, fields, message):
+    path = segy_writer.write(tmp_path / "a.sgy", np.ones((7, 5)))
+    revision_2(path, **fields)
+    with pytest.raises(InputError, match=message):
+        segy.check(path)
+    content = bytearray(path.read_bytes())
+    content[3500] = 1  # these bytes have no meaning in revision 1
+    path.write_bytes(content)
+    if "extended" not in fields:
+        assert segy.check(path).count == 7
