@@ -143,10 +143,10 @@ def _sizes(name: str, head: bytes, mark: str) -> tuple[int, int, int]:
         return struct.unpack_from(f"{mark}{code}", head, byte - 1)[0]
 
     samples, extended, trailers, offset = number(3221, "H"), number(3505, "h"), 0, 0
-    if head[3500] >= 2:
+    if head[3500] == 2:
         samples = number(3269, "i") or samples
         trailers, offset = number(3529, "i"), number(3521, "Q")
-        if extensions := number(3507, "h"):
+        if (extensions := number(3507, "h")) > 0:
             raise InputError(
                 f"{name}: up to {extensions} trace header extension(s) (SEG-Y revision 2, bytes "
                 "3507-3508); extended trace headers are not supported: write the file with trace "

@@ -177,7 +177,8 @@ def put(offset, form, value):
         (put(3220, ">H", 0), "0 samples a trace"),
         (put(3220, ">H", 12), "a whole number of traces of 288 bytes"),
         (put(3504, ">h", 1), "are not 6800 of headers"),
-        (put(3504, ">h", -1), "-1 extended headers"),
+        (put(3504, ">h", -1), "extended textual headers that is not stated"),
+        (put(3504, ">h", -2), "-2 extended headers"),
         (put(3504, ">h", 30000), "header is damaged"),
     ],
 )
@@ -188,8 +189,8 @@ def test_damaged_file_is_refused_before_traces_are_read(tmp_path, change, messag
         segy.SegyTraces(path)
 
 
-# Bytes of the binary header, from 0: samples, format, extended headers.
-ESSENTIAL = {3220, 3221, 3224, 3225, 3504, 3505}
+# Bytes of the binary header, from 0: samples, format, revision, extended headers.
+ESSENTIAL = {3220, 3221, 3224, 3225, 3500, 3504, 3505}
 
 
 @settings(max_examples=150, deadline=None)
