@@ -38,7 +38,7 @@ VALIDATION: dict[str, Score] = {
     "val F1": (lambda run: run.result.threshold.f1, "{:.4f}"),
     "val AP": (lambda run: run.result.average_precision, "{:.4f}"),
     "val score": (lambda run: run.result.threshold.score, "{:.4f}"),
-    "threshold": (lambda run: run.result.threshold.value, "{:.2f}"),
+    "threshold": (lambda run: run.result.threshold.value, "{:.3f}"),
     "chosen by": (lambda run: SCORE_NAMES[run.result.threshold.metric], "{}"),
 }
 TEST: dict[str, Score] = {

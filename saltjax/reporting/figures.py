@@ -131,7 +131,7 @@ def precision_recall(curves: dict[str, Curve], threshold: float, source: str) ->
         "o",
         color=ORANGE,
         markeredgecolor=BLACK,
-        label=f"threshold {threshold:.2f}, F1 {first.f1_at(threshold):.3f} on {name}",
+        label=f"threshold {threshold:.3f}, F1 {first.f1_at(threshold):.3f} on {name}",
     )
     name, last = list(curves.items())[-1]
     axes.axhline(
@@ -174,7 +174,7 @@ def thresholds(
     )
     metric = SCORE_NAMES[chosen.metric]
     for axes in (f1, accuracy):
-        label = f"best {metric} on validation, at {chosen.value:.2f}"
+        label = f"best {metric} on validation, at {chosen.value:.3f}"
         axes.axvline(chosen.value, color=BLACK, linestyle=":", linewidth=1, label=label)
         tidy(axes)
     handles, labels = accuracy.get_legend_handles_labels()
@@ -190,8 +190,8 @@ def coverage(values: np.ndarray, source: str, noun: str = "tile") -> Figure:
     axes = figure.subplots()
     with_salt = values[values > 0]
     empty = len(values) - len(with_salt)
-    axes.bar(-0.05, empty, width=0.06, color="0.6")
-    axes.text(-0.05, empty, f"{empty}", ha="center", va="bottom", fontsize=7)
+    axes.bar(-0.16, empty, width=0.1, color="0.6")
+    axes.text(-0.16, empty, f"{empty}", ha="center", va="bottom", fontsize=7)
     axes.hist(with_salt, bins=10, range=(0, 1), color=BLUE, edgecolor="white")
     axes.axvline(
         values.mean(),
@@ -202,7 +202,7 @@ def coverage(values: np.ndarray, source: str, noun: str = "tile") -> Figure:
     )
     axes.set(xlabel=f"Salt coverage of the {noun}", ylabel=plural(noun).capitalize())
     shares = np.arange(0, 1.01, 0.2)
-    axes.set_xticks([-0.05, *shares[1:]], ["none", *(f"{s:.0%}" for s in shares[1:])])
+    axes.set_xticks([-0.16, *shares], ["none", *(f"{s:.0%}" for s in shares)])
     axes.legend(frameon=False, fontsize=8)
     tidy(axes)
     return figure

@@ -79,7 +79,7 @@ def predictions(
         _show(row[3], _agreement(label, mask))
         _outline(row[3], mask, figures.ORANGE, "-")
         _outline(row[3], label == 1, figures.BLUE, (0, (3, 2)))
-    titles = ("Image", "Mask", "Probability of salt", f"Prediction (≥ {threshold:.2f})")
+    titles = ("Image", "Mask", "Probability of salt", f"Prediction (≥ {threshold:.3f})")
     for axes, title in zip(grid[0], titles):
         axes.set_title(title, fontsize=9)
     bar = figure.colorbar(shown, ax=grid.ravel().tolist(), aspect=60, pad=0.01)
