@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ from saltjax.reporting import ablation, compared, comparison, figures, paired, t
 from saltjax.reporting.averages import Mean
 from saltjax.reporting.compared import COLUMNS, TEST, TRAINING, VALIDATION
 from saltjax.reporting.paired import Difference
-from saltjax.runs import settings
-from saltjax.runs.completed import Run
+from saltjax.runs import environment, settings
+from saltjax.runs.completed import Run, ranking_score
 from saltjax.runs.result import Interval
 from saltjax.system import console, files, output_directory
 from saltjax.system.errors import writing
@@ -62,6 +63,8 @@ def compare(folder: pathlib.Path, reference: str, output: str) -> None:
         rows is not None,
     )
     write(folder, output, markdown, csv_files, figure)
+    if rows is None and len({run.result.data.label for run in runs}) == 1:
+        say_best(folder, found)
 
 
 def write(
@@ -93,6 +96,26 @@ def write(
                 (target / name).unlink(missing_ok=True)
     written = ", ".join(name for name, rows in csv_files.items() if rows)
     console.say(f"Written    {target}: {written}, compare.md, compare.png")
+
+
+def say_best(folder: pathlib.Path, found: compared.Compared) -> None:
+    """Prints the commands that apply the best run on validation, and the best mean as an ensemble.
+
+    Args:
+      folder: the directory of the runs.
+      found: the runs, ordered by their validation score.
+    """
+    title = "val F1" if ranking_score(found.runs) == "f1" else "val score"
+    best = {"the best run": [found.runs[0].name]}
+    if ranked := [mean for mean in found.means if mean.scores[title] is not None]:
+        mean = max(ranked, key=lambda mean: mean.scores[title] or (0, 0))
+        best["the best mean, as an ensemble"] = [run.name for run in mean.runs]
+    for what, names in best.items():
+        places = ",".join(str(folder / name) for name in names)
+        console.say(
+            f"Apply      {what} on validation: {environment.program()} --mode=predict "
+            f"--workdir={shlex.quote(places)} --input=section.sgy --output=salt"
+        )
 
 
 def first_cells(run: Run, keys: Sequence[str]) -> dict[str, str]:

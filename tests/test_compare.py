@@ -34,6 +34,8 @@ def test_runs_are_ranked_by_the_validation_score_that_chose_their_thresholds(
     assert [row["test loss"] for row in rows] == ["0.3", "0.2", "0.1", "0.25"]
     assert (rows[0]["val F1"], rows[0]["val AP"]) == ("0.75", "0.8125")
     assert "Runs by validation Kaggle mAP\n" in caplog.text
+    assert f"--mode=predict --workdir={tmp_path / 'b'} --input" in caplog.text
+    assert "ensemble" not in caplog.text
     assert "d/metrics.csv: no epoch 2 in it" in caplog.text
     # These results are of a version that did not have all scores.
     assert rows[0]["two-class mean IoU"] == ""
@@ -251,3 +253,22 @@ def test_a_run_in_place_of_the_directory_of_runs_is_refused(tmp_path):
     tested_run.write(tmp_path / "plain", None)
     with pytest.raises(InputError, match=f"plain is a run; .*, such as {tmp_path}$"):
         compare.compare(tmp_path / "plain", "", "")
+
+
+def test_the_best_mean_is_applied_as_an_ensemble(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
+    # The best run is not one of the best mean.
+    for name, seed, features, score in (
+        ("a0", 0, (4, 8), 0.9),
+        ("a1", 1, (4, 8), 0.5),
+        ("b0", 0, (8, 16), 0.8),
+        ("b1", 1, (8, 16), 0.7),
+    ):
+        changes = {"seed": seed, "model.features": features}
+        tested_run.write(tmp_path / name, None, changes, val_score=score)
+    compare.compare(tmp_path, "", "")
+    lines = [line for line in caplog.messages if line.startswith("Apply")]
+    assert [line.split("--workdir=")[1].split()[0] for line in lines] == [
+        f"{tmp_path}/a0",
+        f"{tmp_path}/b0,{tmp_path}/b1",
+    ]
