@@ -39,13 +39,15 @@ def get_config() -> ConfigDict:
     # Bytes of the trace headers of SEG-Y, from 1, with inline and crossline numbers of four bytes.
     data.header_bytes = (189, 193)
 
+    # Value of masks, or of labels of a volume, that counts in no loss and no score; negative for none.
+    data.unlabelled = -1
+
     # Volume of amplitudes, .sgy, .npy, .zarr or .mdio, in place of dir; "" for none.
     data.volume = ""
     # Its interpretation: a volume of the same shape in any of these formats; or two text files with
     # the picks of top and base of salt, joined by a comma.
     data.labels = ""
     data.salt = (1,)  # values of labels that are salt
-    data.unlabelled = -1  # value of labels that counts in no loss and no score
     data.tile = 128  # samples and traces of a patch, which is resized to image_size
     data.direction = "inline"  # sections of patches: "inline" | "crossline" | "both"
     data.gap = 8  # inlines that are left out between training, validation and test

@@ -186,7 +186,8 @@ def read_tiles(
         tiles, units = data.scored, data.units
         indices, seen = data.split["test"], 0
     else:
-        tiles = folder.read_folder(directory, "--input")
+        unlabelled = network.config.data.unlabelled
+        tiles = folder.read_folder(directory, "--input", unlabelled)
         units, indices = tiles.contents, np.arange(len(tiles))
         seen = count_seen(network, tiles)
     return (

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -15,7 +16,9 @@ from saltjax.system import console
 from saltjax.system.errors import InputError
 
 
-def read_folder(directory: str, option: str = "config.data.dir") -> Tiles:
+def read_folder(
+    directory: str, option: str = "config.data.dir", unlabelled: int = -1
+) -> Tiles:
     """Reads the images `images/<id>.*` and `masks/<id>.*` of a directory, every one checked.
 
     Other files beside them are named and ignored.
@@ -23,6 +26,7 @@ def read_folder(directory: str, option: str = "config.data.dir") -> Tiles:
     Args:
       directory: the directory.
       option: what it was given by, for messages.
+      unlabelled: the value in masks of pixels without a label; a negative one for none.
 
     Raises:
       InputError: naming every image that is missing, damaged or of another size.
@@ -34,7 +38,8 @@ def read_folder(directory: str, option: str = "config.data.dir") -> Tiles:
     ids = sorted(pairs)
     image_paths, mask_paths = ([pairs[i][k] for i in ids] for k in (0, 1))
     decoded, bad_images = read_files(image_paths, image_file.decode_image, "Images")
-    masks, bad_masks = read_files(mask_paths, image_file.read_mask, "Masks")
+    read_mask = functools.partial(image_file.read_mask, unlabelled=unlabelled)
+    masks, bad_masks = read_files(mask_paths, read_mask, "Masks")
     problems += bad_images + bad_masks + salt_problems(mask_paths, masks)
     labels = [mask and mask.label for mask in masks]
     pixels = [x if x is None else x[0] for x in decoded]

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
+from saltjax.data.tiles import UNLABELLED
+
 # More pixels than this are not a tile: the header is wrong, or it is a whole section.
 MAX_PIXELS = 2**24
 MAX_BYTES = 8 * MAX_PIXELS
@@ -74,10 +76,10 @@ class Mask:
     """A mask as it was read.
 
     Attributes:
-      label: uint8[H, W, 1], 1 where salt.
+      label: uint8[H, W, 1], 1 where salt, 0 where none, or UNLABELLED.
       salt: the value of salt, 0 if there is none.
       largest: the largest value of its bit depth, 255 or 65535.
-      full: whether all of it is salt.
+      full: whether all that is labelled is salt.
     """
 
     label: np.ndarray
@@ -86,11 +88,15 @@ class Mask:
     full: bool
 
 
-def read_mask(path: pathlib.Path) -> Mask:
+def read_mask(path: pathlib.Path, unlabelled: int = -1) -> Mask:
     """Returns a mask of any bit depth, which holds 0 for no salt and one other value for salt.
 
+    Args:
+      path: the file.
+      unlabelled: the value of pixels without a label, not 0; a negative one for none.
+
     Raises:
-      ValueError: if the file is not a readable image of such values.
+      ValueError: if the file is not a readable image of such values, or has no labelled pixel.
     """
     with _open(path) as image:
         if image.mode.startswith("I"):
@@ -103,14 +109,18 @@ def read_mask(path: pathlib.Path) -> Mask:
                     "a mask in colour; expected grey, 0 and one value for salt"
                 )
     levels = np.unique(values)
-    salt = levels[levels > 0]
+    salt = levels[(levels > 0) & (levels != unlabelled)]
     if len(salt) > 1:
         listed = ", ".join(map(str, levels[:5])) + (", …" if len(levels) > 5 else "")
+        besides = f", besides {unlabelled} for none" if unlabelled > 0 else ""
         raise ValueError(
-            f"mask values {listed}; expected only 0 and one value for salt"
+            f"mask values {listed}; expected only 0 and one value for salt{besides}"
         )
     label = (values > 0).astype(np.uint8)[:, :, None]
-    return Mask(label, int(salt.sum()), largest, bool(label.all()))
+    label[values == unlabelled] = UNLABELLED
+    if (label == UNLABELLED).all():
+        raise ValueError(f"all pixels are {unlabelled}, without a label; expected some")
+    return Mask(label, int(salt.sum()), largest, bool(salt.size and label.all()))
 
 
 def salt_values(masks: Iterable[Mask]) -> dict[int, int]:

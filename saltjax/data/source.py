@@ -79,7 +79,7 @@ def load(config: ConfigDict, earlier: dict[str, list[str]] | None = None) -> Dat
     if data.volume:
         return _load_volume(config)
     if data.dir:
-        tiles = folder.read_folder(data.dir)
+        tiles = folder.read_folder(data.dir, unlabelled=data.unlabelled)
     else:
         tiles = synthetic.make_tiles(data.synthetic_count, data.seed)
     check_shape(tiles.size, data.image_size, data.resize)

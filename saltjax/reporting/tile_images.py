@@ -50,10 +50,8 @@ def find(
             raise InputError(f"there is no tile {name} in {folder}")
         paths = pairs[name]
         try:
-            image, mask = (
-                image_file.read_image(paths[0]),
-                image_file.read_mask(paths[1]),
-            )
+            image = image_file.read_image(paths[0])
+            mask = image_file.read_mask(paths[1], config["data.unlabelled"])
         except ValueError as error:
             raise InputError(f"{paths[0]}: {error}") from None
         if (

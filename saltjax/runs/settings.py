@@ -250,13 +250,17 @@ def _check_volume(settings: ConfigDict) -> list[str]:
             f"config.data.context={settings.context} without config.data.volume: tiles have no "
             "neighbouring lines; expected 0"
         )
+    if settings.unlabelled == 0 and not volume:
+        problems.append(
+            "config.data.unlabelled=0, which is no salt in masks; expected another value, or -1 for none"
+        )
     salt = tuple(settings.salt)
     if not salt or not all(type(value) is int for value in salt):
         problems.append(
             f"config.data.salt={salt}; expected the whole numbers that are salt in the labels, such "
             "as (1,)"
         )
-    elif settings.unlabelled in salt:
+    elif volume and settings.unlabelled in salt:
         problems.append(
             f"config.data.unlabelled={settings.unlabelled} is in config.data.salt={salt}; expected "
             "another value"

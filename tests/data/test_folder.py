@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from saltjax.data import folder
+from saltjax.data.tiles import UNLABELLED
 from saltjax.system.errors import InputError
 
 
@@ -276,3 +277,23 @@ def test_one_bright_image_shows_the_range_of_all(tmp_path):
     assert images[:, 0, 0, 0].tolist() == [128, 42, 0]
     write_sixteen_bits(tmp_path / "black", 0)
     assert not folder.read_folder(str(tmp_path / "black")).images.any()
+
+
+def test_unlabelled_pixels_of_masks(tmp_path):
+    masks = {
+        "a": np.array([[0, 255, 128, 0]] * 4, np.uint8),
+        "b": np.array([[255, 255, 128, 255]] * 4, np.uint8),
+        "c": np.zeros((4, 4), np.uint8),
+    }
+    write_masks(tmp_path, masks)
+    tiles = folder.read_folder(str(tmp_path), unlabelled=128)
+    expected = [[0, 1, UNLABELLED, 0], [1, 1, UNLABELLED, 1], [0, 0, 0, 0]]
+    np.testing.assert_array_equal(tiles.labels[:, 2, :, 0], expected)
+    np.testing.assert_allclose(tiles.summary.coverage, [1 / 3, 1, 0])
+    with pytest.raises(InputError, match="mask values 0, 128, 255; expected only 0"):
+        folder.read_folder(str(tmp_path))
+    Image.new("L", (4, 4), 128).save(tmp_path / "masks/c.png")
+    with pytest.raises(
+        InputError, match=r"c\.png: all pixels are 128, without a label"
+    ):
+        folder.read_folder(str(tmp_path), unlabelled=128)
