@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,8 +17,10 @@ from saltjax.system import console, devices, files, output_directory, signals
 from saltjax.system.errors import InputError
 
 ONNX, JAX = ".onnx", ".jaxexport"
-# Files beside the artifact.
+# Files that may lie beside an artifact.
 BESIDE = {JAX: (".json",), ONNX: (".json", ".py", ".h5"), SUFFIX: ()}
+# What the script beside an ONNX model imports, and must not be called.
+IMPORTED = {*sys.stdlib_module_names, "numpy", "onnxruntime"}
 # Greatest difference of probabilities between the artifact and the run.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2}
 ONNX_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
@@ -68,8 +71,8 @@ def export(
             output_directory.claim(target.parent, "--output", source) as claimed,
             devices.on_the_cpu(),
         ):
-            beside = [target.with_suffix(suffix) for suffix in BESIDE[target.suffix]]
-            claimed.check([target, *beside], inputs=[source])
+            written = beside(location, target, dialect)
+            claimed.check([target, *written], inputs=[source])
             if target.suffix == SUFFIX:
                 _export_network_file(location, target, claimed)
             elif dialect:
@@ -78,9 +81,35 @@ def export(
                 _export_to_onnx(location, target, claimed)
             else:
                 _export_to_jax(location, target, claimed)
+            # Of an earlier export of that name, which would not fit.
+            possible = (target.with_suffix(end) for end in BESIDE[target.suffix])
+            claimed.discard(set(possible) - set(written))
     except signals.Stopped as stopped:
         stopped.advice = f"{target} was not written; the same command starts again"
         raise
+
+
+def beside(
+    location: trained.Location, target: pathlib.Path, dialect: str | None
+) -> list[pathlib.Path]:
+    """Returns the files that are written beside an artifact.
+
+    Raises:
+      InputError: if the script beside an ONNX model would have the name of a module that it imports.
+    """
+    if target.suffix == SUFFIX:
+        return []
+    ends = [".json"]
+    if dialect:
+        ends.append(".h5")
+    elif target.suffix == ONNX and onnx_export.has_script(location.config):
+        if target.stem in IMPORTED:
+            raise InputError(
+                f"--output={target}: the script {target.stem}.py would be taken for Python's module of that "
+                "name; choose another name"
+            )
+        ends.append(".py")
+    return [target.with_suffix(end) for end in ends]
 
 
 def _export_to_jax(
@@ -117,7 +146,7 @@ def _export_to_onnx(
         text |= description.of_onnx(target, predictor.network)
         files.write_json(target.with_suffix(".json"), text, claimed.write)
     _say_written(target, artifact, difference)
-    if onnx_export.has_script(predictor.network):
+    if onnx_export.has_script(network.config):
         with claimed.write(script) as part:
             shutil.copyfile(onnx_export.SCRIPT, part)
         console.say(
@@ -146,7 +175,7 @@ def _export_to_opendtect(
         difference = opendtect.difference(part, predictor, shape)
         _refuse_difference(difference, ONNX_TOLERANCE["float32"])
         text = description.describe(predictor, network, target)
-        text |= description.of_opendtect(target, shape)
+        text |= description.of_opendtect(target, predictor.network, shape)
         files.write_json(target.with_suffix(".json"), text, claimed.write)
     with claimed.write(descriptor) as part:
         opendtect.write_descriptor(part, target, target.stem, shape)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from saltjax import options
 from saltjax.data import image_file
 from saltjax.runs import environment, saved_config
 from saltjax.system import console, locks
@@ -22,6 +23,8 @@ REPEATED = (
     "header_bytes",
     "direction",
     "normalize",
+    "bodies",
+    "min_body",
     "engine",
     "precision",
     "reference",
@@ -62,7 +65,7 @@ def find(mode: str, places: Sequence[pathlib.Path]) -> str:
         case "predict":
             words = _after_prediction(places)
         case "compare":
-            words = _flags("report", workdir=places[0]) + _repeated()
+            words = _flags("report", workdir=places[0]) + _repeated("report")
         case "report" if not (places[0] / "config.json").exists():
             words = _after_comparison(places[0])
         case "report" if not (places[0] / "result.json").exists():
@@ -116,7 +119,7 @@ def _after_evaluation(network: pathlib.Path) -> list[str]:
     source = FLAGS.input or _unlabelled(network)
     predicted = (target.parent / "submission.csv").exists()  # what was scored
     if source and not predicted:
-        return _predict(network, source, target) + _repeated()
+        return _predict(network, source, target) + _repeated("predict")
     if _others(network):
         return _flags("compare", workdir=network.parent)
     return _flags("report", workdir=network)
@@ -127,12 +130,17 @@ def _after_prediction(networks: Sequence[pathlib.Path]) -> list[str]:
     if source.is_file():
         # A section is looked at: the same command, and a page.
         paths = [f"--input={source}", f"--output={FLAGS.output}"]
-        given = [f"--workdir={FLAGS.workdir}", *paths, *_repeated(), "--report"]
+        given = [
+            f"--workdir={FLAGS.workdir}",
+            *paths,
+            *_repeated("predict"),
+            "--report",
+        ]
         return ["--mode=predict", *given]
     if len(networks) == 1 and (source / "masks").is_dir():
         output = pathlib.Path(FLAGS.output) / "scores"
         words = _flags("evaluate", workdir=networks[0], input=source, output=output)
-        return words + _repeated()
+        return words + _repeated("evaluate")
     if len(networks) == 1 and networks[0].is_dir():
         return _flags("report", workdir=networks[0])
     if all(path.is_dir() for path in networks):
@@ -153,7 +161,7 @@ def _after_comparison(folder: pathlib.Path) -> list[str]:
     """Returns the flags after the report of several runs: they export the first in compare.csv."""
     table = folder / "compare.csv"
     if not table.exists():
-        return _flags("compare", workdir=folder) + _repeated()
+        return _flags("compare", workdir=folder) + _repeated("compare")
     with table.open(encoding="utf-8", newline="") as file:
         run = next(csv.DictReader(file))["run"]
     file_name = folder / f"{run}.safetensors"
@@ -182,9 +190,13 @@ def _predict(
     return _flags("predict", workdir=network, input=source, output=output)
 
 
-def _repeated() -> list[str]:
-    """Returns the flags of REPEATED as they were given."""
-    return [FLAGS[name].serialize() for name in REPEATED if FLAGS[name].present]
+def _repeated(mode: str) -> list[str]:
+    """Returns the flags of REPEATED that a mode takes, as they were given."""
+    return [
+        FLAGS[name].serialize()
+        for name in REPEATED
+        if FLAGS[name].present and options.takes(mode, name)
+    ]
 
 
 def _unfinished(run: pathlib.Path) -> str:

@@ -14,6 +14,7 @@ from saltjax.scoring.postprocess import Postprocessing
 from saltjax.seismic import segy
 from saltjax.system import console, devices, output_directory, signals
 from saltjax.system.errors import InputError
+from saltjax.system.output_directory import OutputDirectory
 
 # How the names of pages end.
 PAGE = "_report.html"
@@ -85,7 +86,7 @@ def predict(
         )
     target = pathlib.Path(output)
     postprocess.check_given(threshold, min_area)
-    found = inputs.find(source)
+    found = inputs.find(source, output_directory.recorded(target))
     wanted = Settings(
         tta,
         parse_header_bytes(header_bytes, found, source),
@@ -95,9 +96,18 @@ def predict(
             tta, header_bytes, engine, precision, bodies, min_body, direction, normalize
         ),
     )
+    if all(one.images for one in found):
+        for name, value in (("direction", direction), ("normalize", normalize)):
+            if value is not None:
+                raise InputError(
+                    f"--{name}={value} is of sections and volumes; --input={source} is of images"
+                )
     locations = [trained.locate(workdir) for workdir in workdirs]
     try:
-        with signals.Pause(0):
+        with (
+            signals.Pause(0),
+            output_directory.claim(target, "--output", found[0].path, PAGE) as claimed,
+        ):
             train = locations[0].config.train
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
             runs = [predictors.restore(place, engine, precision) for place in locations]
@@ -106,10 +116,7 @@ def predict(
             chosen = predictors.common_postprocessing(runs, threshold, min_area)
             if threshold is None:
                 predictors.announce_tta(runs, tta)
-            if len(found) == 1:
-                _predict_one(found[0], target, runs, chosen, wanted)
-            else:
-                _predict_all(found, target, runs, chosen, wanted)
+            _predict_all(found, claimed, runs, chosen, wanted)
     except signals.Stopped as stopped:
         stopped.advice = (
             f"no file in {target} is incomplete; the same command starts again"
@@ -119,7 +126,7 @@ def predict(
 
 def _predict_all(
     found: Sequence[Input],
-    target: pathlib.Path,
+    claimed: OutputDirectory,
     runs: Sequence[Predictor],
     chosen: Postprocessing,
     wanted: Settings,
@@ -127,9 +134,13 @@ def _predict_all(
     """Segments one input after the other, those after a failed one too."""
     failed = []
     for i, one in enumerate(found, 1):
+        claimed.turn_to(one.path, [other.path for other in found])
+        if len(found) == 1:
+            _predict_one(one, found, claimed, runs, chosen, wanted)
+            return
         console.say(f"Input      {i} of {len(found)}: {one.path}")
         try:
-            _predict_one(one, target, runs, chosen, wanted)
+            _predict_one(one, found, claimed, runs, chosen, wanted)
         except InputError as error:
             failed.append(one.path)
             console.say(f"Error      {error}")
@@ -142,55 +153,59 @@ def _predict_all(
 
 def _predict_one(
     one: Input,
-    target: pathlib.Path,
+    found: Sequence[Input],
+    claimed: OutputDirectory,
     runs: Sequence[Predictor],
     chosen: Postprocessing,
     wanted: Settings,
 ) -> None:
+    """Segments an input of those of the command."""
     models = [run.section_model(wanted.tta) for run in runs]
-    with output_directory.claim(target, "--output", one.path, PAGE) as claimed:
-        page = claimed.folder / f"{one.name}{PAGE}"
-        others = [page] if wanted.report else []
-        if one.images:
-            found = image_files.predict_images(
-                one.images, one.path, claimed, models, chosen, others
-            )
-        elif one.path.suffix.lower() == ".npy":
-            found = trace_files.predict_array(
-                one.path, claimed, runs[0], models, chosen, others, wanted.min_body
-            )
-        else:
-            found = trace_files.predict_segy(
-                one.path,
-                claimed,
-                runs[0],
-                models,
-                chosen,
-                wanted.header_bytes,
-                others,
-                wanted.min_body,
-            )
-        if wanted.report:
-            # Imported here, and with it the template library, since other predictions do without it.
-            from saltjax import prediction_report
+    page = claimed.folder / f"{one.name}{PAGE}"
+    others = [page] if wanted.report else []
+    read = [path for each in found for path in each.images or (each.path,)]
+    if one.images:
+        segmented = image_files.predict_images(
+            one.images, one.path, claimed, models, chosen, read, others
+        )
+    elif one.path.suffix.lower() == ".npy":
+        segmented = trace_files.predict_array(
+            one.path, claimed, runs[0], models, chosen, read, others, wanted.min_body
+        )
+    else:
+        segmented = trace_files.predict_segy(
+            one.path,
+            claimed,
+            runs[0],
+            models,
+            chosen,
+            wanted.header_bytes,
+            read,
+            others,
+            wanted.min_body,
+        )
+    if wanted.report:
+        # Imported here, and with it the template library, since other predictions do without it.
+        from saltjax import prediction_report
 
-            prediction_report.write(
-                page,
-                claimed,
-                one.path,
-                one.images,
-                runs,
-                wanted.tta,
-                found,
-                chosen,
-                wanted.flags,
-            )
-        trace_files.refuse_damaged(found)
+        prediction_report.write(
+            page,
+            claimed,
+            one,
+            runs,
+            wanted.tta,
+            segmented,
+            chosen,
+            wanted.flags,
+        )
+    trace_files.refuse_damaged(segmented)
 
 
 def page_path(output: str, source: str) -> pathlib.Path:
     """Returns the page of the first input in a directory of results."""
-    return pathlib.Path(output) / f"{inputs.find(source, announce=False)[0].name}{PAGE}"
+    results = output_directory.recorded(pathlib.Path(output))
+    first = inputs.find(source, results, announce=False)[0]
+    return pathlib.Path(output) / f"{first.name}{PAGE}"
 
 
 def given_flags(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from saltjax.inference import volumes
+from saltjax.inference.inputs import Input
 from saltjax.inference.masks import Segmented
 from saltjax.inference.predictor import Predictor
 from saltjax.reporting import image_sections, section_report, trace_sections
@@ -20,8 +21,7 @@ from saltjax.system import console, files, output_directory
 def write(
     page: pathlib.Path,
     claimed: output_directory.OutputDirectory,
-    source: pathlib.Path,
-    images: Sequence[pathlib.Path],
+    source: Input,
     runs: Sequence[Predictor],
     tta: bool | None,
     found: Segmented,
@@ -34,7 +34,6 @@ def write(
       page: its path.
       claimed: the directory that it lies in.
       source: the input.
-      images: of the input; none for a file of traces.
       runs: the networks.
       tta: --tta, None for the runs' own.
       found: what was written.
@@ -44,10 +43,13 @@ def write(
     Raises:
       InputError: if input or results cannot be read, or the page not be written.
     """
-    path, places = source.resolve(), [str(run.workdir.resolve()) for run in runs]
+    path, places = (
+        source.path.resolve(),
+        [str(run.workdir.resolve()) for run in runs],
+    )
     command = [
         f"--workdir={','.join(places)}",
-        f"--input={path}",
+        source.flag,
         f"--output={claimed.folder.resolve()}",
         *flags,
         "--report",
@@ -60,14 +62,13 @@ def write(
         chosen=chosen,
         share=found.share,
         synthetic=any(run.result.data.source == "synthetic" for run in runs),
-        bodies=None
-        if found.bodies is None
-        else [section_report.Body(**vars(body)) for body in found.bodies],
+        bodies=found.bodies.largest if found.bodies else None,
+        body_count=found.bodies.count if found.bodies else 0,
     )
-    if images:
-        contents = image_sections.of_files(images, found.probs)
+    if source.images:
+        contents = image_sections.of_files(source.images, found.probs)
     else:
-        contents = of_traces(source, runs[0], found)
+        contents = of_traces(source.path, runs[0], found)
     text = section_report.render(contents, prediction)
     files.write_text(page, text, claimed.write)
     console.say(f"Report     {page}")

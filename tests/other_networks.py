@@ -5,6 +5,7 @@ import json
 import written_run
 from variables import draw_variables
 
+from saltjax.networks.network import create_model
 from saltjax.runs import checkpoint
 
 
@@ -16,7 +17,7 @@ def write_run(folder, model=None, **changes):
         config = json.loads((folder / "config.json").read_text())
         config["model"] |= model
         (folder / "config.json").write_text(json.dumps(config))
-        changed = written_run.NETWORK.model.clone(**model)
+        changed = create_model(**config["model"])
         best = folder / "checkpoints/best"
         checkpoint.save(best, draw_variables(changed), {"epoch": 2, "val_loss": 0.5})
     return folder

@@ -1,5 +1,7 @@
 """Predictions with their pages, made without a network, for tests."""
 
+import dataclasses
+
 import numpy as np
 import segy_writer
 
@@ -7,6 +9,7 @@ from saltjax.reporting import image_sections, section_report, trace_sections
 from saltjax.scoring.postprocess import Postprocessing
 from saltjax.seismic import segy
 from saltjax.seismic.amplitudes import Range
+from saltjax.seismic.salt_body import COLUMNS, SaltBody
 
 CHOSEN = Postprocessing(0.37, 6)
 INLINES, CROSSLINES, SAMPLES = range(100, 114, 2), range(31, 40), 17
@@ -81,12 +84,20 @@ def prediction(name="volume.sgy", chosen=CHOSEN, share=0.25):
     )
 
 
+def body(number, inline, crossline, sample):
+    """Returns a salt body that is looked at there."""
+    row = dict.fromkeys(COLUMNS, 7) | {"id": number, "z_unit": "ms", "area": ""}
+    return SaltBody(row, 0, inline, crossline, sample)
+
+
 def write_volume(folder):
     """Writes the page of a volume; returns its path and the probabilities, see `volume`."""
     source, probs, _, prob = volume(folder)
     contents = trace_sections.of_traces(source, probs, "inline", "clip", LIMITS)
     path = folder / "volume_report.html"
-    path.write_text(section_report.render(contents, prediction()), encoding="utf-8")
+    bodies = [body(1, 108, 35, 11), body(2, 102, 38, 4)]
+    shown = dataclasses.replace(prediction(), bodies=bodies, body_count=2)
+    path.write_text(section_report.render(contents, shown), encoding="utf-8")
     return path, prob
 
 

@@ -87,12 +87,15 @@ def of_onnx(path: pathlib.Path, network: Network) -> dict[str, Any]:
     }
 
 
-def of_opendtect(path: pathlib.Path, shape: tuple[int, int]) -> dict[str, Any]:
+def of_opendtect(
+    path: pathlib.Path, network: Network, shape: tuple[int, int]
+) -> dict[str, Any]:
     """Returns as `of_onnx` those of a model for OpendTect, of sections (traces, samples)."""
-    section = f"[B, 1, {shape[0]}, {shape[1]}]"
+    batch, sizes = ("B", ", any B") if has_any_size(network) else ("1", "")
+    section = f"[{batch}, 1, {shape[0]}, {shape[1]}]"
     return {
         "call": _call(path, opendtect.INPUT),
-        "image": f"float32{section} amplitudes, any B; {shape[0]} traces of {shape[1]} samples",
+        "image": f"float32{section} amplitudes{sizes}; {shape[0]} traces of {shape[1]} samples",
         "channels": "one, of amplitudes, which the model scales",
         "output": f"float32{section}, probabilities of salt",
         "scale": "the model resizes or mirrors sections as in training",

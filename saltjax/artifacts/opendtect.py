@@ -16,14 +16,13 @@ from saltjax.inference import onnx
 from saltjax.inference.predictor import Predictor
 from saltjax.networks import resize
 from saltjax.networks.network import predict
-from saltjax.seismic.amplitudes import PERCENTILE
+from saltjax.seismic.amplitudes import MAX_SAMPLES, PERCENTILE
 from saltjax.system.errors import InputError
 
 # OpendTect's undefined value is 1e30.
 UNDEFINED = 1e29
 # Of that type, since jax2onnx would make float64 of a plain number in `jnp.where`.
 ZERO, ONE, LARGE = np.float32(0), np.float32(1), np.float32(1e30)
-LARGEST = 2048
 INPUT = "amplitudes"
 METADATA = {"data_format": "channels_first", "scaling_type": "None"}
 VERSION = 1
@@ -48,9 +47,11 @@ def check(predictor: Predictor, shape: tuple[int, int]) -> None:
             f"{predictor.workdir}: a network of several lines (data.context="
             f"{predictor.network.context}); OpendTect gives it one section: train with data.context=0"
         )
-    if not all(8 <= n <= LARGEST for n in shape):
+    # Of more samples `predict` would estimate the range from a part.
+    if min(shape) < 8 or shape[0] * shape[1] > MAX_SAMPLES:
         raise InputError(
-            f"--tile={shape[0]},{shape[1]}; expected traces and samples, 8 to {LARGEST} of each"
+            f"--tile={shape[0]},{shape[1]}; expected traces and samples, at least 8 of each, and in all at "
+            f"most {MAX_SAMPLES} samples"
         )
     if predictor.network.receptive_radius is None and shape != predictor.tile[::-1]:
         # Group norm: the probabilities depend on the whole window.
@@ -65,7 +66,8 @@ def probabilities(amplitudes: jax.Array, predictor: Predictor) -> jax.Array:
     """Returns the probabilities of salt float32[B, 1, traces, samples] of sections of that shape.
 
     They are those of `Predictor.predict` for each section: its own range of amplitudes scales it.
-    Amplitudes that are NaN, or undefined in OpendTect, count as 0.
+    Amplitudes that are NaN, or undefined in OpendTect, count as 0. With predict.normalize=none those that
+    are not in [0, 1] are clipped.
     """
     network, model = predictor.network, predictor.section_model()
     amplitudes = jnp.where(jnp.abs(amplitudes) < UNDEFINED, amplitudes, ZERO)

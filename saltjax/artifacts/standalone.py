@@ -34,15 +34,29 @@ class Predictor:
         Args:
           array: a section [samples, traces] or a volume [inline, crossline, sample] of amplitudes, which
             are scaled to [0, 1] by their own range; an array of uint8 has grey values, from 0 to 255.
-            Traces that are all zero or all NaN are dead: their probability is 0. An array uint8[H, W, 3]
-            is a colour image, and has probabilities float32[H, W].
+            Traces that are all zero, all NaN or all masked are dead: their probability is 0. An array
+            uint8[H, W, 3 or 4] is a colour image, a fourth channel its opacity, and has probabilities
+            float32[H, W].
 
         Raises:
-          ValueError: if it has another shape, or traces that are not finite in some samples only.
+          ValueError: if it has another shape, is an image that is not opaque, or has traces that are
+            masked or not finite in some samples only, or amplitudes that cannot be scaled.
         """
+        if np.ma.is_masked(array):
+            mask = np.ma.getmaskarray(array)
+            axis = 0 if array.ndim == 2 else -1
+            if (mask.any(axis=axis) & ~mask.all(axis=axis)).any():
+                raise ValueError("traces of which only some samples are masked")
+            array = np.ma.filled(array, 0)
         array = np.asarray(array)
-        if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
-            return self._section(array.astype(np.float32) / 255)
+        if array.dtype.kind not in "fiu" or not array.size:
+            raise ValueError(
+                f"an array of {array.dtype} of shape {array.shape}; expected numbers"
+            )
+        if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] in (3, 4):
+            if array[:, :, 3:].size and array[:, :, 3:].min() < 255:
+                raise ValueError("an image with transparent pixels")
+            return self._section(array[:, :, :3].astype(np.float32) / 255)
         if array.ndim == 2:
             traces, lines = array.T, [[np.arange(array.shape[1])]]
         elif array.ndim == 3:
@@ -85,6 +99,11 @@ class Predictor:
         width = high - low
 
         def scale(traces):
+            inside = traces.min() >= 0 and traces.max() <= 1
+            if method == "none" and dtype != np.uint8 and not inside:
+                raise ValueError(
+                    "amplitudes that are not in [0, 1], as normalize=none expects"
+                )
             unit = (traces - np.float64(low)) / width if width else 0 * traces
             return np.clip(unit, 0, 1).astype(np.float32)
 

@@ -1,4 +1,7 @@
-"""Image files, PNG, JPEG and TIFF: decoded completely and correctly, or refused with a reason."""
+"""Image files: PNG is decoded completely and correctly, or refused with a reason.
+
+JPEG and TIFF have no checksums: damage is found where it keeps them from being decoded.
+"""
 
 import collections
 import dataclasses
@@ -179,27 +182,40 @@ def _open_png(content: bytes) -> Image.Image:
 
 
 def _open_other(content: bytes, kind: str) -> Image.Image:
-    """Opens a JPEG or TIFF file; of the latter those of one page and of 8 or 16 bits, or of 1."""
+    """Opens a JPEG or TIFF file; of the latter those of one page, of 1, 8 or 16 bits without a sign."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, and of a TIFF's tags
             image = Image.open(io.BytesIO(content), formats=[kind])
+            pages = getattr(image, "n_frames", 1)
+            tags = getattr(image, "tag_v2", {})
+            bits, signs, white = (
+                tags.get(t, d) for t, d in ((258, (8,)), (339, (1,)), (262, 1))
+            )
+    except Image.DecompressionBombError:
+        raise ValueError(
+            f"more pixels than {MAX_PIXELS}, which a tile has at most"
+        ) from None
     except Exception:
         raise ValueError(f"not a {kind} file, or its header is damaged") from None
     _check_pixels(image.width, image.height)
-    if getattr(image, "n_frames", 1) > 1:
+    if pages > 1:
+        raise ValueError(f"{pages} images in one file; expected one")
+    bits, signs = np.atleast_1d(bits), np.atleast_1d(signs)
+    depth = 1 if image.mode == "1" else int(bits.max())
+    if kind == "TIFF" and (not np.isin(bits, (1, 8, 16)).all() or (signs != 1).any()):
         raise ValueError(
-            f"a TIFF of {getattr(image, 'n_frames', 1)} pages; expected one"
+            f"a TIFF of {depth} bits, with a sign or floating-point; expected 8 or 16 bits without a sign"
+            if (signs != 1).any()
+            else f"a TIFF of {depth} bits; expected 8 or 16, from 0 to 255 or 65535"
         )
-    if image.mode == "F" or image.mode == "I":
-        raise ValueError(
-            f"a {kind} of 32 bits; expected 8 or 16 bits, from 0 to 255 or 65535"
-        )
+    if depth == 16 and white == 0:
+        raise ValueError("a TIFF of 16 bits in which 0 is white; expected 0 for black")
     try:
         image.load()
     except Exception as error:
         raise ValueError(f"damaged {kind}: {error}") from None
-    image.info["depth"] = 16 if image.mode.startswith("I") else 8
+    image.info["depth"] = depth
     return image
 
 

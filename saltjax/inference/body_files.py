@@ -1,10 +1,10 @@
 """The files of --bodies: salt bodies as a table and per sample, and top and base of salt."""
 
-import contextlib
 import csv
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from saltjax.inference import bodies as salt_bodies
 from saltjax.inference.bodies import Bodies, Points
 from saltjax.inference.volumes import Traces
 from saltjax.seismic import sample_axis, segy, surfaces, trace_coordinates
+from saltjax.seismic.salt_body import COLUMNS, SaltBody
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.seismic.trace_coordinates import Bins, Coordinates
 from saltjax.system import console, output_directory
@@ -20,40 +21,10 @@ from saltjax.system.errors import InputError
 
 # All whole numbers up to this are exact in the floating point formats of SEG-Y.
 MAX_BODIES = 2**24
+# Of the largest bodies, which a page lists.
+MAX_LISTED = 200
 POINTS_AT_ONCE = 2**16
 AXES = {"ms": "two-way time", "m": "depth", "ft": "depth"}
-COLUMNS = (
-    "id",
-    "samples",
-    "traces",
-    "inline_min",
-    "inline_max",
-    "crossline_min",
-    "crossline_max",
-    "z_min",
-    "z_max",
-    "z_unit",
-    "area",
-    "area_unit",
-    "volume",
-    "volume_unit",
-    "mean_probability",
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Paths:
-    """The files, or temporary paths of them: table, body of each sample, points, and surfaces."""
-
-    table: pathlib.Path
-    ids: pathlib.Path
-    top: pathlib.Path
-    base: pathlib.Path
-    surfaces: tuple[pathlib.Path, ...] = ()
-
-    def all(self) -> tuple[pathlib.Path, ...]:
-        """Returns all of them."""
-        return self.table, self.ids, self.top, self.base, *self.surfaces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +37,7 @@ class Survey:
       axis: of the samples.
       coordinates: of the traces; None if there are none.
       bins: the grid on the map of a volume, None if it is not known.
-      spacing: the distance of the traces of a section, None if it is not known.
+      spacings: the distance of the traces of each section, None where it is not known.
     """
 
     name: str
@@ -74,24 +45,45 @@ class Survey:
     axis: SampleAxis
     coordinates: Coordinates | None = None
     bins: Bins | None = None
-    spacing: float | None = None
+    spacings: tuple[float | None, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
-class Listed:
-    """A body as pages show it.
+class Plan:
+    """What is to be written of the bodies of an input.
 
     Attributes:
-      row: its values by COLUMNS, "" where they are unknown.
-      section: the index of the 2-D line that it lies in; 0 in a volume.
-      inline, crossline, sample: the middle of it where it is thickest.
+      survey: the places of its traces and samples.
+      min_body: samples; smaller bodies are dropped.
+      table, ids: the table, and the file with the body of each sample.
+      points: the horizon points of top and base of salt.
+      surfaces: their surfaces, if they are written.
     """
 
-    row: dict[str, Any]
-    section: int
-    inline: int
-    crossline: int
-    sample: int
+    survey: Survey
+    min_body: int
+    table: pathlib.Path
+    ids: pathlib.Path
+    points: tuple[pathlib.Path, pathlib.Path]
+    surfaces: tuple[pathlib.Path, ...]
+
+    @property
+    def paths(self) -> list[pathlib.Path]:
+        """All files."""
+        return [self.table, self.ids, *self.points, *self.surfaces]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was found.
+
+    Attributes:
+      count: of the bodies.
+      largest: the largest of them, at most MAX_LISTED.
+    """
+
+    count: int
+    largest: list[SaltBody]
 
 
 def survey_of(name: str, source: segy.SegyTraces) -> Survey:
@@ -106,101 +98,96 @@ def survey_of(name: str, source: segy.SegyTraces) -> Survey:
         return Survey(name, volume, axis)
     if volume:
         return Survey(name, True, axis, known, bins=trace_coordinates.bins(known))
-    line = max(source.lines("inline"), key=len)
-    spacing = trace_coordinates.spacing(known, line)
-    return Survey(name, False, axis, known, spacing=spacing)
+    lines = source.lines("inline")
+    spacings = tuple(trace_coordinates.spacing(known, line) for line in lines)
+    return Survey(name, False, axis, known, spacings=spacings)
 
 
-def paths(folder: pathlib.Path, path: pathlib.Path, survey: Survey) -> Paths:
-    """Returns the files in a directory, named after the input.
+def plan(
+    folder: pathlib.Path, path: pathlib.Path, survey: Survey, min_body: int
+) -> Plan:
+    """Returns what is written into a directory, named after the input.
 
     With surfio, those of a volume have surfaces among them; if they cannot be written, a line says why.
     """
-    horizons = [folder / f"{path.stem}_{kind}_salt" for kind in ("top", "base")]
-    top, base = (horizon.with_name(f"{horizon.name}.txt") for horizon in horizons)
     wanted = survey.volume and survey.coordinates and surfaces.are_available()
     if wanted and (problem := surfaces.problem(survey.bins)):
         console.say(f"Surfaces   none: {problem}")
         wanted = False
-    return Paths(
-        folder / f"{path.stem}_bodies.csv",
-        folder / f"{path.stem}_bodies{path.suffix}",
-        top,
-        base,
-        tuple(h.with_name(f"{h.name}.gri") for h in horizons if wanted),
-    )
+    table, ids, top, base, *others = possible_paths(folder, path)
+    chosen = tuple(others) if wanted else ()
+    return Plan(survey, min_body, table, ids, (top, base), chosen)
 
 
-@contextlib.contextmanager
-def opened(
-    claimed: output_directory.OutputDirectory, wanted: Paths | None
-) -> Iterator[Paths | None]:
-    """Yields temporary paths that become the files at the end; None if none are wanted."""
-    if wanted is None:
-        yield None
-        return
-    with contextlib.ExitStack() as stack:
-        parts = [stack.enter_context(claimed.write(p)) for p in wanted.all()]
-        table, ids, top, base, *of_surfaces = parts
-        yield Paths(table, ids, top, base, tuple(of_surfaces))
+def possible_paths(folder: pathlib.Path, path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns all files that may be written for an input: table, ids, points and surfaces."""
+    horizons = [f"{path.stem}_{kind}_salt" for kind in ("top", "base")]
+    names = [f"{path.stem}_bodies.csv", f"{path.stem}_bodies{path.suffix}"]
+    names += [f"{horizon}{end}" for end in (".txt", ".gri") for horizon in horizons]
+    return [folder / name for name in names]
 
 
 def write(
-    parts: Paths,
+    wanted: Plan,
+    claimed: output_directory.OutputDirectory,
     masks: Traces,
     probs: Traces,
-    ids: Traces,
-    survey: Survey,
-    min_body: int,
-) -> list[Listed]:
+    create: Callable[[pathlib.Path], Traces],
+) -> Found:
     """Writes all files, and says how many bodies there are.
 
     Args:
-      parts: the temporary paths.
+      wanted: what is written.
+      claimed: the directory.
       masks, probs: what was written for the input.
-      ids: where the body of each sample is written, of `parts.ids`.
-      survey: the places of its traces and samples.
-      min_body: samples; smaller bodies are dropped.
-
-    Returns:
-      The bodies, the largest first.
+      create: returns new traces in a file, for the body of each sample.
 
     Raises:
-      InputError: if there are more bodies than a file can number, or a file cannot be read.
+      InputError: if there are more bodies than a file can number, or a file cannot be read or written.
     """
-    found = salt_bodies.find(masks, probs, min_body)
+    found = salt_bodies.find(masks, probs, wanted.min_body)
     if found.count > MAX_BODIES:
         raise InputError(
-            f"{survey.name}: {found.count} salt bodies; at most {MAX_BODIES} can be numbered: give "
-            "--min_body"
+            f"{wanted.survey.name}: {found.count} salt bodies; at most {MAX_BODIES} can be numbered: "
+            "give --min_body. Probabilities and mask are written"
         )
-    points = salt_bodies.write(masks, ids, found)
-    rows = table(found, points, survey)
-    with parts.table.open("w", encoding="utf-8", newline="") as file:
+    with claimed.write(wanted.ids) as part:
+        points = salt_bodies.write(masks, create(part), found)
+    section = _sections(masks)
+    with (
+        claimed.write(wanted.table) as part,
+        part.open("w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(rows)
-    for path, kind, samples in (
-        (parts.top, "Top", points.top),
-        (parts.base, "Base", points.base),
+        writer.writerows(rows(found, points, wanted.survey, section))
+    with (
+        claimed.write(wanted.points[0]) as top,
+        claimed.write(wanted.points[1]) as base,
     ):
-        write_points(path, kind, samples, points, masks, survey)
-    if survey.bins and parts.surfaces:
-        lines_of_points = masks.line_numbers(points.trace)
+        write_points((top, base), points, masks, wanted.survey)
+    if wanted.survey.bins and wanted.surfaces:
+        numbers = masks.line_numbers(points.trace)
         for path, samples, merge in zip(
-            parts.surfaces, (points.top, points.base), (np.fmin, np.fmax)
+            wanted.surfaces, (points.top, points.base), (np.fmin, np.fmax)
         ):
-            z = survey.axis.first + survey.axis.step * samples
-            surfaces.write(path, survey.bins, *lines_of_points, z, merge)
-    dropped = f"; those under {min_body} samples left out" if min_body > 1 else ""
-    largest = f", the largest of {rows[0]['samples']} samples" if rows else ""
-    count = console.counted(found.count, "salt body")
-    console.say(f"Bodies     {count}{largest}{dropped}")
-    return _listed(rows, points, masks)
+            z = wanted.survey.axis.first + wanted.survey.axis.step * samples
+            with claimed.write(path) as part:
+                surfaces.write(part, wanted.survey.bins, *numbers, z, merge)
+    largest = [
+        _look(row, i, points, section, masks)
+        for i, row in enumerate(
+            itertools.islice(rows(found, points, wanted.survey, section), MAX_LISTED)
+        )
+    ]
+    _say(found, wanted.min_body)
+    return Found(found.count, largest)
 
 
-def table(bodies: Bodies, points: Points, survey: Survey) -> list[dict[str, Any]]:
-    """Returns the values by COLUMNS of each body, "" where they are unknown.
+def rows(
+    bodies: Bodies, points: Points, survey: Survey, section: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    """Yields the values by COLUMNS of each body, "" where they are unknown.
 
     In a volume, `area` is that on the map, and `volume` the samples times the area of a bin and the
     sampling interval. In a section `area` is that in the section, and there is no volume.
@@ -208,21 +195,24 @@ def table(bodies: Bodies, points: Points, survey: Survey) -> list[dict[str, Any]
     Args:
       bodies, points: as found.
       survey: the places of traces and samples.
+      section: int[traces], the section of each trace.
     """
     axis, extents, bins = survey.axis, bodies.extents, survey.bins
     length = survey.coordinates.unit if survey.coordinates else ""
     known = axis.unit != "sample"
-    rows = []
     for i, traces in enumerate(np.diff(points.starts).tolist()):
         samples, low, high = int(extents.samples[i]), extents.low[i], extents.high[i]
         area = volume = area_unit = volume_unit = ""
+        spacing = None
+        if survey.spacings:
+            spacing = survey.spacings[section[points.trace[points.starts[i]]]]
         if bins:
             area, area_unit = _shown(traces * bins.area), length and f"{length}2"
             if known:
                 volume = _shown(samples * bins.area * axis.step)
                 volume_unit = _product(length, 2, axis.unit)
-        elif survey.spacing and known:
-            area = _shown(samples * survey.spacing * axis.step)
+        elif spacing and known:
+            area = _shown(samples * spacing * axis.step)
             area_unit = _product(length, 1, axis.unit)
         values = (
             i + 1,
@@ -241,14 +231,11 @@ def table(bodies: Bodies, points: Points, survey: Survey) -> list[dict[str, Any]
             volume_unit,
             f"{extents.total[i] / samples:.4f}",
         )
-        rows.append(dict(zip(COLUMNS, values)))
-    return rows
+        yield dict(zip(COLUMNS, values))
 
 
 def write_points(
-    path: pathlib.Path,
-    kind: str,
-    samples: np.ndarray,
+    paths: tuple[pathlib.Path, pathlib.Path],
     points: Points,
     masks: Traces,
     survey: Survey,
@@ -256,9 +243,7 @@ def write_points(
     """Writes horizon points: inline, crossline, x and y if they are known, and time or depth.
 
     Args:
-      path: the text file.
-      kind: "Top" or "Base".
-      samples: int[n], of each point.
+      paths: the text files of top and base.
       points: the points.
       masks: has the line numbers of traces.
       survey: the places of traces and samples.
@@ -270,35 +255,54 @@ def write_points(
     names = ", ".join(("inline", "crossline", *columns, z))
     formats = ["%d", "%d", *["%.10g"] * (len(columns) + 1)]
     count = console.counted(len(points.starts) - 1, "salt body")
-    with path.open("w", encoding="utf-8") as file:
-        file.write(
-            f"# {kind} of salt in {survey.name}: {console.counted(len(samples), 'point')} of {count}, "
-            f"those of body 1 first\n# {names}\n"
-        )
-        for start in range(0, len(samples), POINTS_AT_ONCE):
+    many = console.counted(len(points.trace), "point")
+    with (
+        # A name that is not UTF-8 is no reason to fail.
+        paths[0].open("w", encoding="utf-8", errors="replace") as top,
+        paths[1].open("w", encoding="utf-8", errors="replace") as base,
+    ):
+        for file, kind in ((top, "Top"), (base, "Base")):
+            file.write(
+                f"# {kind} of salt in {survey.name}: {many} of {count}, those of body 1 first\n"
+                f"# {names}\n"
+            )
+        for start in range(0, len(points.trace), POINTS_AT_ONCE):
             part = slice(start, start + POINTS_AT_ONCE)
             numbers = points.trace[part]
-            values = [*masks.line_numbers(numbers)]
+            place = [*masks.line_numbers(numbers)]
             if known:
-                values += [*known.read(numbers).T]
-            values.append(axis.first + axis.step * samples[part])
-            np.savetxt(file, np.stack(values, 1), formats)
+                place += [*known.read(numbers).T]
+            for file, samples in ((top, points.top), (base, points.base)):
+                values = [*place, axis.first + axis.step * samples[part]]
+                np.savetxt(file, np.stack(values, 1), formats)
 
 
-def _listed(rows: list[dict[str, Any]], points: Points, masks: Traces) -> list[Listed]:
+def _sections(masks: Traces) -> np.ndarray:
+    """Returns int32[traces], the index of the grid that each trace lies in."""
     section = np.zeros(masks.count, np.int32)
     for i, grid in enumerate(masks.grids()):
         section[grid[grid >= 0]] = i
-    found = []
-    for i, row in enumerate(rows):
-        point = points.thickest(i)
-        trace = points.trace[point]
-        inline, crossline = masks.line_numbers(np.array([trace]))
-        middle = (int(points.top[point]) + int(points.base[point])) // 2
-        found.append(
-            Listed(row, int(section[trace]), int(inline[0]), int(crossline[0]), middle)
-        )
-    return found
+    return section
+
+
+def _look(
+    row: dict[str, Any], i: int, points: Points, section: np.ndarray, masks: Traces
+) -> SaltBody:
+    """Returns body i, counted from 0, with the middle of its thickest place."""
+    point = points.thickest(i)
+    trace = points.trace[point]
+    inline, crossline = masks.line_numbers(np.array([trace]))
+    middle = (int(points.top[point]) + int(points.base[point])) // 2
+    return SaltBody(row, int(section[trace]), int(inline[0]), int(crossline[0]), middle)
+
+
+def _say(found: Bodies, min_body: int) -> None:
+    dropped = f"; those under {min_body} samples left out" if min_body > 1 else ""
+    largest = (
+        f", the largest of {found.extents.samples[0]} samples" if found.count else ""
+    )
+    count = console.counted(found.count, "salt body")
+    console.say(f"Bodies     {count}{largest}{dropped}")
 
 
 def _product(length: str, power: int, unit: str) -> str:

@@ -26,6 +26,7 @@ def predict_images(
     claimed: output_directory.OutputDirectory,
     models: Sequence[SectionModel],
     chosen: Postprocessing,
+    read: Sequence[pathlib.Path],
     others: Sequence[pathlib.Path] = (),
 ) -> masks.Segmented:
     """Writes probs/<id>.png, masks/<id>.png and, when all are done, submission.csv.
@@ -36,6 +37,7 @@ def predict_images(
       claimed: the directory to write to.
       models: the networks, whose probabilities are averaged.
       chosen: the postprocessing.
+      read: all inputs of the command, which must not be replaced.
       others: files that the caller will write too.
 
     Raises:
@@ -50,7 +52,7 @@ def predict_images(
             "tiles to train on; choose another"
         )
     new = [place / f"{image.stem}.png" for place in places for image in paths]
-    claimed.check([*new, submission, *others], folders=places, inputs=paths)
+    claimed.check([*new, submission, *others], folders=places, inputs=read)
     largest, problems = folder.read_files(paths, _check_image, "Checking")
     if problems:
         raise folder.bad_files(problems, paths[0].parent)

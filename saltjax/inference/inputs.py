@@ -2,8 +2,9 @@
 
 import dataclasses
 import glob
+import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from saltjax.data import folder, image_file
 from saltjax.seismic import segy
@@ -25,10 +26,19 @@ class Input:
     Attributes:
       path: a file of traces; or an image, or a directory of images.
       images: the images, sorted by id; none for a file of traces.
+      given: what it is named by on the command line, if not `path`: images one by one.
     """
 
     path: pathlib.Path
     images: tuple[pathlib.Path, ...] = ()
+    given: tuple[pathlib.Path, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """The --input that names it, with absolute paths."""
+        return (
+            f"--input={','.join(str(p.resolve()) for p in self.given or (self.path,))}"
+        )
 
     @property
     def name(self) -> str:
@@ -38,25 +48,28 @@ class Input:
         return self.path.resolve().name or "images"
 
 
-def find(source: str, announce: bool = True) -> list[Input]:
+def find(
+    source: str, results: Collection[pathlib.Path] = (), announce: bool = True
+) -> list[Input]:
     """Returns the inputs that --input names, at least one.
 
     Args:
       source: --input.
+      results: absolute paths that are no inputs, unless they are named themselves.
       announce: print which files of a directory are ignored.
 
     Raises:
       InputError: if there is no such file, it is of another kind, or two have the same name, by which
         their results are called.
     """
-    found = [i for path in _paths(source) for i in _inputs(path, announce)]
+    found = [i for p in _paths(source, results) for i in _inputs(p, results, announce)]
     images = [i for i in found if i.images and i.path.is_file()]
     if len(images) > 1:
         # Images that were given one by one are one input, as those of a directory.
         together = tuple(sorted((i.path for i in images), key=lambda path: path.stem))
         _check_ids(together, source)
         found = [i for i in found if i not in images]
-        found.append(Input(together[0].parent, together))
+        found.append(Input(together[0].parent, together, together))
     if sum(bool(i.images) for i in found) > 1:
         raise InputError(
             f"--input={source}: several directories of images, whose results would be in the same "
@@ -73,22 +86,26 @@ def find(source: str, announce: bool = True) -> list[Input]:
     return found
 
 
-def _paths(source: str) -> Iterator[pathlib.Path]:
+def _paths(source: str, results: Collection[pathlib.Path]) -> Iterator[pathlib.Path]:
     """Yields what commas separate, patterns replaced by the files that they match."""
-    parts = [source] if pathlib.Path(source).exists() else source.split(",")
+    # Unlike `Path.exists`, it is False of a list that is too long for a name.
+    parts = [source] if os.path.exists(source) else source.split(",")
     for part in parts:
         if not part:
             raise InputError(f"--input={source}: an empty name; {EXPECTED}")
-        if glob.has_magic(part) and not pathlib.Path(part).exists():
-            matches = sorted(glob.glob(part))
-            if not matches:
+        if glob.has_magic(part) and not os.path.exists(part):
+            matches = map(pathlib.Path, sorted(glob.glob(part)))
+            others = [path for path in matches if path.resolve() not in results]
+            if not others:
                 raise InputError(f"--input={part}: no file matches it")
-            yield from map(pathlib.Path, matches)
+            yield from others
         else:
             yield pathlib.Path(part)
 
 
-def _inputs(path: pathlib.Path, announce: bool) -> list[Input]:
+def _inputs(
+    path: pathlib.Path, results: Collection[pathlib.Path], announce: bool
+) -> list[Input]:
     """Returns the inputs of a path: one, or the files of traces in a directory."""
     suffix = path.suffix.lower()
     if suffix in ZARR_SUFFIXES:
@@ -99,7 +116,7 @@ def _inputs(path: pathlib.Path, announce: bool) -> list[Input]:
     if not path.exists():
         raise InputError(f"--input={path}: no such file or directory; {EXPECTED}")
     if path.is_dir():
-        return _in_directory(path, announce)
+        return _in_directory(path, results, announce)
     if not path.is_file():  # opening a pipe would block
         raise InputError(f"--input={path}: neither a file nor a directory; {EXPECTED}")
     if suffix in image_file.FORMATS:
@@ -109,7 +126,9 @@ def _inputs(path: pathlib.Path, announce: bool) -> list[Input]:
     return [Input(path)]
 
 
-def _in_directory(path: pathlib.Path, announce: bool) -> list[Input]:
+def _in_directory(
+    path: pathlib.Path, results: Collection[pathlib.Path], announce: bool
+) -> list[Input]:
     """Returns the images in a directory or its directory `images`; else its files of traces."""
     directory = path / "images" if (path / "images").is_dir() else path
     try:
@@ -125,6 +144,7 @@ def _in_directory(path: pathlib.Path, announce: bool) -> list[Input]:
         images.sort(key=lambda image: image.stem)
         _check_ids(tuple(images), str(path))
         return [Input(path, tuple(images))]
+    others = [p for p in others if p.resolve() not in results]
     traces = [p for p in others if p.suffix.lower() in TRACES and p.is_file()]
     if not traces:
         raise InputError(

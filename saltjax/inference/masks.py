@@ -2,10 +2,9 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 
 from saltjax.inference import volumes
-from saltjax.inference.body_files import Listed
+from saltjax.inference.body_files import Found
 from saltjax.scoring.postprocess import Postprocessing, salt_mask
 from saltjax.seismic import amplitudes, lines
 from saltjax.system import console
@@ -20,14 +19,14 @@ class Segmented:
       share: of salt, in all pixels or the samples of live traces.
       damaged: messages by trace number, see `volumes.segment`.
       geometry: of a SEG-Y file.
-      bodies: the salt bodies, the largest first; None if they were not asked for.
+      bodies: the salt bodies; None if they were not asked for.
     """
 
     probs: pathlib.Path
     share: float
     damaged: dict[int, str] = dataclasses.field(default_factory=dict)
     geometry: lines.Geometry | None = None
-    bodies: Sequence[Listed] | None = None
+    bodies: Found | None = None
 
 
 def write(

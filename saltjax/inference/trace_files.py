@@ -27,13 +27,15 @@ def predict_array(
     first: Predictor,
     models: Sequence[SectionModel],
     chosen: Postprocessing,
+    read: Sequence[pathlib.Path],
     others: Sequence[pathlib.Path] = (),
     min_body: int | None = None,
 ) -> masks.Segmented:
     """Writes <name>_prob.npy, float32, and <name>_mask.npy, uint8, of the input's shape.
 
-    Those of a colour image have its height and width. `others` are files that the caller will write
-    too. Salt bodies of at least `min_body` samples are written by `body_files`, unless it is None.
+    Those of a colour image have its height and width. `read` are all inputs of the command, which must
+    not be replaced, and `others` files that the caller will write too. Salt bodies of at least
+    `min_body` samples are written by `body_files`, unless it is None.
     """
     source = npy.read(path)
     image, damaged = source.image(), {}
@@ -41,22 +43,20 @@ def predict_array(
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{name}.npy" for name in ("prob", "mask")
     )
-    survey = body_files.Survey(path.name, len(shape) == 3, SampleAxis())
-    wanted = (
-        None if min_body is None else body_files.paths(claimed.folder, path, survey)
-    )
-    written = [prob_path, mask_path, *(wanted.all() if wanted else ())]
-    claimed.check([*written, *others], inputs=[path])
+    plan = None
+    if min_body is not None:
+        survey = body_files.Survey(path.name, len(shape) == 3, SampleAxis())
+        plan = body_files.plan(claimed.folder, path, survey, min_body)
+    written = [prob_path, mask_path, *(plan.paths if plan else ())]
+    claimed.check([*written, *others], inputs=read)
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
-        body_files.opened(claimed, wanted) as body_parts,
     ):
         # Both take their room on the disk before anything is computed.
         with writing(prob_path):
             probs = npy.create(prob_part, shape, "float32")
         sink = npy.create(mask_part, shape, "uint8")
-        ids = npy.create(body_parts.ids, shape, "int32") if body_parts else None
         with writing(prob_path):
             if image is None:
                 damaged = volumes.segment(
@@ -66,12 +66,15 @@ def predict_array(
                 prob = windows.predict_image(image, models)
                 probs.write(np.arange(probs.count), prob.T)
         share = masks.write(probs, sink, first.direction, chosen)
-        masks.say_share(share, LIVE, chosen)
-        bodies = None
-        if body_parts and ids:
-            bodies = body_files.write(
-                body_parts, sink, probs, ids, survey, min_body or 0
-            )
+        # Those of an earlier mask.
+        claimed.discard(body_files.possible_paths(claimed.folder, path))
+    masks.say_share(share, LIVE, chosen)
+    bodies = None
+    if plan:
+        arrays = npy.read(mask_path), npy.read(prob_path)
+        bodies = body_files.write(
+            plan, claimed, *arrays, lambda part: npy.create(part, shape, "int32")
+        )
     say_written(written)
     return masks.Segmented(prob_path, share, damaged, bodies=bodies)
 
@@ -83,48 +86,51 @@ def predict_segy(
     models: Sequence[SectionModel],
     chosen: Postprocessing,
     header_bytes: tuple[int, ...] | None,
+    read: Sequence[pathlib.Path],
     others: Sequence[pathlib.Path] = (),
     min_body: int | None = None,
 ) -> masks.Segmented:
     """Writes <name>_prob.sgy and <name>_mask.sgy, with every header and trace position of the input.
 
-    The samples of the mask are 0 and 1, in the input's format. `others` are files that the caller
-    will write too. Salt bodies of at least `min_body` samples are written by `body_files`, unless it
-    is None.
+    The samples of the mask are 0 and 1, in the input's format. `read`, `others` and `min_body` are
+    those of `predict_array`.
     """
     source = segy.SegyTraces(path, header_bytes=header_bytes or first.header_bytes)
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{n}{path.suffix}" for n in ("prob", "mask")
     )
-    wanted = survey = None
+    plan = None
     if min_body is not None:
         survey = body_files.survey_of(path.name, source)
-        wanted = body_files.paths(claimed.folder, path, survey)
-    written = [prob_path, mask_path, *(wanted.all() if wanted else ())]
-    claimed.check([*written, *others], inputs=[path])
+        plan = body_files.plan(claimed.folder, path, survey, min_body)
+    written = [prob_path, mask_path, *(plan.paths if plan else ())]
+    claimed.check([*written, *others], inputs=read)
     code = source.layout.format
     prob_code = code if code in segy.FLOAT_FORMATS else segy.IEEE_FLOAT
     say_lines(source, first.direction)
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
-        body_files.opened(claimed, wanted) as body_parts,
     ):
         with writing(prob_path):
             probs = segy.create(prob_part, source, prob_code)
         sink = segy.create(mask_part, source, code)
-        ids = segy.create(body_parts.ids, source, prob_code) if body_parts else None
         with writing(prob_path):
             damaged = volumes.segment(
                 source, probs, models, first.normalize, first.direction
             )
         share = masks.write(probs, sink, first.direction, chosen)
-        masks.say_share(share, LIVE, chosen)
-        bodies = None
-        if body_parts and ids and survey:
-            bodies = body_files.write(
-                body_parts, sink, probs, ids, survey, min_body or 0
-            )
+        claimed.discard(body_files.possible_paths(claimed.folder, path))
+    masks.say_share(share, LIVE, chosen)
+    bodies = None
+    if plan:
+        bodies = body_files.write(
+            plan,
+            claimed,
+            segy.reopen(mask_path, source),
+            segy.reopen(prob_path, source),
+            lambda part: segy.create(part, source, prob_code),
+        )
     say_written(written)
     if prob_code != code:
         console.say(

@@ -11,6 +11,7 @@ from saltjax.reporting import html
 from saltjax.reporting.sections import Contents, Section
 from saltjax.runs import environment
 from saltjax.scoring.postprocess import Postprocessing
+from saltjax.seismic.salt_body import SaltBody
 from saltjax.system import console
 
 STYLES = ("page.css", "section.css")
@@ -27,27 +28,6 @@ SCRIPTS = (
 )
 
 
-# Of the largest salt bodies, which a page lists.
-MAX_BODIES = 200
-
-
-@dataclasses.dataclass(frozen=True)
-class Body:
-    """A salt body as the page lists it.
-
-    Attributes:
-      row: its line of the table NAME_bodies.csv.
-      section: the index of the line that it lies in; 0 in a volume.
-      inline, crossline, sample: where the page jumps to.
-    """
-
-    row: dict[str, Any]
-    section: int
-    inline: int
-    crossline: int
-    sample: int
-
-
 @dataclasses.dataclass(frozen=True)
 class Prediction:
     """What the page says of a prediction.
@@ -60,7 +40,8 @@ class Prediction:
       chosen: these two.
       share: of salt, as the program printed it.
       synthetic: whether a network has seen no real data.
-      bodies: the salt bodies, the largest first; None if they were not written.
+      bodies: the largest salt bodies, the largest first; None if they were not written.
+      body_count: how many there are.
     """
 
     name: str
@@ -70,7 +51,8 @@ class Prediction:
     chosen: Postprocessing
     share: float
     synthetic: bool
-    bodies: Sequence[Body] | None = None
+    bodies: Sequence[SaltBody] | None = None
+    body_count: int = 0
 
 
 def render(contents: Contents, prediction: Prediction) -> str:
@@ -103,10 +85,7 @@ def render(contents: Contents, prediction: Prediction) -> str:
         summary=summary(contents),
         thinned=thinned(contents),
         contents=contents,
-        bodies=[
-            (body.row, places(contents, body))
-            for body in (prediction.bodies or ())[:MAX_BODIES]
-        ],
+        bodies=[(body.row, places(contents, body)) for body in prediction.bodies or ()],
         data=data,
         version=environment.version(),
         written=now.strftime("%Y-%m-%d %H:%M:%S UTC"),
@@ -116,7 +95,7 @@ def render(contents: Contents, prediction: Prediction) -> str:
     )
 
 
-def places(contents: Contents, body: Body) -> list[int] | None:
+def places(contents: Contents, body: SaltBody) -> list[int] | None:
     """Returns the slices that show a body: of each direction of a volume, or the section.
 
     Indices are those of what the page holds; the nearest, where that is only a part of the volume.

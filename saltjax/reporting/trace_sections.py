@@ -134,10 +134,7 @@ def plan_segy(source: segy.SegyTraces, direction: str) -> Plan:
     if direction == "crossline":
         section_of, place_of = place_of, section_of
     members = [line[line >= 0] for line in lines]
-    # Traces that are padding have the numbers 0 and 0.
-    padding = (section_of == 0) & (place_of == 0)
-    if padding.sum() > 1:
-        members = [m for m in members if not padding[m[0]]]
+    members = [m for m in members if found.placed[m[0]]]
     names = [str(section_of[m[0]]) for m in members]
     axis = _even(np.unique(np.concatenate([np.unique(place_of[m]) for m in members])))
     if 2 * sum(map(len, members)) < len(members) * len(axis):

@@ -66,8 +66,8 @@ def to_unit(traces: np.ndarray, limits: Range, method: str) -> np.ndarray:
         and not (0 <= traces.min() <= traces.max() <= 1)
     ):
         raise InputError(
-            f"amplitudes from {traces.min():g} to {traces.max():g}; config.predict.normalize=none "
-            "expects them in [0, 1]: train with normalize=clip or minmax, or scale them"
+            f"amplitudes from {traces.min():g} to {traces.max():g}; normalize=none expects them in "
+            "[0, 1]: take clip or minmax (--normalize, or config.predict.normalize), or scale them"
         )
     # In units of the larger bound: high - low itself may overflow.
     unit = max(abs(limits.low), abs(limits.high))

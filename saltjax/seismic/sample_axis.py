@@ -4,12 +4,16 @@ import dataclasses
 import re
 import struct
 
+import numpy as np
+
 from saltjax.seismic import segy
 from saltjax.system.errors import reading
 
 # Bytes of the headers, from 0: of the file, and of a trace.
 INTERVAL, MEASURE, REVISION = 3216, 3254, 3500
 DELAY, TRACE_INTERVAL, TIME_SCALAR = 108, 116, 214
+# Of SEG-Y revision 2: replaces the others if it is not 0.
+EXTENDED_INTERVAL = 3272
 SCALARS = (1, 10, 100, 1000, 10000)
 FEET = 2
 DEPTH = re.compile(
@@ -54,6 +58,9 @@ def read(name: str, layout: segy.Layout) -> SampleAxis:
         return struct.unpack_from(layout.mark + code, of, place)[0]
 
     interval = number(trace, TRACE_INTERVAL, "H") or number(head, INTERVAL, "H")
+    if head[REVISION] == 2:
+        extended = number(head, EXTENDED_INTERVAL, "d")
+        interval = extended if np.isfinite(extended) and extended > 0 else interval
     if not interval:
         return SampleAxis()
     scalar, factor = number(trace, TIME_SCALAR, "h"), 1.0

@@ -152,6 +152,16 @@ def _sizes(name: str, head: bytes, mark: str) -> tuple[int, int, int]:
                 "3507-3508); extended trace headers are not supported: write the file with trace "
                 "headers of 240 bytes"
             )
+        if 0 < offset < FIRST_TRACE:
+            raise InputError(
+                f"{name}: a first trace at byte {offset}, within the headers (SEG-Y revision 2, bytes "
+                f"3521-3528); expected 0, or at least {FIRST_TRACE}: its header is damaged"
+            )
+        if number(3269, "i") < 0:
+            raise InputError(
+                f"{name}: {samples} samples a trace (SEG-Y revision 2, bytes 3269-3272); expected at "
+                "least 1"
+            )
         if trailers < 0:
             raise InputError(
                 f"{name}: a number of trailers that is not stated (SEG-Y revision 2, {trailers} in bytes "
@@ -386,6 +396,17 @@ def create(path: pathlib.Path, other: SegyTraces, code: int) -> SegyTraces:
     new = SegyTraces(path, other.header_bytes, layout, template=other)
     new.geometry = other.geometry
     return new
+
+
+def reopen(path: pathlib.Path, other: SegyTraces) -> SegyTraces:
+    """Returns the traces of a file that `create` has made, without finding their positions again.
+
+    Raises:
+      InputError: if it cannot be read.
+    """
+    traces = SegyTraces(path, other.header_bytes)
+    traces.geometry = other.geometry
+    return traces
 
 
 def _traces(file: io.BufferedReader, numbers: np.ndarray, layout: Layout) -> np.ndarray:

@@ -9,6 +9,7 @@ from saltjax.seismic.trace_coordinates import Bins
 
 # The cosine of the angle between inlines and crosslines up to which they count as perpendicular.
 OBLIQUE = 1e-3
+MAX_NODES = 10**8
 
 
 def are_available() -> bool:
@@ -24,6 +25,8 @@ def problem(bins: Bins | None) -> str:
     """
     if bins is None:
         return "the coordinates of the traces are not on a regular grid"
+    if (nodes := int(np.prod(bins.count, dtype=np.int64))) > MAX_NODES:
+        return f"they would have {nodes} nodes, more than {MAX_NODES}"
     along, across = bins.vectors
     if abs(along @ across) > OBLIQUE * np.hypot(*along) * np.hypot(*across):
         return "inlines and crosslines are not perpendicular"

@@ -11,12 +11,14 @@ from saltjax.system.errors import reading
 
 # Bytes of the trace header, from 1: of two bytes each.
 SCALAR, UNITS = 71, 89
-LENGTH = 1
 METRES = 1
 # Codes in UNITS of angles.
 ANGLES = {2: "arcsec", 3: "deg", 4: "DMS"}
-# Traces from which the size of a bin is estimated, and by how much of it they may be off the grid.
-MAX_TRACES, TOLERANCE = 10_000, 0.25
+# Traces from which the size of a bin is estimated; by how much of it they may be off the grid; and
+# the share of them that must not be, since single headers are wrong.
+MAX_TRACES, TOLERANCE, ON_GRID = 10_000, 0.25, 0.95
+# Distances that are so many times the median are left out.
+JUMP = 3
 # Inlines and crosslines with a smaller sine of the angle between them are parallel.
 FLAT = 0.01
 
@@ -43,12 +45,12 @@ class Coordinates:
         Raises:
           InputError: if they cannot be read.
         """
-        (scalar,) = self.source.headers((SCALAR,), numbers, "i2")
-        x, y = self.source.headers(self.header_bytes, numbers)
-        size = np.abs(scalar.astype(float))
-        factor = np.where(
-            scalar < 0, 1 / np.maximum(size, 1), np.where(size > 0, size, 1)
-        )
+        # In one pass over the file; the scalar is the second half of the four bytes from 69 on.
+        both, x, y = self.source.headers((SCALAR - 2, *self.header_bytes), numbers)
+        half = both if self.source.layout.endian == "big" else both >> 16
+        scalar = half.astype(np.int16).astype(float)
+        size = np.maximum(np.abs(scalar), 1)
+        factor = np.where(scalar < 0, 1 / size, size)
         return np.stack([x * factor, y * factor], 1)
 
 
@@ -120,12 +122,18 @@ def bins(coordinates: Coordinates) -> Bins | None:
     step = np.array([lines.usual_step(axis) for axis in axes])
     numbers = _some(np.flatnonzero(geometry.placed))
     known = coordinates.read(numbers)
+    # Padding and dead traces often have none.
+    there = known.any(axis=1)
+    known, numbers = known[there], numbers[there]
+    if len(known) < 3:
+        return None
     at = np.stack([geometry.inline[numbers], geometry.crossline[numbers]], 1)
     place = (at - first) / step
     # About the middle, since coordinates of millions have few digits left for a bin.
     middle, centre = place.mean(0), known.mean(0)
     vectors, _, _, _ = np.linalg.lstsq(place - middle, known - centre, rcond=None)
-    off = np.abs(known - centre - (place - middle) @ vectors).max()
+    away = np.abs(known - centre - (place - middle) @ vectors).max(axis=1)
+    off = np.quantile(away, ON_GRID)
     lengths = np.hypot(*vectors.T)
     found = Bins(
         first,
@@ -140,7 +148,7 @@ def bins(coordinates: Coordinates) -> Bins | None:
 
 
 def spacing(coordinates: Coordinates, line: np.ndarray) -> float | None:
-    """Returns the median distance of neighbouring traces of a 2-D line, in the coordinates' unit.
+    """Returns the mean distance of neighbouring traces of a 2-D line, in the coordinates' unit.
 
     Args:
       coordinates: of the traces.
@@ -152,14 +160,14 @@ def spacing(coordinates: Coordinates, line: np.ndarray) -> float | None:
     Raises:
       InputError: if coordinates cannot be read.
     """
-    if coordinates.unit in ANGLES.values():
+    places = _some(np.flatnonzero(line >= 0))
+    if coordinates.unit in ANGLES.values() or len(places) < 2:
         return None
-    pairs = np.flatnonzero((line[1:] >= 0) & (line[:-1] >= 0))
-    if not pairs.size:
-        return None
-    pairs = _some(pairs)
-    apart = coordinates.read(line[pairs + 1]) - coordinates.read(line[pairs])
-    return float(np.median(np.hypot(*apart.T))) or None
+    steps = np.diff(coordinates.read(line[places]), axis=0)
+    apart = np.hypot(*steps.T) / np.diff(places)
+    # The mean, since each is rounded as coordinates are; but single headers are wrong.
+    usual = apart <= JUMP * np.median(apart)
+    return float(apart[usual].mean()) or None
 
 
 def _some(numbers: np.ndarray) -> np.ndarray:

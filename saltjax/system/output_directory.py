@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from saltjax.system import console, files, locks
-from saltjax.system.errors import InputError, reading
+from saltjax.system.errors import InputError, reading, writing
 
 RECORD = ".saltjax-files.jsonl"
 
@@ -48,6 +48,7 @@ class OutputDirectory:
     ):
         """Takes the directory, its flag, what the results are of, and the names of pages: see `claim`."""
         self.folder, self.option, self.source = folder, option, source
+        self._announced: set[str] = set()
         text = _read(folder / RECORD)
         # A kill while a file is replaced leaves the entries of the old file and of the new one.
         valid = [
@@ -128,6 +129,22 @@ class OutputDirectory:
             if sync_names:
                 files.sync(path.parent)
 
+    def turn_to(self, source: pathlib.Path, beside: Iterable[pathlib.Path]) -> None:
+        """Makes the results that follow those of another input; `beside` are all of the command."""
+        self.source = _resolved(source)
+        self._announced |= {_resolved(path) for path in beside}
+
+    def discard(self, paths: Iterable[pathlib.Path]) -> None:
+        """Deletes results of an earlier command, if saltjax wrote them and they have not changed.
+
+        Raises:
+          InputError: if one cannot be deleted.
+        """
+        for path in paths:
+            if self._name(path) in self._entries and not self._foreign(path):
+                with writing(path):
+                    path.unlink(missing_ok=True)
+
     def sync(self, folders: Iterable[pathlib.Path]) -> None:
         """Waits until the disk holds the record, and the names in these directories.
 
@@ -175,8 +192,9 @@ class OutputDirectory:
         """Prints a line for each other input of which the directory holds results."""
         others = collections.defaultdict(set)
         for name, entry in self._entries.items():
-            if entry.source != self.source:
+            if entry.source != self.source and entry.source not in self._announced:
                 others[entry.source].add(name)
+        self._announced |= others.keys()
         for source, there in others.items():
             line = (
                 f"{self.folder} also holds {len(there)} file(s) of results of {source}"
@@ -206,8 +224,7 @@ def claim(
     """
     with locks.lock(folder, option):
         with reading(folder):
-            of = str(pathlib.Path(str(source)).resolve())
-            claimed = OutputDirectory(folder, option, of, pages)
+            claimed = OutputDirectory(folder, option, _resolved(source), pages)
         yield claimed
 
 
@@ -243,10 +260,23 @@ def writer(
             yield claimed.write
 
 
+def recorded(folder: pathlib.Path) -> set[pathlib.Path]:
+    """Returns the files in a directory that saltjax wrote there, as far as they have not changed."""
+    return {
+        folder.resolve() / entry.file
+        for entry in _entries(_read(folder / RECORD))
+        if _status(folder / entry.file) == (entry.size, entry.time)
+    }
+
+
+def _resolved(source: object) -> str:
+    return str(pathlib.Path(str(source)).resolve())
+
+
 def _read(path: pathlib.Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
 
 

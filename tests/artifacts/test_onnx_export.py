@@ -11,8 +11,9 @@ from other_networks import write_run
 
 import saltjax
 from saltjax import export
-from saltjax.artifacts import onnx_export
+from saltjax.artifacts import onnx_export, standalone
 from saltjax.inference import axes
+from saltjax.system.errors import InputError
 
 pytest.importorskip("jax2onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -99,7 +100,13 @@ def test_the_script_gives_what_the_run_gives(tmp_path, monkeypatch, method, size
 
 @pytest.mark.parametrize(
     "model",
-    [{"norm": "batch"}, {"norm": "group"}, {"downsample": "strided"}, {"skip": False}],
+    [
+        {"norm": "batch"},
+        {"norm": "group"},
+        {"downsample": "strided"},
+        {"skip": False},
+        {"name": "fcn"},
+    ],
 )
 def test_all_kinds_of_networks_of_any_size(tmp_path, model):
     run = write_run(tmp_path / "run", model, **{"eval.tta": True})
@@ -180,3 +187,58 @@ def test_the_script_from_the_command_line(plain, tmp_path):
     done = subprocess.run(command[:2], check=False, cwd=tmp_path, capture_output=True)
     assert done.returncode
     assert b"usage: python salt.py section.npy prob.npy" in done.stderr
+
+
+def test_an_export_of_the_same_name_leaves_nothing_that_does_not_fit(plain, tmp_path):
+    pytest.importorskip("h5py")
+    for dialect, beside in (
+        (None, "salt.py"),
+        ("opendtect", "salt.h5"),
+        (None, "salt.py"),
+    ):
+        export.export(plain, str(tmp_path / "salt.onnx"), dialect)
+        names = {p.name for p in tmp_path.iterdir() if not p.name.startswith(".")}
+        assert names == {"salt.onnx", "salt.json", beside}
+    # Of the user's files only those in the way are refused.
+    (tmp_path / "own.h5").write_text("x")
+    export.export(plain, str(tmp_path / "own.onnx"))
+    assert (tmp_path / "own.h5").read_text() == "x"
+    with pytest.raises(InputError, match=r"own\.h5: not written by this program"):
+        export.export(plain, str(tmp_path / "own.onnx"), "opendtect")
+
+
+@pytest.mark.parametrize("name", ["json", "numpy"])
+def test_a_script_has_not_the_name_of_a_module(plain, tmp_path, name):
+    with pytest.raises(InputError, match=f"script {name}.py would be taken for"):
+        export.export(plain, str(tmp_path / f"{name}.onnx"))
+
+
+def test_arrays_that_the_script_refuses(plain, tmp_path):
+    (tmp_path / "a.onnx").write_bytes(onnx_export.convert(saltjax.load(plain)))
+    predictor = standalone.Predictor(tmp_path / "a.onnx")
+    section = amplitudes(20, 30)
+    opaque = np.full((20, 30, 4), 255, np.uint8)
+    np.testing.assert_allclose(
+        predictor.predict(opaque), saltjax.load(plain).predict(opaque), atol=1e-4
+    )
+    masked = np.ma.masked_array(section, np.zeros(section.shape, bool))
+    masked[:, 5] = np.ma.masked
+    np.testing.assert_allclose(
+        predictor.predict(masked), saltjax.load(plain).predict(masked), atol=1e-4
+    )
+    masked[3, 8] = np.ma.masked
+    opaque[2, 2, 3] = 9
+    section[4, 4] = np.inf
+    for array, message in (
+        (masked, "masked"),
+        (opaque, "transparent"),
+        (section, "finite"),
+        (np.zeros(5), "expected 2 or 3 axes"),
+        (np.zeros((0, 5)), "expected numbers"),
+        (np.zeros((4, 5), bool), "expected numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predictor.predict(array)
+    predictor.settings["normalize"] = "none"
+    with pytest.raises(ValueError, match="not in"):
+        predictor.predict(amplitudes(20, 30))

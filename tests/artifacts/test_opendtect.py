@@ -132,6 +132,10 @@ def test_a_network_that_upsamples_by_interpolation_takes_one_section(tmp_path):
     export.export(run, str(tmp_path / "salt.onnx"), "opendtect")
     model = Model(tmp_path / "salt.h5")
     assert model.shape == [1, 1, 9, 11]
+    description = json.loads((tmp_path / "salt.json").read_text())
+    assert description["image"] == (
+        "float32[1, 1, 9, 11] amplitudes; 9 traces of 11 samples"
+    )
     values = section(9, 11)
     expected = saltjax.load(run).predict(values.T).T
     found = model.apply(values[None, None, None])
@@ -195,7 +199,9 @@ def test_sections_that_a_network_cannot_take(plain, tmp_path):
     pytest.importorskip("onnxruntime")
     line.append(f"--output={tmp_path}/a.onnx")
     refused = forked.launch(*line, "--tile=4,9000")
-    assert_refused(refused, "--tile=4,9000; expected traces and samples, 8 to 2048")
+    assert_refused(refused, "--tile=4,9000; expected traces and samples, at least 8")
+    refused = forked.launch(*line, "--tile=2000,2000")
+    assert_refused(refused, "in all at most 2000000 samples")
     refused = forked.launch(*line, "--tile=64,64")  # group norm
     assert_refused(refused, "applied to windows of its training size")
     run = tmp_path / "run"

@@ -131,6 +131,7 @@ def test_tiffs_and_jpegs_that_are_refused(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8)).save(
         tmp_path / "cut.jpg"
     )
+    Image.fromarray(np.uint16(grey)).save(tmp_path / "white.tif", tiffinfo={262: 0})
     for name in ("cut.tif", "cut.jpg"):
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(whole[: len(whole) // 2])
@@ -138,9 +139,10 @@ def test_tiffs_and_jpegs_that_are_refused(tmp_path):
     Image.new("1", (5000, 5000)).save(tmp_path / "large.tif")
     Image.fromarray(np.stack([grey] * 4, 2)).save(tmp_path / "alpha.tif")
     for name, reason in {
-        "float.tif": "a TIFF of 32 bits",
-        "int.tif": "a TIFF of 32 bits",
-        "pages.tif": "a TIFF of 2 pages",
+        "float.tif": "a TIFF of 32 bits, with a sign or floating-point",
+        "int.tif": "a TIFF of 32 bits, with a sign",
+        "pages.tif": "2 images in one file",
+        "white.tif": "in which 0 is white",
         "cut.tif": "TIFF",
         "cut.jpg": "damaged JPEG",
         "other.jpg": "not a JPEG file",
@@ -149,3 +151,28 @@ def test_tiffs_and_jpegs_that_are_refused(tmp_path):
     }.items():
         with pytest.raises(ValueError, match=reason):
             image_file.decode_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+def test_random_damage_is_an_error_or_an_image(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (24, 20), np.uint8)
+    path = tmp_path / f"a.{kind.lower()}"
+    Image.fromarray(grey).save(path, format=kind)
+    whole = path.read_bytes()
+    for _ in range(200):
+        content = bytearray(whole)
+        # Mostly the headers, which of a TIFF are at its end.
+        for place in (
+            rng.integers(0, len(content), 3)
+            if rng.random() < 0.5
+            else rng.integers(-150, 150, 4)
+        ):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            pixels = image_file.read_image(path)
+        except ValueError:
+            continue
+        assert pixels.dtype == np.uint8
+        assert pixels.shape[2] == 3

@@ -13,11 +13,13 @@ from prediction import random_traces
 from program import assert_refused
 from scipy import ndimage
 
+import saltjax
 from saltjax import predict
 from saltjax.data import horizons
 from saltjax.inference import body_files
 from saltjax.seismic import grid, npy, segy
 from saltjax.seismic.sample_axis import SampleAxis
+from saltjax.system import output_directory
 from saltjax.system.errors import InputError
 
 INLINES, CROSSLINES, SAMPLES = np.arange(100, 124, 2), np.arange(301, 310), 40
@@ -58,14 +60,18 @@ def survey_of(masks, axis):
 
 
 def write(folder, masks, probs, survey, min_body=0):
-    """Writes the files of a mask; returns their paths, the ids and what was listed."""
-    paths = body_files.paths(folder, folder / survey.name, survey)
-    if isinstance(masks, segy.SegyTraces):
-        ids = segy.create(paths.ids, masks, 5)
-    else:
-        ids = npy.create(paths.ids, masks.shape, "int32")
-    listed = body_files.write(paths, masks, probs, ids, survey, min_body)
-    return paths, ids, listed
+    """Writes the files of a mask; returns the plan, the ids and what was found."""
+    plan = body_files.plan(folder, folder / survey.name, survey, min_body)
+
+    def create(part):
+        if isinstance(masks, segy.SegyTraces):
+            return segy.create(part, masks, 5)
+        return npy.create(part, masks.shape, "int32")
+
+    with output_directory.claim(folder, "--output", folder / survey.name) as claimed:
+        found = body_files.write(plan, claimed, masks, probs, create)
+    ids = segy.reopen(plan.ids, masks)
+    return plan, ids, found
 
 
 def rows_of(path):
@@ -81,8 +87,8 @@ def test_a_known_shape(tmp_path, caplog, shuffled):
     masks = write_segy(tmp_path / "m.sgy", mask.astype(int), 3, order)
     probs = write_segy(tmp_path / "p.sgy", np.where(mask, 0.75, 0.1), 5, order)
     survey = survey_of(masks, SampleAxis("ms", 100, 4))
-    paths, ids, listed = write(tmp_path, masks, probs, survey)
-    large, small = rows_of(paths.table)
+    plan, ids, found = write(tmp_path, masks, probs, survey)
+    large, small = rows_of(plan.table)
     traces, samples = int(mask[:11].any(2).sum()), int(mask[:11].sum())
     assert large == {
         "id": "1",
@@ -102,8 +108,14 @@ def test_a_known_shape(tmp_path, caplog, shuffled):
         "mean_probability": "0.7500",
     }
     assert (small["samples"], small["traces"], small["z_min"]) == ("2", "1", "240")
-    assert listed[1].row == {k: type(listed[1].row[k])(v) for k, v in small.items()}
-    assert (listed[0].inline, listed[0].crossline, listed[0].sample) == (110, 305, 19)
+    assert found.largest[1].row == {
+        k: type(found.largest[1].row[k])(v) for k, v in small.items()
+    }
+    assert (
+        found.largest[0].inline,
+        found.largest[0].crossline,
+        found.largest[0].sample,
+    ) == (110, 305, 19)
     assert "2 salt bodies, the largest of" in caplog.text
     # The samples of each, in the trace order of the file.
     i, x = np.indices(mask.shape[:2]).reshape(2, -1)[
@@ -119,8 +131,8 @@ def test_horizons_become_the_labels_they_were_made_from(tmp_path):
     masks = write_segy(tmp_path / "m.sgy", mask.astype(int))
     volume = grid.open_grid(tmp_path / "m.sgy", (189, 193), "--config.data.volume")
     survey = survey_of(masks, volume.axis)
-    paths, _, _ = write(tmp_path, masks, masks, survey)
-    labels = horizons.open_horizons(paths.top, paths.base, volume)
+    plan, _, _ = write(tmp_path, masks, masks, survey)
+    labels = horizons.open_horizons(plan.points[0], plan.points[1], volume)
     i, x = (a.ravel() for a in np.indices(mask.shape[:2]))
     found = labels.read(i, x).reshape(mask.shape)
     picked = mask.any(axis=2)
@@ -131,11 +143,11 @@ def test_horizons_become_the_labels_they_were_made_from(tmp_path):
 def test_points_have_coordinates_and_a_header(tmp_path):
     masks = write_segy(tmp_path / "m.sgy", dome().astype(int))
     survey = survey_of(masks, SampleAxis("m", 50, 2.5))
-    paths, _, _ = write(tmp_path, masks, masks, survey)
-    title, names = paths.top.read_text().splitlines()[:2]
+    plan, _, _ = write(tmp_path, masks, masks, survey)
+    title, names = plan.points[0].read_text().splitlines()[:2]
     assert title.startswith("# Top of salt in cube.sgy: ")
     assert names == "# inline, crossline, x (m), y (m), depth (m)"
-    top, base = np.loadtxt(paths.top), np.loadtxt(paths.base)
+    top, base = np.loadtxt(plan.points[0]), np.loadtxt(plan.points[1])
     np.testing.assert_array_equal(top[:, :4], base[:, :4])
     np.testing.assert_allclose(top[:, 2], 600_000 + 12.5 * (top[:, 0] - 100))
     np.testing.assert_allclose(top[:, 3], 6_000_000 + 12.5 * (top[:, 1] - 301))
@@ -157,15 +169,15 @@ def test_volume_in_depth_has_cubic_units_and_unknown_ones_are_left_out(tmp_path)
         survey = survey_of(masks, axis)
         if not known:
             survey = dataclasses.replace(survey, coordinates=None, bins=None)
-        paths, _, _ = write(tmp_path, masks, masks, survey)
-        row = rows_of(paths.table)[0]
+        plan, _, _ = write(tmp_path, masks, masks, survey)
+        row = rows_of(plan.table)[0]
         assert (row["area_unit"], row["volume_unit"]) == units
         assert bool(row["area"]) == bool(known)
         assert bool(row["volume"]) == bool(units[1])
     masks = write_segy(tmp_path / "m.sgy", dome().astype(int), measure=0)
     survey = survey_of(masks, SampleAxis("ms", 0, 4))
-    paths, _, _ = write(tmp_path, masks, masks, survey)
-    row = rows_of(paths.table)[0]
+    plan, _, _ = write(tmp_path, masks, masks, survey)
+    row = rows_of(plan.table)[0]
     assert row["area"]
     assert row["area_unit"] == row["volume_unit"] == ""
 
@@ -179,8 +191,8 @@ def test_gaps_between_lines_part_bodies(tmp_path):
     )
     masks = segy.SegyTraces(path)
     survey = survey_of(masks, SampleAxis())
-    paths, _, _ = write(tmp_path, masks, masks, survey)
-    found = [(row["inline_min"], row["inline_max"]) for row in rows_of(paths.table)]
+    plan, _, _ = write(tmp_path, masks, masks, survey)
+    found = [(row["inline_min"], row["inline_max"]) for row in rows_of(plan.table)]
     assert found == [("10", "14"), ("20", "20")]
 
 
@@ -201,15 +213,15 @@ def test_two_d_lines_have_bodies_of_their_own_and_areas_in_the_section(tmp_path)
     path.write_bytes(content)
     masks = segy.SegyTraces(path)
     survey = survey_of(masks, SampleAxis("ms", 0, 4))
-    paths, _, listed = write(tmp_path, masks, masks, survey)
-    rows = rows_of(paths.table)
+    plan, _, found = write(tmp_path, masks, masks, survey)
+    rows = rows_of(plan.table)
     assert [row["samples"] for row in rows] == ["20", "12"]
     assert [row["inline_min"] for row in rows] == ["8", "7"]
     assert [(row["area"], row["area_unit"], row["volume"]) for row in rows] == [
         ("2000", "m ms", ""),
         ("1200", "m ms", ""),
     ]
-    assert [body.section for body in listed] == [1, 0]
+    assert [body.section for body in found.largest] == [1, 0]
 
 
 def test_more_bodies_than_a_file_can_number(tmp_path, monkeypatch):
@@ -220,8 +232,8 @@ def test_more_bodies_than_a_file_can_number(tmp_path, monkeypatch):
         InputError, match=r"cube\.sgy: 2 salt bodies; at most 1 .*--min_body"
     ):
         write(tmp_path, masks, masks, survey)
-    _, _, listed = write(tmp_path, masks, masks, survey, min_body=3)
-    assert len(listed) == 1
+    _, _, found = write(tmp_path, masks, masks, survey, min_body=3)
+    assert found.count == 1
 
 
 @pytest.mark.parametrize("shape", [(7, 9, 30), (40, 50)])
@@ -256,6 +268,72 @@ def test_of_a_prediction_of_an_array(plain, tmp_path, shape):
     )
 
 
+@pytest.mark.parametrize("code", [3, 5])
+def test_of_a_prediction_of_segy(plain, tmp_path, code):
+    values = np.trunc(random_traces(12, 9, 40) / 30)
+    values[3, 4] = 0  # dead
+    order = np.random.default_rng(2).permutation(108)
+    path = tmp_path / "in.sgy"
+    write_segy(path, values, code, order)
+    prob = saltjax.load(plain).predict(values.astype(np.float32))
+    threshold = float(np.quantile(prob, 0.8))
+    out = tmp_path / "out"
+    predict.predict(
+        [plain], str(path), str(out), threshold, None, bodies=True, report=True
+    )
+    mask = (prob >= np.float32(threshold)) & (prob > 0)
+    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    sizes = ndimage.sum(mask, labels, range(1, count + 1))
+    found = rows_of(out / "in_bodies.csv")
+    assert [int(row["samples"]) for row in found] == sorted(sizes)[::-1]
+    assert {row["area_unit"] for row in found} == {"m2"}
+    i, x = (a.ravel()[order] for a in np.indices((12, 9)))
+    _, headers, ids = segy_writer.read_parts(out / "in_bodies.sgy", 40, 5)
+    _, expected, _ = segy_writer.read_parts(path, 40, code)
+    np.testing.assert_array_equal(headers, expected)
+    np.testing.assert_array_equal(ids > 0, mask[i, x])
+    pairs = np.unique(np.stack([ids.ravel(), labels[i, x].ravel()]), axis=1)
+    assert pairs.shape[1] == count + 1
+    page = (out / "in_report.html").read_text(encoding="utf-8")
+    assert page.count("data-body=") == min(count, body_files.MAX_LISTED)
+    # Another mask leaves none of the bodies of this one.
+    predict.predict([plain], str(path), str(out), 0.9, None)
+    left = {p.name for p in out.iterdir() if not p.name.startswith(".")}
+    assert left == {"in_prob.sgy", "in_mask.sgy"}
+
+
+def test_a_failure_keeps_probabilities_and_mask(plain, tmp_path, monkeypatch):
+    monkeypatch.setattr(body_files, "MAX_BODIES", 0)
+    np.save(tmp_path / "a.npy", random_traces(40, 50))
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="Probabilities and mask are written"):
+        predict.predict(
+            [plain], str(tmp_path / "a.npy"), str(out), 0.0, None, bodies=True
+        )
+    left = {p.name for p in out.iterdir() if not p.name.startswith(".")}
+    assert left == {"a_prob.npy", "a_mask.npy"}
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_all_salt_and_none(plain, tmp_path, threshold):
+    np.save(tmp_path / "a.npy", random_traces(6, 7, 20))
+    out = tmp_path / "out"
+    source = str(tmp_path / "a.npy")
+    predict.predict(
+        [plain], source, str(out), threshold, None, bodies=True, report=True
+    )
+    rows = rows_of(out / "a_bodies.csv")
+    lines = (out / "a_top_salt.txt").read_text().splitlines()
+    page = (out / "a_report.html").read_text(encoding="utf-8")
+    if threshold:
+        assert rows == []
+        assert len(lines) == 2
+        assert "None." in page
+    else:
+        assert [int(row["samples"]) for row in rows] == [6 * 7 * 20]
+        assert len(lines) == 2 + 6 * 7
+
+
 def test_mistakes(plain, tmp_path):
     np.save(tmp_path / "a.npy", random_traces(40, 50))
     Image.new("L", (9, 9)).save(tmp_path / "i.png")
@@ -282,9 +360,9 @@ def test_surfaces_of_a_volume(tmp_path, caplog, oblique):
         skewed = survey.bins.vectors + np.array([[0, 0], [3, 0]])
         bins = dataclasses.replace(survey.bins, vectors=skewed)
         survey = dataclasses.replace(survey, bins=bins)
-    paths, _, _ = write(tmp_path, masks, masks, survey)
+    plan, _, _ = write(tmp_path, masks, masks, survey)
     assert ("not perpendicular" in caplog.text) == oblique
-    assert len(paths.surfaces) == 2 - 2 * oblique
-    for path, points in zip(paths.surfaces, (paths.top, paths.base)):
+    assert len(plan.surfaces) == 2 - 2 * oblique
+    for path, points in zip(plan.surfaces, (plan.points[0], plan.points[1])):
         found = surfio.IrapSurface.from_binary_file(path).values
         assert sorted(found[np.isfinite(found)]) == sorted(np.loadtxt(points)[:, 4])

@@ -62,6 +62,8 @@ def test_images_are_one_input(folder, tmp_path, monkeypatch):
         "in",
         ["q.png", "r.TIF"],
     )
+    given = [str((tmp_path / "in" / name).resolve()) for name in ("q.png", "r.TIF")]
+    assert images.flag == f"--input={','.join(given)}"
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,28 @@ def test_all_of_a_directory_are_segmented_with_one_network(
     assert len(set(loaded[: len(loaded) // 2])) == 1  # the weights are loaded once
     assert f"Input      2 of 3: {folder / 'b.npy'}" in caplog.text
     assert "1 file in" in caplog.text
+    assert "also holds" not in caplog.text  # results of this command
+
+
+def test_results_are_no_inputs_of_the_next_command(plain, folder):
+    (folder / "c.SGY").unlink()
+    for source in (folder, folder, f"{folder}/*.npy"):
+        predict.predict([plain], str(source), str(folder), None, None)
+        found = {path.name for path in folder.glob("*.npy")}
+        names = {f"{n}{end}.npy" for n in "ab" for end in ("", "_prob", "_mask")}
+        assert found == names
+    # Named, they are; but then they are not replaced.
+    both = f"{folder}/a.npy,{folder}/a_prob.npy"
+    before = (folder / "a_prob.npy").read_bytes()
+    with pytest.raises(InputError, match="1 of 2 inputs failed"):
+        predict.predict([plain], both, str(folder), None, None)
+    assert (folder / "a_prob.npy").read_bytes() == before
+
+
+def test_long_lists_are_taken_apart(folder):
+    many = ",".join([str(folder / "a.npy")] * 400)
+    with pytest.raises(InputError, match="have the same name"):
+        inputs.find(many)
 
 
 def test_one_that_fails_does_not_keep_the_others_from_it(plain, folder, tmp_path):
@@ -143,5 +167,8 @@ def test_the_flags_are_checked_before_anything_is_segmented(plain, folder, tmp_p
     assert_refused(done, "--bodies is of sections and volumes", "i.png")
     done = forked.launch(*base, source, "--header_bytes=9,21")
     assert_refused(done, "--header_bytes=9,21 is of SEG-Y files")
+    done = forked.launch(*base, f"--input={tmp_path}/i.png", "--direction=both")
+    assert_refused(done, "--direction=both is of sections and volumes")
+    assert not (tmp_path / "out").exists()
     done = forked.launch(*base, f"--input={folder}", "--header_bytes=9,21")
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from section_pages import CROSSLINES, INLINES, LIMITS, SAMPLES
 
 from saltjax.reporting import image_sections, section_report, sections, trace_sections
 from saltjax.seismic import npy, segy
+from saltjax.seismic.salt_body import SaltBody
 from saltjax.seismic.sample_axis import SampleAxis
 
 
@@ -214,3 +215,28 @@ def test_the_volume_of_the_tests_is_what_its_names_say(tmp_path):
     _, _, amplitudes, _ = section_pages.volume(tmp_path)
     assert amplitudes.shape == (len(INLINES), len(CROSSLINES), SAMPLES)
     assert np.isnan(amplitudes[..., 0]).sum() == len(section_pages.MISSING)
+
+
+@pytest.mark.parametrize("direction", ["inline", "crossline"])
+def test_a_body_is_found_among_the_slices_of_a_volume(tmp_path, direction):
+    source, probs, _, _ = section_pages.volume(tmp_path)
+    shown = trace_sections.of_traces(source, probs, direction, "clip", LIMITS)
+    body = SaltBody({}, 0, inline=108, crossline=33, sample=5)
+    places = section_report.places(shown, body)
+    inline, crossline = INLINES.index(108), CROSSLINES.index(33)
+    first = [inline, crossline] if direction == "inline" else [crossline, inline]
+    assert places == [*first, 5]
+
+
+def test_a_body_of_one_of_several_lines(tmp_path):
+    n = 20
+    path = segy_writer.write(
+        tmp_path / "a.sgy", np.ones((2 * n, 7)), inline=np.repeat([4, 9], n)
+    )
+    traces = segy.SegyTraces(path)
+    shown = trace_sections.of_traces(traces, traces, "inline", "clip", LIMITS)
+    assert [s.name for s in shown.sections] == ["line 1", "line 2"]
+    body = SaltBody({}, 1, inline=9, crossline=0, sample=3)
+    assert section_report.places(shown, body) == [1]
+    missing = SaltBody({}, 7, inline=9, crossline=0, sample=3)
+    assert section_report.places(shown, missing) is None

@@ -127,4 +127,23 @@ def test_the_spacing_of_a_line(tmp_path):
     assert trace_coordinates.spacing(found, n) == pytest.approx(50)
     with_gap = np.array([0, 1, -1, 3, 4])
     assert trace_coordinates.spacing(found, with_gap) == pytest.approx(50)
-    assert trace_coordinates.spacing(found, np.array([0, -1, 3])) is None
+    apart = trace_coordinates.spacing(found, np.array([0, -1, 2]))
+    assert apart == pytest.approx(50)
+    assert trace_coordinates.spacing(found, np.array([-1, 3])) is None
+
+
+def test_the_spacing_of_rounded_coordinates(tmp_path):
+    n = np.arange(200)
+    source = write(tmp_path / "a.sgy", np.rint(6.25 * n), 0 * n)
+    found = trace_coordinates.find(source)
+    assert trace_coordinates.spacing(found, n) == pytest.approx(6.25, rel=0.01)
+
+
+def test_single_wrong_headers_keep_a_volume_on_its_grid(tmp_path):
+    i, j = (a.ravel() for a in np.meshgrid(range(6), range(9), indexing="ij"))
+    x, y = 600_000 + 25 * i, 6_000_000 + 25 * j
+    x[[3, 17, 40]] = y[[3, 17, 40]] = 0  # dead traces
+    x[20] += 7
+    source = write(tmp_path / "a.sgy", x, y, inline=INLINES[i], crossline=CROSSLINES[j])
+    found = trace_coordinates.bins(trace_coordinates.find(source))
+    assert found.area == pytest.approx(625, rel=0.02)

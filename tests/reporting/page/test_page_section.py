@@ -50,6 +50,22 @@ def text(driver, name):
     )
 
 
+def test_a_button_of_the_list_of_bodies_shows_the_slices_that_meet_in_it(page):
+    rows = page.find_elements("css selector", "#bodies tbody tr")
+    assert [row.text.split()[0] for row in rows] == ["1", "2"]
+    page.execute_script(
+        "arguments[0].click()", rows[1].find_element("css selector", "button")
+    )
+    assert text(page, "title") == "inline 102"
+    assert page.execute_script("return explorer.at") == [
+        INLINES.index(102),
+        CROSSLINES.index(38),
+        4,
+    ]
+    choose(page, "direction", "1")
+    assert text(page, "title") == "crossline 38"
+
+
 def press(driver, *keys):
     from selenium.webdriver.common.action_chains import ActionChains
 
