@@ -2,7 +2,7 @@
 
 network = saltjax.load("runs/final")
 prob = network.predict(section)  # float32, of the section's shape
-mask = prob >= network.threshold
+mask = network.mask(section)
 """
 
 from __future__ import annotations

@@ -69,6 +69,7 @@ def dispatch() -> None:
                 FLAGS.min_area,
                 FLAGS.engine,
                 FLAGS.precision,
+                FLAGS.unlabelled,
             )
         case "predict":
             from saltjax import predict

@@ -106,14 +106,15 @@ def say_best(folder: pathlib.Path, found: compared.Compared) -> None:
       found: the runs, ordered by their validation score.
     """
     title = "val F1" if ranking_score(found.runs) == "f1" else "val score"
-    best = {"the best run": [found.runs[0].name]}
+    best = {"the best run on validation": [found.runs[0].name]}
     if ranked := [mean for mean in found.means if mean.scores[title] is not None]:
         mean = max(ranked, key=lambda mean: mean.scores[title] or (0, 0))
-        best["the best mean, as an ensemble"] = [run.name for run in mean.runs]
+        what = "the runs of the best mean on validation, as an ensemble, which has no score here"
+        best[what] = [run.name for run in mean.runs]
     for what, names in best.items():
         places = ",".join(str(folder / name) for name in names)
         console.say(
-            f"Apply      {what} on validation: {environment.program()} --mode=predict "
+            f"Apply      {what}: {environment.program()} --mode=predict "
             f"--workdir={shlex.quote(places)} --input=section.sgy --output=salt"
         )
 

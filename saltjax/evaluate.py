@@ -29,6 +29,7 @@ def evaluate(
     min_area: int | None = None,
     engine: str = "jax",
     precision: str | None = None,
+    unlabelled: int | None = None,
 ) -> None:
     """Scores a run's best checkpoint, prints and draws the scores and writes evaluation.json.
 
@@ -43,10 +44,17 @@ def evaluate(
       threshold: at and above which a pixel is salt; None for the run's.
       min_area: pixels, the minimum size of a component; None for the run's.
       engine, precision: as in `predictor.load`.
+      unlabelled: the value of pixels without a label in the masks of `directory`; None for the run's
+        `data.unlabelled`.
 
     Raises:
       InputError: for a mistake in run, data or directory.
     """
+    if unlabelled is not None and (not directory or unlabelled <= 0):
+        raise InputError(
+            f"--unlabelled={unlabelled}; expected a value above 0 in the masks of --input, which "
+            f"{'is given' if directory else 'is missing'}"
+        )
     postprocess.check_given(threshold, min_area)
     location = trained.locate(workdir)
     if not location.is_run and not (directory and output):
@@ -71,6 +79,8 @@ def evaluate(
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
             network = trained.read(location)
             predictor = predictors.create(network, engine, precision)
+            if unlabelled is not None:
+                network.config.data.unlabelled = unlabelled
             _evaluate(
                 network, predictor, directory, target, tta, threshold, min_area, write
             )

@@ -54,11 +54,18 @@ def export(
             "--mode=export needs --output, a directory or a file *.onnx, *.jaxexport or *.safetensors"
         )
     target = pathlib.Path(output)
-    if target.suffix not in BESIDE:
+    if target.suffix == ".h5":
+        raise InputError(
+            f"--output={output}: a .h5 file is written beside an ONNX model for OpendTect: give "
+            f"--output={target.with_suffix(ONNX)} --dialect=opendtect"
+        )
+    kind = target.suffix.lower()
+    if kind not in BESIDE:
+        kind = JAX
         target /= f"model{JAX}"
     shape = parse_tile(tile, dialect)
     if dialect:
-        if target.suffix != ONNX:
+        if kind != ONNX:
             raise InputError(
                 f"--dialect={dialect}: --output={output}; expected a file *.onnx"
             )
@@ -71,18 +78,18 @@ def export(
             output_directory.claim(target.parent, "--output", source) as claimed,
             devices.on_the_cpu(),
         ):
-            written = beside(location, target, dialect)
+            written = beside(location, target, kind, dialect)
             claimed.check([target, *written], inputs=[source])
-            if target.suffix == SUFFIX:
+            if kind == SUFFIX:
                 _export_network_file(location, target, claimed)
             elif dialect:
                 _export_to_opendtect(location, target, claimed, shape)
-            elif target.suffix == ONNX:
+            elif kind == ONNX:
                 _export_to_onnx(location, target, claimed)
             else:
                 _export_to_jax(location, target, claimed)
             # Of an earlier export of that name, which would not fit.
-            possible = (target.with_suffix(end) for end in BESIDE[target.suffix])
+            possible = (target.with_suffix(end) for end in BESIDE[kind])
             claimed.discard(set(possible) - set(written))
     except signals.Stopped as stopped:
         stopped.advice = f"{target} was not written; the same command starts again"
@@ -90,19 +97,19 @@ def export(
 
 
 def beside(
-    location: trained.Location, target: pathlib.Path, dialect: str | None
+    location: trained.Location, target: pathlib.Path, kind: str, dialect: str | None
 ) -> list[pathlib.Path]:
     """Returns the files that are written beside an artifact.
 
     Raises:
       InputError: if the script beside an ONNX model would have the name of a module that it imports.
     """
-    if target.suffix == SUFFIX:
+    if kind == SUFFIX:
         return []
     ends = [".json"]
     if dialect:
         ends.append(".h5")
-    elif target.suffix == ONNX and onnx_export.has_script(location.config):
+    elif kind == ONNX and onnx_export.has_script(location.config):
         if target.stem in IMPORTED:
             raise InputError(
                 f"--output={target}: the script {target.stem}.py would be taken for Python's module of that "

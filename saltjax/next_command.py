@@ -25,6 +25,7 @@ REPEATED = (
     "normalize",
     "bodies",
     "min_body",
+    "unlabelled",
     "engine",
     "precision",
     "reference",
@@ -126,16 +127,15 @@ def _after_evaluation(network: pathlib.Path) -> list[str]:
 
 
 def _after_prediction(networks: Sequence[pathlib.Path]) -> list[str]:
+    from saltjax import predict  # imported already, by the mode that has ended
+
     source = pathlib.Path(FLAGS.input)
-    if source.is_file():
+    first = predict.first_input(FLAGS.output, FLAGS.input)
+    if not first.images or first.path.is_file():
         # A section is looked at: the same command, and a page.
-        paths = [f"--input={source}", f"--output={FLAGS.output}"]
-        given = [
-            f"--workdir={FLAGS.workdir}",
-            *paths,
-            *_repeated("predict"),
-            "--report",
-        ]
+        paths = [f"--input={FLAGS.input}", f"--output={FLAGS.output}"]
+        repeated = _repeated("predict")
+        given = [f"--workdir={FLAGS.workdir}", *paths, *repeated, "--report"]
         return ["--mode=predict", *given]
     if len(networks) == 1 and (source / "masks").is_dir():
         output = pathlib.Path(FLAGS.output) / "scores"
@@ -152,7 +152,9 @@ def _look_at_page() -> str:
     """Returns the command that opens the page of a prediction: all else about it is in there."""
     from saltjax import predict  # imported already, by the mode that has ended
 
-    page = predict.page_path(FLAGS.output, FLAGS.input)
+    page = predict.page_path(
+        FLAGS.output, predict.first_input(FLAGS.output, FLAGS.input)
+    )
     address = shlex.quote(page.resolve().as_uri())
     return f"{environment.python()} -m webbrowser {address}"
 

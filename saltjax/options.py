@@ -145,7 +145,7 @@ TABLE = {
             "evaluate": "the directory to write to; by default that of the run",
             "predict": "the directory to write to",
             "compare": "the directory to write to; by default that of the runs",
-            "export": "a directory, for an artifact of jax.export; or a file *.onnx or *.safetensors",
+            "export": "a file *.safetensors, *.onnx or *.jaxexport, or a directory for model.jaxexport",
         },
     ),
     "reference": Flag(
@@ -169,6 +169,15 @@ TABLE = {
         None,
         "PIXELS",
         dict.fromkeys(("evaluate", "predict"), MIN_AREA),
+    ),
+    "unlabelled": Flag(
+        flags.DEFINE_integer,
+        None,
+        "VALUE",
+        {
+            "evaluate": "the value of pixels without a label in the masks of --input, which count in no "
+            "score; by default the run's data.unlabelled"
+        },
     ),
     "report": Flag(
         flags.DEFINE_boolean,

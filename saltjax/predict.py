@@ -161,7 +161,7 @@ def _predict_one(
 ) -> None:
     """Segments an input of those of the command."""
     models = [run.section_model(wanted.tta) for run in runs]
-    page = claimed.folder / f"{one.name}{PAGE}"
+    page = page_path(claimed.folder, one)
     others = [page] if wanted.report else []
     read = [path for each in found for path in each.images or (each.path,)]
     if one.images:
@@ -201,11 +201,15 @@ def _predict_one(
     trace_files.refuse_damaged(segmented)
 
 
-def page_path(output: str, source: str) -> pathlib.Path:
-    """Returns the page of the first input in a directory of results."""
+def first_input(output: str, source: str) -> Input:
+    """Returns the first input of --input, as `predict` takes it."""
     results = output_directory.recorded(pathlib.Path(output))
-    first = inputs.find(source, results, announce=False)[0]
-    return pathlib.Path(output) / f"{first.name}{PAGE}"
+    return inputs.find(source, results, announce=False)[0]
+
+
+def page_path(output: str | pathlib.Path, one: Input) -> pathlib.Path:
+    """Returns the page of an input in a directory of results."""
+    return pathlib.Path(output) / f"{one.name}{PAGE}"
 
 
 def given_flags(
@@ -254,7 +258,7 @@ def check_bodies(
     for one in found:
         if one.images:
             raise InputError(
-                f"--bodies is of sections and volumes, .npy, .sgy or .segy; --input={one.path} is none"
+                f"--bodies is of sections and volumes, .npy, .sgy or .segy; {one.images[0]} is an image"
             )
     return min_body or 0
 

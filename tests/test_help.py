@@ -20,7 +20,7 @@ RUN = {
 TAKEN = {
     "train": {"config", "config.KEY", "workdir", "overwrite"},
     "check": {"config", "config.KEY", "workdir"},
-    "evaluate": RUN,
+    "evaluate": RUN | {"unlabelled"},
     "predict": RUN
     | {"header_bytes", "report", "bodies", "min_body", "direction", "normalize"},
     "compare": {"workdir", "output", "reference"},
@@ -40,6 +40,7 @@ WORDS = {
     "[no]tta": "--tta",
     "report": "--report",
     "bodies": "--bodies",
+    "unlabelled": "--unlabelled=128",
     "min_body": "--min_body=3",
     "direction": "--direction=both",
     "normalize": "--normalize=minmax",

@@ -35,6 +35,11 @@ def describe(
         "threshold": predictor.threshold,
         "min_area": predictor.postprocessing.min_area,
         "tta": predictor.tta,
+        "mirror_images": (
+            "the model averages each image with its mirror image"
+            if predictor.tta
+            else "not averaged"
+        ),
         "parameters": count_parameters(predictor.variables["params"]),
         "jax": jax.__version__,
         "config": network.config.to_dict(),

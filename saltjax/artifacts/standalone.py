@@ -57,6 +57,10 @@ class Predictor:
             if array[:, :, 3:].size and array[:, :, 3:].min() < 255:
                 raise ValueError("an image with transparent pixels")
             return self._section(array[:, :, :3].astype(np.float32) / 255)
+        if array.ndim == 3 and array.shape[2] in (3, 4):
+            raise ValueError(
+                f"{array.dtype} of shape {array.shape}: a volume, or an image of uint8?"
+            )
         if array.ndim == 2:
             traces, lines = array.T, [[np.arange(array.shape[1])]]
         elif array.ndim == 3:
@@ -230,4 +234,7 @@ def _nearest(n, old, new):
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(f"usage: python {sys.argv[0]} section.npy prob.npy")
+    for path, there in zip(sys.argv[1:], (True, False)):
+        if pathlib.Path(path).exists() != there:
+            sys.exit(f"{path}: {'no such file' if there else 'exists already'}")
     np.save(sys.argv[2], Predictor().predict(np.load(sys.argv[1])))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from saltjax.data import image_file
-from saltjax.data.tiles import Tiles
+from saltjax.data.tiles import UNLABELLED, Tiles
 from saltjax.system import console
 from saltjax.system.errors import InputError
 
@@ -49,7 +49,23 @@ def read_folder(
         raise bad_files(problems, root)
     check_range([largest for _, largest in decoded], root / "images")
     images = [image for image, _ in decoded]
+    _say_unlabelled(labels, unlabelled)
     return Tiles(tuple(ids), np.stack(images), np.stack(labels), "folder", directory)
+
+
+def _say_unlabelled(labels: Sequence[np.ndarray], unlabelled: int) -> None:
+    """Prints how much of the masks has no label, if there is a value for that."""
+    if unlabelled < 0:
+        return
+    shares = np.array([np.mean(label == UNLABELLED) for label in labels])
+    console.say(
+        f"Unlabelled {shares.mean():.1%} of the pixels, in {np.count_nonzero(shares)} of "
+        f"{console.counted(len(labels), 'tile')} (data.unlabelled={unlabelled})"
+    )
+    if not any((label == 1).any() for label in labels):
+        console.say(
+            f"Warning    no mask holds salt: is {unlabelled}, data.unlabelled, the value of salt?"
+        )
 
 
 def read_files(
@@ -99,7 +115,10 @@ def salt_problems(
                 )
                 problems.append((path, reason))
             elif mask.salt != common:
-                reason = f"salt has the value {mask.salt}; in most other masks {common}"
+                reason = (
+                    f"salt has the value {mask.salt}; in most other masks {common}"
+                    f"{image_file.UNNAMED}"
+                )
                 problems.append((path, reason))
     return problems
 
@@ -181,14 +200,17 @@ def match(
 def say_ignored(folder: pathlib.Path) -> None:
     """Prints which files beside the images in a directory are ignored, if there are any."""
     _, others = image_file.find(folder)
+    say_ignored_files(others, folder)
+
+
+def say_ignored_files(others: Sequence[pathlib.Path], folder: pathlib.Path) -> None:
+    """Prints which files of a directory are ignored, if there are any; directories go without saying."""
+    others = [path for path in others if not path.is_dir()]
     if others:
         names = ", ".join(path.name for path in others[:3])
         more = ", …" if len(others) > 3 else ""
-        known = " ".join(f"*{suffix}" for suffix in image_file.FORMATS)
-        console.say(
-            f"{console.counted(len(others), 'file')} in {folder} ignored: {names}{more} "
-            f"(images are {known})"
-        )
+        count = console.counted(len(others), "file")
+        console.say(f"Ignored    {count} in {folder}: {names}{more}")
 
 
 def is_utf8(name: str) -> bool:

@@ -21,6 +21,8 @@ from saltjax.data.tiles import UNLABELLED
 # More pixels than this are not a tile: the header is wrong, or it is a whole section.
 MAX_PIXELS = 2**24
 MAX_BYTES = 8 * MAX_PIXELS
+# How a message of a third value in masks ends.
+UNNAMED = " (one of pixels without a label is named by data.unlabelled)"
 # Formats by suffix, in lower case.
 FORMATS = {
     ".png": "PNG",
@@ -115,7 +117,7 @@ def read_mask(path: pathlib.Path, unlabelled: int = -1) -> Mask:
     salt = levels[(levels > 0) & (levels != unlabelled)]
     if len(salt) > 1:
         listed = ", ".join(map(str, levels[:5])) + (", …" if len(levels) > 5 else "")
-        besides = f", besides {unlabelled} for none" if unlabelled > 0 else ""
+        besides = f", besides {unlabelled} for none" if unlabelled > 0 else UNNAMED
         raise ValueError(
             f"mask values {listed}; expected only 0 and one value for salt{besides}"
         )
@@ -189,6 +191,7 @@ def _open_other(content: bytes, kind: str) -> Image.Image:
             image = Image.open(io.BytesIO(content), formats=[kind])
             pages = getattr(image, "n_frames", 1)
             tags = getattr(image, "tag_v2", {})
+            turned = image.getexif().get(274, 1)
             bits, signs, white = (
                 tags.get(t, d) for t, d in ((258, (8,)), (339, (1,)), (262, 1))
             )
@@ -201,6 +204,10 @@ def _open_other(content: bytes, kind: str) -> Image.Image:
     _check_pixels(image.width, image.height)
     if pages > 1:
         raise ValueError(f"{pages} images in one file; expected one")
+    if turned != 1:
+        raise ValueError(
+            f"turned or mirrored by its orientation, {turned}; save it upright"
+        )
     bits, signs = np.atleast_1d(bits), np.atleast_1d(signs)
     depth = 1 if image.mode == "1" else int(bits.max())
     if kind == "TIFF" and (not np.isin(bits, (1, 8, 16)).all() or (signs != 1).any()):

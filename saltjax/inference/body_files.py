@@ -167,11 +167,13 @@ def write(
     ):
         write_points((top, base), points, masks, wanted.survey)
     if wanted.survey.bins and wanted.surfaces:
-        numbers = masks.line_numbers(points.trace)
+        # Traces that are padding have no place on the grid.
+        placed = section[points.trace] == 0
+        numbers = masks.line_numbers(points.trace[placed])
         for path, samples, merge in zip(
             wanted.surfaces, (points.top, points.base), (np.fmin, np.fmax)
         ):
-            z = wanted.survey.axis.first + wanted.survey.axis.step * samples
+            z = wanted.survey.axis.first + wanted.survey.axis.step * samples[placed]
             with claimed.write(path) as part:
                 surfaces.write(part, wanted.survey.bins, *numbers, z, merge)
     largest = [
@@ -256,6 +258,7 @@ def write_points(
     formats = ["%d", "%d", *["%.10g"] * (len(columns) + 1)]
     count = console.counted(len(points.starts) - 1, "salt body")
     many = console.counted(len(points.trace), "point")
+    name = "".join(c if c.isprintable() else "?" for c in survey.name)
     with (
         # A name that is not UTF-8 is no reason to fail.
         paths[0].open("w", encoding="utf-8", errors="replace") as top,
@@ -263,7 +266,7 @@ def write_points(
     ):
         for file, kind in ((top, "Top"), (base, "Base")):
             file.write(
-                f"# {kind} of salt in {survey.name}: {many} of {count}, those of body 1 first\n"
+                f"# {kind} of salt in {name}: {many} of {count}, those of body 1 first\n"
                 f"# {names}\n"
             )
         for start in range(0, len(points.trace), POINTS_AT_ONCE):
@@ -298,9 +301,9 @@ def _look(
 
 def _say(found: Bodies, min_body: int) -> None:
     dropped = f"; those under {min_body} samples left out" if min_body > 1 else ""
-    largest = (
-        f", the largest of {found.extents.samples[0]} samples" if found.count else ""
-    )
+    sizes = found.extents.samples
+    largest = f", the largest of {sizes[0]} samples" if found.count else ""
+    largest = f" of {sizes[0]} samples" if found.count == 1 else largest
     count = console.counted(found.count, "salt body")
     console.say(f"Bodies     {count}{largest}{dropped}")
 

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator
 from saltjax.data import folder, image_file
 from saltjax.seismic import segy
 from saltjax.seismic.grid import ZARR_SUFFIXES
-from saltjax.system import console
 from saltjax.system.errors import InputError
 
 TRACES = (".npy", *segy.SUFFIXES)
+KNOWN = (*TRACES, *image_file.FORMATS)
 EXPECTED = (
     "expected an image (.png, .jpg, .tif), a .npy, or a .sgy or .segy file; several, with commas "
     "between; a directory of them; or a pattern in quotes, as '*.sgy'"
@@ -62,7 +62,11 @@ def find(
       InputError: if there is no such file, it is of another kind, or two have the same name, by which
         their results are called.
     """
-    found = [i for p in _paths(source, results) for i in _inputs(p, results, announce)]
+    found = [
+        i
+        for p in _paths(source, results, announce)
+        for i in _inputs(p, results, announce)
+    ]
     images = [i for i in found if i.images and i.path.is_file()]
     if len(images) > 1:
         # Images that were given one by one are one input, as those of a directory.
@@ -77,6 +81,8 @@ def find(
         )
     names: dict[str, pathlib.Path] = {}
     for one in found:
+        if names.get(one.name) == one.path:
+            raise InputError(f"--input={source}: {one.path} is given twice")
         if one.name in names:
             raise InputError(
                 f"--input={source}: {names[one.name]} and {one.path} have the same name, by which "
@@ -86,7 +92,9 @@ def find(
     return found
 
 
-def _paths(source: str, results: Collection[pathlib.Path]) -> Iterator[pathlib.Path]:
+def _paths(
+    source: str, results: Collection[pathlib.Path], announce: bool
+) -> Iterator[pathlib.Path]:
     """Yields what commas separate, patterns replaced by the files that they match."""
     # Unlike `Path.exists`, it is False of a list that is too long for a name.
     parts = [source] if os.path.exists(source) else source.split(",")
@@ -96,9 +104,17 @@ def _paths(source: str, results: Collection[pathlib.Path]) -> Iterator[pathlib.P
         if glob.has_magic(part) and not os.path.exists(part):
             matches = map(pathlib.Path, sorted(glob.glob(part)))
             others = [path for path in matches if path.resolve() not in results]
-            if not others:
-                raise InputError(f"--input={part}: no file matches it")
-            yield from others
+            known = [p for p in others if p.is_dir() or p.suffix.lower() in KNOWN]
+            if not known:
+                raise InputError(
+                    f"--input={part}: no file matches it"
+                    if not others
+                    else f"--input={part}: matches {others[0]}; {EXPECTED}"
+                )
+            if announce:
+                stray = [path for path in others if path not in known]
+                folder.say_ignored_files(stray, pathlib.Path(part).parent)
+            yield from known
         else:
             yield pathlib.Path(part)
 
@@ -150,9 +166,8 @@ def _in_directory(
         raise InputError(
             f"--input={path}: no images, .npy, .sgy or .segy files in {directory}; {EXPECTED}"
         )
-    ignored = len(others) - len(traces)
-    if ignored and announce:
-        console.say(f"{console.counted(ignored, 'file')} in {directory} ignored")
+    if announce:
+        folder.say_ignored_files([p for p in others if p not in traces], directory)
     return [Input(p) for p in traces]
 
 
@@ -160,4 +175,5 @@ def _check_ids(images: tuple[pathlib.Path, ...], source: str) -> None:
     ids = [image.stem for image in images]
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
-        raise InputError(f"--input={source}: two images with the id {twice}")
+        both = " and ".join(str(path) for path in images if path.stem == twice)
+        raise InputError(f"--input={source}: two images with the id {twice}: {both}")

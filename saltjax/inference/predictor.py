@@ -100,6 +100,7 @@ class Predictor:
     def predict(
         self,
         array: np.ndarray,
+        *,
         tta: bool | None = None,
         direction: str | None = None,
         normalize: str | None = None,
@@ -126,6 +127,8 @@ class Predictor:
             [0, 1].
         """
         chosen = self.with_settings(direction, normalize)
+        if tta not in (True, False, None):
+            raise InputError(f"tta={tta!r}; expected True or False")
         array = npy.without_mask(array, "the array")
         source = npy.ArrayTraces(lambda: array, "the array")
         models, image = [self.section_model(tta)], source.image()
@@ -142,6 +145,7 @@ class Predictor:
     def mask(
         self,
         array: np.ndarray,
+        *,
         tta: bool | None = None,
         direction: str | None = None,
         normalize: str | None = None,
@@ -152,7 +156,9 @@ class Predictor:
         It has the run's threshold and minimum component size; in a volume the latter is that of a
         component in a section. Arguments and errors are those of `predict`.
         """
-        prob = self.predict(array, tta, direction, normalize, progress)
+        prob = self.predict(
+            array, tta=tta, direction=direction, normalize=normalize, progress=progress
+        )
         found = np.zeros(prob.shape, np.uint8)
         probs = npy.ArrayTraces(lambda: prob, "the probabilities")
         sink = npy.ArrayTraces(lambda: found, "the mask")

@@ -118,6 +118,11 @@ def check(path: pathlib.Path) -> Layout:
             "this SEG-Y?)"
         )
     first, samples, trailer = _sizes(str(path), head, MARKS[endian])
+    if samples > size:
+        raise InputError(
+            f"{path}: {samples} samples a trace in a file of {size} bytes: its header is damaged, or it is "
+            "truncated"
+        )
     layout = Layout(endian, codes[endian], samples, first, 0, trailer)
     count, rest = divmod(size - first - trailer, layout.trace_bytes)
     if count < 1 or rest:

@@ -77,7 +77,7 @@ def write(
         ymax=y + (rows - 1) * height,
         xinc=width,
         yinc=height,
-        rot=float(np.degrees(np.arctan2(x_axis[1], x_axis[0])) % 360),
+        rot=round(float(np.degrees(np.arctan2(x_axis[1], x_axis[0]))), 9) % 360,
         xrot=x,
         yrot=y,
     )

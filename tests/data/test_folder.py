@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from saltjax.data import folder
+from saltjax.data.image_file import UNNAMED
 from saltjax.data.tiles import UNLABELLED
 from saltjax.system.errors import InputError
 
@@ -113,7 +114,7 @@ def test_error_names_all_bad_files(tile_folder):
 def test_other_formats_and_stray_files(tile_folder, caplog):
     caplog.set_level(logging.INFO, "saltjax")
     expected = folder.read_folder(str(tile_folder))
-    assert "ignored" not in caplog.text
+    assert "Ignored" not in caplog.text
     for i, suffix in enumerate((".tif", ".TIFF", ".PNG")):
         for name in ("images", "masks"):
             path = tile_folder / f"{name}/t{i:02d}.png"
@@ -134,9 +135,8 @@ def test_other_formats_and_stray_files(tile_folder, caplog):
     np.testing.assert_array_equal(tiles.images[others], expected.images[others])
     difference = np.int32(tiles.images[3]) - expected.images[3]
     assert np.abs(difference).max() <= 2  # JPEG is lossy
-    assert f"2 files in {tile_folder / 'images'} ignored: Thumbs.db, notes.txt" in (
-        caplog.text
-    )
+    ignored = f"2 files in {tile_folder / 'images'}: Thumbs.db, notes.txt"
+    assert f"Ignored    {ignored}" in caplog.text
 
 
 def write_masks(root, masks):
@@ -185,9 +185,9 @@ def test_masks_with_other_values_of_salt_are_all_listed(tmp_path):
     assert "4 bad file(s)" in lines[0]
     reasons = {line.split("/")[-1].partition(".png: ")[::2] for line in lines[1:]}
     assert reasons == {
-        ("c", "salt has the value 1; in most other masks 255"),
-        ("d", "salt has the value 128; in most other masks 255"),
-        ("e", "salt has the value 128; in most other masks 255"),
+        ("c", f"salt has the value 1; in most other masks 255{UNNAMED}"),
+        ("d", f"salt has the value 128; in most other masks 255{UNNAMED}"),
+        ("e", f"salt has the value 128; in most other masks 255{UNNAMED}"),
         ("g", "mask values 7, no 0; expected 0 and one value for salt"),
     }
 
@@ -279,7 +279,8 @@ def test_one_bright_image_shows_the_range_of_all(tmp_path):
     assert not folder.read_folder(str(tmp_path / "black")).images.any()
 
 
-def test_unlabelled_pixels_of_masks(tmp_path):
+def test_unlabelled_pixels_of_masks(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
     masks = {
         "a": np.array([[0, 255, 128, 0]] * 4, np.uint8),
         "b": np.array([[255, 255, 128, 255]] * 4, np.uint8),
@@ -290,6 +291,8 @@ def test_unlabelled_pixels_of_masks(tmp_path):
     expected = [[0, 1, UNLABELLED, 0], [1, 1, UNLABELLED, 1], [0, 0, 0, 0]]
     np.testing.assert_array_equal(tiles.labels[:, 2, :, 0], expected)
     np.testing.assert_allclose(tiles.summary.coverage, [1 / 3, 1, 0])
+    assert "Unlabelled 16.7% of the pixels, in 2 of 3 tiles" in caplog.text
+    assert "Warning" not in caplog.text
     with pytest.raises(InputError, match="mask values 0, 128, 255; expected only 0"):
         folder.read_folder(str(tmp_path))
     Image.new("L", (4, 4), 128).save(tmp_path / "masks/c.png")
@@ -297,3 +300,12 @@ def test_unlabelled_pixels_of_masks(tmp_path):
         InputError, match=r"c\.png: all pixels are 128, without a label"
     ):
         folder.read_folder(str(tmp_path), unlabelled=128)
+
+
+def test_the_value_of_salt_named_as_unlabelled_is_told(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
+    write_masks(tmp_path, {"a": HALF * np.uint8(255), "b": EMPTY})
+    folder.read_folder(str(tmp_path), unlabelled=255)
+    assert (
+        "no mask holds salt: is 255, data.unlabelled, the value of salt?" in caplog.text
+    )

@@ -131,6 +131,10 @@ def test_tiffs_and_jpegs_that_are_refused(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8)).save(
         tmp_path / "cut.jpg"
     )
+    exif = Image.Exif()
+    exif[274] = 6
+    for name in ("turned.jpg", "turned.tif"):
+        Image.fromarray(grey).save(tmp_path / name, exif=exif)
     Image.fromarray(np.uint16(grey)).save(tmp_path / "white.tif", tiffinfo={262: 0})
     for name in ("cut.tif", "cut.jpg"):
         whole = (tmp_path / name).read_bytes()
@@ -143,6 +147,8 @@ def test_tiffs_and_jpegs_that_are_refused(tmp_path):
         "int.tif": "a TIFF of 32 bits, with a sign",
         "pages.tif": "2 images in one file",
         "white.tif": "in which 0 is white",
+        "turned.jpg": "its orientation, 6",
+        "turned.tif": "its orientation, 6",
         "cut.tif": "TIFF",
         "cut.jpg": "damaged JPEG",
         "other.jpg": "not a JPEG file",

@@ -271,9 +271,9 @@ def test_data_of_a_run(tmp_path):
     assert data.split_description == (
         "40 patches train, 3 inlines val, 10 inlines test, fold 1 (0 to 2)"
     )
-    made.train.batch_size = 41
+    source.check_trainable(data, 40)
     with pytest.raises(InputError, match=r"patches=40 with config.train.batch_size=41"):
-        source.load(made)
+        source.check_trainable(data, 41)
 
 
 @pytest.mark.parametrize("changes", [{}, {"direction": "both", "context": 1}])

@@ -136,7 +136,7 @@ def test_results_are_no_inputs_of_the_next_command(plain, folder):
 
 def test_long_lists_are_taken_apart(folder):
     many = ",".join([str(folder / "a.npy")] * 400)
-    with pytest.raises(InputError, match="have the same name"):
+    with pytest.raises(InputError, match="is given twice"):
         inputs.find(many)
 
 

@@ -268,6 +268,10 @@ def test_samples_and_first_trace_of_revision_2(tmp_path):
     ("fields", "message"),
     [
         ({"extensions": 2}, "up to 2 trace header extension.* not supported"),
+        ({"offset": 360}, "a first trace at byte 360, within the headers"),
+        ({"offset": 3240}, "within the headers"),
+        ({"samples": 2**30}, "1073741824 samples a trace in a file of"),
+        ({"samples": -5}, "bytes 3269-3272"),
         ({"trailers": -1}, "a number of trailers that is not stated"),
         ({"extended": -1}, "a number of extended textual headers that is not stated"),
     ],

@@ -13,6 +13,9 @@ const AXES = {
 const ACROSS = { pixel: "column, pixels", trace: "trace number" };
 const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)}\u00a0%`);
 
+// Returns the slices that show the salt body of a button.
+const placesOf = (button) => button.dataset.body.split(",").map(Number);
+
 class Explorer {
   constructor(sections) {
     this.sections = sections;
@@ -28,6 +31,8 @@ class Explorer {
     const most = Math.max(Math.floor(largest / 10), page.chosen.minArea, 1);
     this.choice = new Choice(page.chosen, most, () => this.changed());
     this.list = byId("grid") && new List(sections, (index) => this.goToAbove(index));
+    const [body] = document.querySelectorAll("[data-body]");
+    if (body) this.at = this.at.map((index, direction) => placesOf(body)[direction] ?? index);
     this.prepareInputs();
     this.setUnit(page.rows.unit);
     this.choice.reset();
@@ -47,7 +52,7 @@ class Explorer {
     on("zoom-out", "click", () => this.viewer.zoom(1 / 1.5));
     on("zoom-all", "click", () => this.viewer.zoom(0));
     for (const button of document.querySelectorAll("[data-body]")) {
-      button.addEventListener("click", () => this.goToBody(button.dataset.body.split(",").map(Number)));
+      button.addEventListener("click", () => this.goToBody(placesOf(button)));
     }
     this.radios("view", (value) => this.setView(value));
     this.radios("direction", (value) => this.setDirection(Number(value)));
