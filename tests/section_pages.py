@@ -90,13 +90,13 @@ def body(number, inline, crossline, sample):
     return SaltBody(row, 0, inline, crossline, sample)
 
 
-def write_volume(folder):
+def write_volume(folder, bodies=None):
     """Writes the page of a volume; returns its path and the probabilities, see `volume`."""
     source, probs, _, prob = volume(folder)
     contents = trace_sections.of_traces(source, probs, "inline", "clip", LIMITS)
     path = folder / "volume_report.html"
-    bodies = [body(1, 108, 35, 11), body(2, 102, 38, 4)]
-    shown = dataclasses.replace(prediction(), bodies=bodies, body_count=2)
+    count = len(bodies or ())
+    shown = dataclasses.replace(prediction(), bodies=bodies, body_count=count)
     path.write_text(section_report.render(contents, shown), encoding="utf-8")
     return path, prob
 

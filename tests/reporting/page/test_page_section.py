@@ -50,7 +50,12 @@ def text(driver, name):
     )
 
 
-def test_a_button_of_the_list_of_bodies_shows_the_slices_that_meet_in_it(page):
+def test_a_button_of_the_list_of_bodies_shows_the_slices_that_meet_in_it(
+    driver, tmp_path
+):
+    bodies = [section_pages.body(1, 108, 35, 11), section_pages.body(2, 102, 38, 4)]
+    page = driver
+    browser.open_page(page, section_pages.write_volume(tmp_path, bodies)[0])
     # It opens at the first one.
     assert text(page, "title") == "inline 108"
     rows = page.find_elements("css selector", "#bodies tbody tr")
