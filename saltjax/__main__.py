@@ -44,7 +44,8 @@ def dispatch() -> None:
             f"--mode={mode} needs --workdir: a finished run, a network file or the name of a packaged "
             "network"
         )
-    places = workdirs(FLAGS.workdir) if mode == "predict" else [workdir]
+    several = mode in ("evaluate", "predict")
+    places = workdirs(FLAGS.workdir) if several else [workdir]
     match mode:
         case "train":
             from saltjax import train
@@ -61,7 +62,7 @@ def dispatch() -> None:
             from saltjax import evaluate
 
             evaluate.evaluate(
-                workdir,
+                places,
                 FLAGS.input,
                 FLAGS.output,
                 FLAGS.tta,

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -10,6 +11,7 @@ from saltjax.data import folder, source
 from saltjax.data.tiles import Tiles, scored_noun
 from saltjax.inference import evaluation
 from saltjax.inference import predictor as predictors
+from saltjax.inference.predictor import Predictor
 from saltjax.reporting import run_figures, tables
 from saltjax.runs import result, saved_outputs, trained
 from saltjax.runs import workdir as run_directory
@@ -21,7 +23,7 @@ from saltjax.system.errors import InputError
 
 
 def evaluate(
-    workdir: pathlib.Path,
+    workdirs: Sequence[pathlib.Path],
     directory: str,
     output: str,
     tta: bool | None,
@@ -33,12 +35,13 @@ def evaluate(
 ) -> None:
     """Scores a run's best checkpoint, prints and draws the scores and writes evaluation.json.
 
-    A run without test_outputs.npz gets it, if its own test tiles are scored as its test did.
+    Of several networks it scores the mean of their probabilities, at the mean of their thresholds. A
+    run without test_outputs.npz gets it, if its own test tiles are scored as its test did.
 
     Args:
-      workdir: the trained network, as `trained.locate` takes it.
-      directory: with images/<id>.png and masks/<id>.png; "" for the run's own test tiles, which a
-        network file does not have.
+      workdirs: one or more trained networks, each as `trained.locate` takes it.
+      directory: with images/<id>.png and masks/<id>.png; "" for the first run's own test tiles, which
+        a network file does not have.
       output: the directory to write to; "" for that of the run, which a network file does not have.
       tta: average each tile with its mirror image; None for the run's `eval.tta`.
       threshold: at and above which a pixel is salt; None for the run's.
@@ -56,10 +59,15 @@ def evaluate(
             f"{'is given' if directory else 'is missing'}"
         )
     postprocess.check_given(threshold, min_area)
-    location = trained.locate(workdir)
+    locations = [trained.locate(workdir) for workdir in workdirs]
+    location = locations[0]
+    if len(locations) > 1 and not output:
+        raise InputError(
+            "evaluating several networks needs --output, a directory for the scores"
+        )
     if not location.is_run and not (directory and output):
         raise InputError(
-            f"--workdir={workdir} is a network file, without tiles and a directory of its own: "
+            f"--workdir={workdirs[0]} is a network file, without tiles and a directory of its own: "
             "evaluating it needs --input, a directory with images and masks, and --output, a "
             "directory for the scores"
         )
@@ -77,21 +85,37 @@ def evaluate(
         ):
             train = location.config.train
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
-            network = trained.read(location)
-            predictor = predictors.create(network, engine, precision)
+            networks = [trained.read(place) for place in locations]
+            ensemble = [predictors.create(n, engine, precision) for n in networks]
+            _check_resolution(ensemble)
             if unlabelled is not None:
-                network.config.data.unlabelled = unlabelled
+                networks[0].config.data.unlabelled = unlabelled
             _evaluate(
-                network, predictor, directory, target, tta, threshold, min_area, write
+                networks, ensemble, directory, target, tta, threshold, min_area, write
             )
     except signals.Stopped as stopped:
         stopped.advice = "no evaluation was written; run the same command again"
         raise
 
 
+def _check_resolution(ensemble: Sequence[Predictor]) -> None:
+    """Raises InputError if networks are not of one resolution, at which the loss is taken."""
+    first, *others = [
+        (p.network.image_size, p.network.resize, p.network.context, p.tile)
+        for p in ensemble
+    ]
+    for other, predictor in zip(others, ensemble[1:]):
+        if other != first:
+            raise InputError(
+                f"{ensemble[0].workdir} and {predictor.workdir} have different resolutions "
+                f"(data.image_size, data.resize, data.context, tiles: {first} and {other}); expected the "
+                "same: the loss is that of the mean probability at the network's resolution"
+            )
+
+
 def _evaluate(
-    network: TrainedNetwork,
-    predictor: predictors.Predictor,
+    networks: Sequence[TrainedNetwork],
+    ensemble: Sequence[Predictor],
     directory: str,
     target: pathlib.Path,
     tta: bool | None,
@@ -99,30 +123,32 @@ def _evaluate(
     min_area: int | None,
     write: files.Writer,
 ) -> None:
-    config = network.config
+    network, predictor, config = networks[0], ensemble[0], networks[0].config
     if directory:
-        predictors.announce_synthetic([predictor])
+        predictors.announce_synthetic(ensemble)
     if threshold is None:
-        predictors.announce_tta([predictor], tta)
+        predictors.announce_tta(ensemble, tta)
+    models = [each.section_model(tta) for each in ensemble]
     tta = predictor.tta if tta is None else tta
-    tiles, units, indices, data = read_tiles(network, directory)
+    tiles, units, indices, data = read_tiles(networks, directory)
     description = tiles.description
     if data.trained_on:
         description += f", {data.trained_on} used in training"
     averaged = ", averaged with their mirror images" if tta else ""
-    console.say(f"Run        {network.path}, epoch {predictor.result.best_epoch}")
+    for each in ensemble:
+        console.say(f"Run        {each.workdir}, epoch {each.result.best_epoch}")
     noun = scored_noun(tiles.source)
     console.say(
         f"Source     {description}: {console.counted(len(indices), noun)}{averaged}"
     )
-    outputs = evaluation.predict_tiles(tiles, indices, predictor.section_model(tta))
+    outputs = evaluation.predict_tiles(tiles, indices, models[0], others=models[1:])
     labels = tiles.labels[indices, :, :, 0]
-    chosen = predictors.common_postprocessing([predictor], threshold, min_area)
+    chosen = predictors.common_postprocessing(ensemble, threshold, min_area)
     tested = scores.score(outputs, labels, chosen, config.data.seed, units[indices])
     scored = result.join(
         result.Evaluation,
         result.Evaluated(
-            run=network.name,
+            run=",".join(each.name for each in networks),
             best_epoch=predictor.result.best_epoch,
             tta=tta,
             engine=predictor.engine_name,
@@ -131,8 +157,8 @@ def _evaluate(
         ),
         result.Applied(
             predictor.result.threshold
-            if threshold is None
-            else result.GivenThreshold(threshold),
+            if threshold is None and len(ensemble) == 1
+            else result.GivenThreshold(chosen.threshold),
             chosen.min_area,
         ),
         tested.scores,
@@ -154,7 +180,11 @@ def _evaluate(
             figures,
             at_the_end,
         )
-    own = not directory and target.resolve() == network.path.resolve()
+    own = (
+        len(ensemble) == 1
+        and not directory
+        and target.resolve() == network.path.resolve()
+    )
     computed = tta, predictor.engine_name, predictor.precision
     if own and computed == (predictor.tta, "jax", config.train.dtype):
         keep_outputs(target, tiles, outputs, units)
@@ -181,7 +211,7 @@ def keep_outputs(
 
 
 def read_tiles(
-    network: TrainedNetwork, directory: str
+    networks: Sequence[TrainedNetwork], directory: str
 ) -> tuple[Tiles, np.ndarray, np.ndarray, result.EvaluatedData]:
     """Returns the tiles to be scored among others.
 
@@ -189,17 +219,20 @@ def read_tiles(
       The tiles; int[N], one number for the tiles that the bootstrap resamples together; the indices
       of those to be scored; evaluation.json's `data`.
     """
+    network, *others = networks
     if not directory:
         config, earlier = network.config, network.tiles.splits or None
         data = source.load(config, earlier)
         run_directory.check_data(network.path, data.facts())
         tiles, units = data.scored, data.units
-        indices, seen = data.split["test"], 0
+        indices = data.split["test"]
+        # Those of the first run may have trained others.
+        seen = count_seen(others, [tiles.ids[i] for i in indices])
     else:
         unlabelled = network.config.data.unlabelled
         tiles = folder.read_folder(directory, "--input", unlabelled)
         units, indices = tiles.contents, np.arange(len(tiles))
-        seen = count_seen(network, tiles)
+        seen = count_seen(networks, tiles.ids)
     return (
         tiles,
         units,
@@ -208,12 +241,15 @@ def read_tiles(
     )
 
 
-def count_seen(network: TrainedNetwork, tiles: Tiles) -> int:
-    """Returns how many tiles have ids of training or validation tiles of the run; prints it."""
-    seen = network.count_seen(tiles.ids)
+def count_seen(networks: Sequence[TrainedNetwork], ids: Sequence[str]) -> int:
+    """Returns how many ids are those of training or validation tiles of a run; prints it.
+
+    Of several runs it is the largest number.
+    """
+    seen = max((network.count_seen(ids) for network in networks), default=0)
     if seen:
         console.say(
-            f"{seen} of these {len(tiles)} tiles have the ids of tiles that the run was trained or "
+            f"{seen} of these {len(ids)} tiles have the ids of tiles that the run was trained or "
             "validated on: the scores are biased in its favour."
         )
     return seen

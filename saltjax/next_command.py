@@ -60,7 +60,7 @@ def find(mode: str, places: Sequence[pathlib.Path]) -> str:
         case "train":
             words = _after_training(places[0])
         case "evaluate":
-            words = _after_evaluation(places[0])
+            words = _after_evaluation(places)
         case "predict" if FLAGS.report:
             return _look_at_page()
         case "predict":
@@ -115,7 +115,11 @@ def _after_training(run: pathlib.Path) -> list[str]:
     return _compare_or_export(run)
 
 
-def _after_evaluation(network: pathlib.Path) -> list[str]:
+def _after_evaluation(networks: Sequence[pathlib.Path]) -> list[str]:
+    network = networks[0]
+    if len(networks) > 1:
+        # Compared with each of them alone.
+        return _flags("compare", workdir=network.parent)
     target = pathlib.Path(FLAGS.output or network)
     source = FLAGS.input or _unlabelled(network)
     predicted = (target.parent / "submission.csv").exists()  # what was scored

@@ -114,7 +114,7 @@ TABLE = {
         {
             "train": "the run directory; by default runs/<config>-<overrides>",
             "check": "the run directory; figures go into its directory check",
-            "evaluate": NETWORK,
+            "evaluate": f"{NETWORK}; several, as a,b,c, are averaged",
             "predict": f"{NETWORK}; several, as a,b,c, are averaged",
             "compare": "the directory that holds the runs; by default runs",
             "report": "the run directory, or one that holds runs",

@@ -307,10 +307,10 @@ def test_a_finished_run_is_tested_again_by_groups_and_without(
         with pytest.raises(ZeroDivisionError):
             train.train(pairs, run, overwrite=False)
     # It is still the run without groups.
-    evaluate.evaluate(run, "", str(tmp_path / "evaluation"), None)
+    evaluate.evaluate([run], "", str(tmp_path / "evaluation"), None)
     train.train(pairs, run, overwrite=False)
     assert read(run / "result.json")["test_units"] == -(-len(test) // 2)
-    evaluate.evaluate(run, "", str(tmp_path / "evaluation"), None)
+    evaluate.evaluate([run], "", str(tmp_path / "evaluation"), None)
     # The result of a finished run is not that of other groups.
     with pytest.raises(InputError, match="the groups have changed"):
         train.train(one, run, overwrite=False)

@@ -7,20 +7,104 @@ import os
 import pathlib
 
 import forked
+import jax
 import numpy as np
 import pytest
+import written_run
+from PIL import Image
 from program import assert_refused
 from run_files import in_json, read
 from tested_run import masks_of
 from tile_files import write_sections, write_tiles
 
+import saltjax
 from saltjax import evaluate, export, predict
+from saltjax.data import folder as tile_folders
+from saltjax.inference import evaluation
 from saltjax.reporting import figures
-from saltjax.runs import saved_outputs, trained
+from saltjax.runs import checkpoint, saved_outputs, trained
 from saltjax.system import locks, output_directory
 from saltjax.system.errors import InputError
 
 PATHS = ("--workdir=x", "--input=x", "--output=y")
+
+
+@pytest.fixture
+def ensemble(tmp_path):
+    """Two runs on tiles of 12×10 pixels with different networks and thresholds."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        written_run.write(folder)
+    changed = jax.tree.map(lambda x: x * np.float32(1.5), written_run.VARIABLES)
+    best = {"epoch": 2, "val_loss": 0.5}
+    checkpoint.save(folders[1] / "checkpoints/best", changed, best)
+    result = read(folders[1] / "result.json")
+    result["threshold"]["value"] = 0.4
+    (folders[1] / "result.json").write_text(json.dumps(result))
+    return folders
+
+
+def test_an_ensemble_has_the_scores_of_its_mean_probabilities(ensemble, tmp_path):
+    tiles = write_tiles(tmp_path / "tiles", 9)
+    scores, out = str(tmp_path / "scores"), str(tmp_path / "out")
+    evaluate.evaluate(ensemble, str(tiles), scores, None)
+    found = read(tmp_path / "scores/evaluation.json")
+    assert found["run"] == "one,two"
+    threshold = (0.1694612354040146 + 0.4) / 2
+    assert found["threshold"] == {
+        "value": pytest.approx(threshold),
+        "f1": None,
+        "metric": None,
+        "score": None,
+    }
+    # The masks are those that predict writes.
+    predict.predict(ensemble, str(tiles / "images"), out, None, None)
+    read_tiles = tile_folders.read_folder(str(tiles))
+    labels = read_tiles.labels[..., 0]
+    masks = [
+        np.asarray(Image.open(f"{out}/masks/{name}.png")) > 0 for name in read_tiles.ids
+    ]
+    both = np.logical_and(masks, labels).sum(axis=(1, 2))
+    either = np.logical_or(masks, labels).sum(axis=(1, 2))
+    iou = np.where(either, both / np.maximum(either, 1), 1).mean()
+    assert found["test_native"]["iou"]["value"] == pytest.approx(iou)
+    outputs = [
+        evaluation.predict_tiles(
+            read_tiles, np.arange(9), saltjax.load(run).section_model()
+        )
+        for run in ensemble
+    ]
+    salt = np.mean([each.prob for each in outputs], axis=0, dtype=float)
+    label = outputs[0].label
+    loss = -np.log(np.where(label, salt, 1 - salt)).mean()
+    assert found["test"]["loss"] == pytest.approx(loss, rel=1e-5)
+    assert abs(loss - outputs[0].loss) > 1e-3
+
+
+def test_mistakes_with_ensembles(ensemble, tmp_path):
+    tiles = write_tiles(tmp_path / "tiles", 9)
+    names = ",".join(map(str, ensemble))
+    base = ["--mode=evaluate", f"--workdir={names}", f"--input={tiles}"]
+    assert_refused(forked.launch(*base), "several networks needs --output")
+    (ensemble[1] / "data.json").write_text('{"height": 11, "width": 9}')
+    refused = forked.launch(*base, f"--output={tmp_path}/scores")
+    assert_refused(refused, "have different resolutions", "(12, 10)", "(11, 9)")
+    refused = forked.launch(*base, f"--output={tmp_path}/scores", "--unlabelled=0")
+    assert_refused(refused, "--unlabelled=0; expected a value above 0")
+
+
+def test_pixels_of_a_given_value_count_in_no_score(ensemble, tmp_path):
+    tiles = write_tiles(tmp_path / "tiles", 9)
+    path = tiles / "masks/t08.png"
+    mask = np.zeros((12, 10), np.uint8)
+    mask[:, :4], mask[:2, 5:] = 128, 255
+    Image.fromarray(mask).save(path)
+    words = ["--mode=evaluate", f"--workdir={ensemble[0]}", f"--input={tiles}"]
+    words.append(f"--output={tmp_path}/scores")
+    assert_refused(forked.launch(*words), "t08.png", "data.unlabelled")
+    done = forked.launch(*words, "--unlabelled=128")
+    assert done.returncode == 0, done.stderr
+    assert "Unlabelled 3.7% of the pixels, in 1 of 9 tiles" in done.stdout
 
 
 @pytest.mark.slow
@@ -34,11 +118,11 @@ def test_a_network_of_synthetic_sections_is_announced(run, tmp_path, caplog, sou
     predict.predict([run], f"{tmp_path}/tiles/images", f"{tmp_path}/out", None, None)
     assert (said in caplog.text) == (source == "synthetic")
     caplog.clear()
-    evaluate.evaluate(run, str(tmp_path / "tiles"), str(tmp_path / "scores"), None)
+    evaluate.evaluate([run], str(tmp_path / "tiles"), str(tmp_path / "scores"), None)
     assert (said in caplog.text) == (source == "synthetic")
     caplog.clear()
     if source == "synthetic":  # its own test tiles are no real data
-        evaluate.evaluate(run, "", "", None)
+        evaluate.evaluate([run], "", "", None)
         assert said not in caplog.text
 
 
@@ -50,7 +134,7 @@ def test_a_threshold_that_was_chosen_otherwise_is_announced(run, tmp_path, caplo
     said = f"of {run}: chosen without mirror images (eval.tta=False)"
     for tta in (None, True):
         caplog.clear()
-        evaluate.evaluate(run, tiles, str(tmp_path / "scores"), tta)
+        evaluate.evaluate([run], tiles, str(tmp_path / "scores"), tta)
         assert (said in caplog.text) == (tta is True)
         caplog.clear()
         predict.predict([run], images, str(tmp_path / "out"), None, tta)
@@ -60,14 +144,14 @@ def test_a_threshold_that_was_chosen_otherwise_is_announced(run, tmp_path, caplo
     predict.predict([run], images, str(tmp_path / "out"), 0.5, True)
     assert said not in caplog.text
     in_json(lambda result: result["eval"].update(tta=True))(run / "result.json")
-    evaluate.evaluate(run, tiles, str(tmp_path / "scores"), False)
+    evaluate.evaluate([run], tiles, str(tmp_path / "scores"), False)
     assert "chosen with mirror images (eval.tta=True)" in caplog.text
 
 
 @pytest.mark.slow
 def test_evaluation_on_the_runs_own_test_tiles_gives_its_scores(run, caplog):
     caplog.set_level(logging.INFO, "saltjax")
-    evaluate.evaluate(run, "", "", None)
+    evaluate.evaluate([run], "", "", None)
     result, found = read(run / "result.json"), read(run / "evaluation.json")
     for key in ("test", "test_native", "test_no_salt", "by_coverage", "calibration"):
         assert found[key] == result[key]
@@ -95,13 +179,13 @@ def test_a_network_file_has_the_scores_of_its_run(run, tmp_path, caplog, monkeyp
     write_sections(tmp_path / "tiles", 50, seed=0)
     tiles, file = str(tmp_path / "tiles"), tmp_path / "net.safetensors"
     export.export(run, str(file))
-    evaluate.evaluate(run, tiles, str(tmp_path / "a"), None)
+    evaluate.evaluate([run], tiles, str(tmp_path / "a"), None)
     monkeypatch.setattr(trained, "PACKAGED", tmp_path)
     monkeypatch.chdir(tmp_path)
     # Its own copy of the ids knows the tiles of training, too.
     for name in (file, "net"):
         caplog.clear()
-        evaluate.evaluate(name, tiles, str(tmp_path / "b"), None)
+        evaluate.evaluate([name], tiles, str(tmp_path / "b"), None)
         assert "42 of these 50 tiles" in caplog.text
         found = read(tmp_path / "b/evaluation.json")
         assert found.pop("run") == "net"
@@ -109,13 +193,13 @@ def test_a_network_file_has_the_scores_of_its_run(run, tmp_path, caplog, monkeyp
         assert expected.pop("run") == run.name
         assert found == expected
     caplog.clear()
-    evaluate.evaluate("net", tiles, str(tmp_path / "b"), True)
+    evaluate.evaluate(["net"], tiles, str(tmp_path / "b"), True)
     assert "chosen without mirror images (eval.tta=False)" in caplog.text
     assert "repeat the command" not in caplog.text
     # It has no tiles and no directory of its own.
     for source, output in (("", ""), (tiles, ""), ("", str(tmp_path / "b"))):
         with pytest.raises(InputError, match=r"needs --input, .* and --output"):
-            evaluate.evaluate(file, source, output, None)
+            evaluate.evaluate([file], source, output, None)
 
 
 @pytest.mark.slow
@@ -125,20 +209,20 @@ def test_an_evaluation_replaces_only_an_evaluation(run, tmp_path):
     for name in ("evaluation.json", "evaluation/mine.png"):
         (scores / name).write_text("by hand")
         with pytest.raises(InputError, match=f"{scores}/{name}: not written by this"):
-            evaluate.evaluate(run, str(tiles), str(scores), None)
+            evaluate.evaluate([run], str(tiles), str(scores), None)
         assert (scores / name).read_text() == "by hand"
         (scores / name).unlink()
     for _ in range(2):
-        evaluate.evaluate(run, str(tiles), str(scores), None)
+        evaluate.evaluate([run], str(tiles), str(scores), None)
     assert read(scores / "evaluation.json")["data"]["tiles"] == 6
     with (
         locks.lock(scores, "--output"),
         pytest.raises(InputError, match="another process is writing there"),
     ):
-        evaluate.evaluate(run, str(tiles), str(scores), None)
+        evaluate.evaluate([run], str(tiles), str(scores), None)
     # In the run's own directory it replaces the one before, whoever wrote that.
     (run / "evaluation.json").write_text("by an earlier version")
-    evaluate.evaluate(run, str(tiles), "", None)
+    evaluate.evaluate([run], str(tiles), "", None)
     assert read(run / "evaluation.json")["data"]["tiles"] == 6
     assert not (run / output_directory.RECORD).exists()
 
@@ -148,7 +232,7 @@ def test_an_evaluation_that_fails_leaves_the_one_before(run, tmp_path, monkeypat
     """The disk fills up with the last figure, whether or not the directory is the run's own."""
     tiles = str(write_tiles(tmp_path / "tiles", 3))
     for folder in (run, tmp_path / "scores"):
-        evaluate.evaluate(run, tiles, str(folder), None)
+        evaluate.evaluate([run], tiles, str(folder), None)
         paths = [folder / "evaluation.json", *(folder / "evaluation").iterdir()]
         before = {path: path.read_bytes() for path in paths}
         save, saved = figures.save, []
@@ -163,17 +247,17 @@ def test_an_evaluation_that_fails_leaves_the_one_before(run, tmp_path, monkeypat
         with monkeypatch.context() as full:
             full.setattr(figures, "save", fail_at_the_last)
             with pytest.raises(InputError, match="No space left"):
-                evaluate.evaluate(run, tiles, str(folder), True)
+                evaluate.evaluate([run], tiles, str(folder), True)
         assert {path: path.read_bytes() for path in paths} == before
         assert len(list((folder / "evaluation").iterdir())) == 5
-        evaluate.evaluate(run, tiles, str(folder), True)
+        evaluate.evaluate([run], tiles, str(folder), True)
         assert read(folder / "evaluation.json")["tta"]
 
 
 @pytest.mark.slow
 def test_tiles_of_another_size_are_scored_at_their_own_resolution(run, tmp_path):
     write_tiles(tmp_path / "tiles", 30)
-    evaluate.evaluate(run, str(tmp_path / "tiles"), str(tmp_path), None)
+    evaluate.evaluate([run], str(tmp_path / "tiles"), str(tmp_path), None)
     bins = read(tmp_path / "evaluation.json")["calibration"]["bins"]
     assert sum(row["pixels"] for row in bins) == 30 * 12 * 10
 
@@ -241,7 +325,7 @@ def replaced_by(text):
 def test_a_run_that_cannot_be_used_is_refused(run, name, damage, message):
     damage(run / name)
     with pytest.raises(InputError, match=message):
-        evaluate.evaluate(run, "", "", None)
+        evaluate.evaluate([run], "", "", None)
     assert not (run / "evaluation.json").exists()
 
 
@@ -250,7 +334,7 @@ def test_weights_of_other_widths_are_refused(run):
         run / "config.json"
     )
     with pytest.raises(InputError, match="best is intact, but its arrays are not"):
-        evaluate.evaluate(run, "", "", None)
+        evaluate.evaluate([run], "", "", None)
     assert (run / "checkpoints/best/sha256.json").exists()
 
 
@@ -265,7 +349,7 @@ def test_an_evaluation_takes_a_threshold_and_a_size(run, threshold, min_area):
     in_json(lambda tree: tree["threshold"].update(value=middle))(run / "result.json")
     in_json(lambda tree: tree.update(min_area=9))(run / "result.json")
     before = read(run / "result.json")
-    evaluate.evaluate(run, "", "", None, threshold, min_area)
+    evaluate.evaluate([run], "", "", None, threshold, min_area)
     found = read(run / "evaluation.json")
     chosen = before["threshold"]
     if threshold is not None:
@@ -287,17 +371,17 @@ def test_the_outputs_of_a_run_that_lacks_them_are_kept(run, tmp_path):
     path = run / "test_outputs.npz"
     before = saved_outputs.read(run)
     path.unlink()
-    evaluate.evaluate(run, "", str(tmp_path / "elsewhere"), None)
-    evaluate.evaluate(run, "", "", True)  # other probabilities than those of the test
-    evaluate.evaluate(run, str(write_tiles(tmp_path / "tiles", 3)), "", None)
+    evaluate.evaluate([run], "", str(tmp_path / "elsewhere"), None)
+    evaluate.evaluate([run], "", "", True)  # other probabilities than those of the test
+    evaluate.evaluate([run], str(write_tiles(tmp_path / "tiles", 3)), "", None)
     assert not path.exists()
-    evaluate.evaluate(run, "", "", None, 0.75, 4)
+    evaluate.evaluate([run], "", "", None, 0.75, 4)
     after = saved_outputs.read(run)
     assert after.ids == before.ids
     for name in ("prob", "labels", "units"):
         assert np.array_equal(getattr(after, name), getattr(before, name)), name
     content = path.read_bytes()
-    evaluate.evaluate(run, "", "", None)
+    evaluate.evaluate([run], "", "", None)
     assert path.read_bytes() == content
 
 

@@ -32,7 +32,7 @@ def test_independent_scores_of_a_submission_equal_those_of_evaluate(
     threshold = float(np.median(list(map(saltjax.load(run).predict, images))))
     result["threshold"]["value"] = threshold
     (run / "result.json").write_text(json.dumps(result | {"min_area": min_area}))
-    evaluate.evaluate(run, str(tmp_path / "tiles"), str(tmp_path / "scores"), tta)
+    evaluate.evaluate([run], str(tmp_path / "tiles"), str(tmp_path / "scores"), tta)
     found = files.read_json(tmp_path / "scores/evaluation.json")
     assert found["tta"] == tta
     output = tmp_path / "out"

@@ -82,7 +82,7 @@ def test_scores_are_those_of_the_labelled_samples_of_whole_lines(whole, volume):
 
 def test_run_is_evaluated_as_it_was_tested(whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
-    evaluate.evaluate(run, "", "", None)
+    evaluate.evaluate([run], "", "", None)
     evaluated, tested = read(run / "evaluation.json"), read(run / "result.json")
     assert evaluated["test_native"] == tested["test_native"]
 

@@ -1,6 +1,6 @@
 """A network's outputs for tiles with masks, by the same path as its predictions for files."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ def predict_tiles(
     model: SectionModel,
     after_tile: Callable[[], None] = lambda: None,
     title: str = "Testing",
+    others: Sequence[SectionModel] = (),
 ) -> Outputs:
     """Returns the network's outputs for the tiles of `indices`, in that order.
 
@@ -31,6 +32,7 @@ def predict_tiles(
       model: the network.
       after_tile: is called after each, and may end the loop by raising.
       title: of the progress bar.
+      others: networks of the same resolution, whose probabilities are averaged with the first one's.
 
     Raises:
       ValueError: if a tile has no labelled pixel, so that it has no score.
@@ -43,15 +45,22 @@ def predict_tiles(
     label = np.asarray(resized, np.uint8)[..., 0]
     probs, native, means = [], [], []
     with console.Bar(title, len(indices), "images") as bar:
-        for i, canvas in enumerate(_canvases(tiles, indices, model)):
+        models = [model, *others]
+        streams = [_canvases(tiles, indices, each) for each in models]
+        for i, canvases in enumerate(zip(*streams)):
             # A pixel that was added by mirroring counts in no score.
             salt, none = resize.without_padding(
-                canvas.at_network(), model.tile, network.image_size, network.resize
+                _mean([canvas.at_network() for canvas in canvases]),
+                model.tile,
+                network.image_size,
+                network.resize,
             )
             means.append(_means(salt, none, label[i]))
             probs.append(salt)
             # The depth of the PNGs that `predict` writes, whose masks are the ones scored.
-            native.append(to_sixteen_bits(canvas.native(model)))
+            both = zip(canvases, models)
+            mean = _mean([canvas.native(each) for canvas, each in both])
+            native.append(to_sixteen_bits(mean))
             bar.advance(1)
             after_tile()
     labelled = label != UNLABELLED
@@ -65,6 +74,12 @@ def predict_tiles(
         label,
         from_sixteen_bits(np.stack(native)),
     )
+
+
+def _mean(probs: Sequence[np.ndarray]) -> np.ndarray:
+    if len(probs) == 1:
+        return probs[0]
+    return np.asarray(np.mean(probs, axis=0, dtype=np.float32))
 
 
 def _check_labelled(tiles: Tiles, indices: np.ndarray) -> None:

@@ -225,7 +225,10 @@ class EvaluatedData:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """What was evaluated, and how; `engine` and `precision` as in `predictor.load`."""
+    """What was evaluated, and how; `engine` and `precision` as in `predictor.load`.
+
+    Of several networks `run` has all names, joined by commas, and `best_epoch` is that of the first.
+    """
 
     run: str
     best_epoch: int
