@@ -175,7 +175,7 @@ def _evaluate(
             tested,
             chosen,
             tiles,
-            description,
+            f"{description}. Run: {scored.run}",
             config.data.seed,
             figures,
             at_the_end,

@@ -74,10 +74,8 @@ def run(
     )
     outcome = result.join(result.Result, training, validation, tested.scores)
     outcome = dataclasses.replace(outcome, eval=config.eval.to_dict())
-    source, curves = (
-        data.scored.description,
-        {"validation": val_curve, "test": tested.curve},
-    )
+    source = f"{data.scored.description}: {data.split_description}. Run: {workdir.resolve().name}"
+    curves = {"validation": val_curve, "test": tested.curve}
     with replacement.replace(workdir, outcome) as plots, writing(plots):
         run_figures.draw_training(progress.history, best["epoch"], source, plots)
         run_figures.draw_thresholds(validation, val_curve, source, plots)

@@ -6,6 +6,7 @@ Colours are those of Okabe & Ito, which colour-blind readers can distinguish.
 from __future__ import annotations
 
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ SCORE_NAMES = {
     "mean_class_accuracy": "mean class accuracy",
 }
 MAX_CURVE_POINTS = 2000
+# Of the line that names the data, in an inch.
+CHARACTERS = 18
 
 
 def figure_of(width: float, height: float, source: str) -> Figure:
@@ -46,8 +49,9 @@ def figure_of(width: float, height: float, source: str) -> Figure:
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     style = {"fontsize": 7, "color": "0.35", "x": 0.99, "ha": "right"}
+    text = textwrap.fill(f"Data: {source}", int(CHARACTERS * width))
     # Names of directories and tiles may hold dollars, which are not formulas.
-    figure.supxlabel(f"Data: {source}", parse_math=False, **style)
+    figure.supxlabel(text, parse_math=False, **style)
     return figure
 
 

@@ -48,7 +48,7 @@ def test_threshold_is_on_the_first_curve_and_salt_share_of_the_last():
     last = make_curve(3, salt_share=0.4, average_precision=0.6)
     figure = figures.precision_recall({"validation": first, "test": last}, 0.4, "x")
     found = lines(figure.axes[0])
-    (recall,), (precision,) = found["threshold 0.40, F1 0.200 on validation"]
+    (recall,), (precision,) = found["threshold 0.400, F1 0.200 on validation"]
     assert (recall, precision) == (0.55, pytest.approx(0.6))
     assert found["salt everywhere, test: precision 0.40"][1] == [0.4, 0.4]
     assert "validation, average precision 0.700" in found
@@ -95,7 +95,7 @@ def test_thresholds_show_f1_and_accuracies():
     found = lines(accuracy)
     assert found["validation"] == [at, [0.81, 0.82, 0.83, 0.84, 0.85, 0.86, 0.87]]
     assert found["test"] == [at, [0.71, 0.72, 0.73, 0.74, 0.75, 0.76, 0.77]]
-    best = "best Kaggle mAP on validation, at 0.17"
+    best = "best Kaggle mAP on validation, at 0.169"
     assert found[best][0] == lines(f1)[best][0] == [RESULT.threshold.value] * 2
 
 
@@ -140,6 +140,8 @@ def test_reliability_shows_the_bins():
 def test_figure_names_its_source_and_is_saved_as_png(tmp_path):
     figure = figures.figure_of(2, 1, "tiles of $a_{$/b")
     assert figure.get_supxlabel() == "Data: tiles of $a_{$/b"
+    long = figures.figure_of(4, 1, " ".join(["word"] * 20)).get_supxlabel()
+    assert max(map(len, long.splitlines())) <= 72
     figures.save(figure, tmp_path / "a/figure.png")
     with Image.open(tmp_path / "a/figure.png") as image:
         assert (image.format, image.size) == ("PNG", (300, 150))

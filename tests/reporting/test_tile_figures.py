@@ -58,7 +58,7 @@ def test_prediction_colours_true_and_false_pixels():
     colours = np.array([[0, 114, 178], [0, 158, 115], [230, 159, 0], [0, 0, 0]], float)
     for row, colour, alpha in zip(overlay, colours / 255, (0.4, 0.4, 0.4, 0)):
         np.testing.assert_allclose(row, np.tile([*colour, alpha], (6, 1)))
-    assert prediction.get_title() == "Prediction (≥ 0.60)"
+    assert prediction.get_title() == "Prediction (≥ 0.600)"
     assert image.get_ylabel() == "one $"
     assert [text.get_text() for text in figure.axes[5].texts] == ["no salt"]
     assert mask.texts[:] == []
