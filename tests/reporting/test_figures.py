@@ -56,7 +56,7 @@ def test_threshold_is_on_the_first_curve_and_salt_share_of_the_last():
     # Above all probabilities nothing is predicted: recall, precision and F1 are 0.
     alone = figures.precision_recall({"these tiles": first}, 2.0, "x")
     found = lines(alone.axes[0])
-    assert found["threshold 2.00, F1 0.000 on these tiles"] == [[0.0], [0.0]]
+    assert found["threshold 2.000, F1 0.000 on these tiles"] == [[0.0], [0.0]]
 
 
 def test_curves_show_every_epoch():
