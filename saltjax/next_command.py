@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from absl import flags
 
 from saltjax import options
-from saltjax.data import image_file
 from saltjax.runs import environment, saved_config
 from saltjax.system import console, locks
 
@@ -224,6 +223,9 @@ def _unlabelled(run: pathlib.Path) -> pathlib.Path | None:
         return path if path.is_file() else None  # `predict` does not read Zarr
     folder = data.get("dir")
     test = pathlib.Path(folder or "").parent / "test"
+    # Imported here, and with it numpy, which --help does without.
+    from saltjax.data import image_file
+
     for directory in (test, test / "images"):
         if folder and directory.is_dir() and image_file.find(directory)[0]:
             return test
