@@ -261,6 +261,8 @@ class SegyTraces:
         part._chosen, part.count = numbers, len(numbers)
         found = self.geometry
         part.geometry = lines.Geometry(found.inline[numbers], found.crossline[numbers])
+        # One line of a volume alone would be a 2-D line, whose traces may be in another order.
+        part.geometry.volume = found.volume
         return part
 
     def grids(self) -> list[np.ndarray]:
