@@ -90,6 +90,7 @@ def dispatch() -> None:
                 FLAGS.min_body,
                 FLAGS.direction,
                 FLAGS.normalize,
+                FLAGS.lines,
             )
         case "export":
             from saltjax import export

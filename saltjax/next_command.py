@@ -20,6 +20,7 @@ REPEATED = (
     "min_area",
     "tta",
     "header_bytes",
+    "lines",
     "direction",
     "normalize",
     "bodies",

@@ -212,6 +212,15 @@ TABLE = {
             "as 9,21; by default the run's"
         },
     ),
+    "lines": Flag(
+        flags.DEFINE_string,
+        None,
+        "RANGE",
+        {
+            "predict": "segment only these lines of volumes, START:STOP:STEP, both ends inclusive, as "
+            "100:200:10: a first look"
+        },
+    ),
     "direction": Flag(
         flags.DEFINE_enum,
         None,

@@ -4,8 +4,9 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from saltjax.inference import image_files, inputs, trace_files
+from saltjax.inference import chosen_lines, image_files, inputs, trace_files
 from saltjax.inference import predictor as predictors
+from saltjax.inference.chosen_lines import Lines
 from saltjax.inference.inputs import Input
 from saltjax.inference.predictor import Predictor
 from saltjax.runs import settings, trained
@@ -29,6 +30,7 @@ class Settings:
       header_bytes: first bytes of inline and crossline numbers in SEG-Y trace headers; None for the
         first run's `data.header_bytes`.
       min_body: samples, the minimum size of a salt body; None for no bodies.
+      lines: of volumes; None for all.
       report: also write a page to look at the result with, NAME_report.html.
       flags: those of the command line that change the result, but for threshold and minimum
         component size.
@@ -37,6 +39,7 @@ class Settings:
     tta: bool | None
     header_bytes: tuple[int, ...] | None
     min_body: int | None
+    lines: Lines | None
     report: bool
     flags: Sequence[str]
 
@@ -56,6 +59,7 @@ def predict(
     min_body: int | None = None,
     direction: str | None = None,
     normalize: str | None = None,
+    lines: str | None = None,
 ) -> None:
     """Writes the probabilities and masks of inputs into a directory.
 
@@ -76,6 +80,7 @@ def predict(
       min_body: samples, the minimum size of such a body; None for any.
       direction, normalize: other settings than the first run's `predict.direction` and
         `predict.normalize`.
+      lines: segment only these lines of volumes, see `chosen_lines.parse`; None for all.
 
     Raises:
       InputError: for a mistake in run, input or output.
@@ -91,13 +96,26 @@ def predict(
         tta,
         parse_header_bytes(header_bytes, found, source),
         check_bodies(bodies, min_body, found),
+        None if lines is None else chosen_lines.parse(lines),
         report,
         given_flags(
-            tta, header_bytes, engine, precision, bodies, min_body, direction, normalize
+            tta,
+            header_bytes,
+            engine,
+            precision,
+            bodies,
+            min_body,
+            direction,
+            normalize,
+            lines,
         ),
     )
     if all(one.images for one in found):
-        for name, value in (("direction", direction), ("normalize", normalize)):
+        for name, value in (
+            ("direction", direction),
+            ("normalize", normalize),
+            ("lines", lines),
+        ):
             if value is not None:
                 raise InputError(
                     f"--{name}={value} is of sections and volumes; --input={source} is of images"
@@ -112,6 +130,11 @@ def predict(
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
             runs = [predictors.restore(place, engine, precision) for place in locations]
             runs[0] = runs[0].with_settings(direction, normalize)
+            if lines is not None and any(run.network.context for run in runs):
+                raise InputError(
+                    f"--lines={lines}: a network of several lines (data.context) needs the lines beside "
+                    "them; expected one of a single line"
+                )
             predictors.announce_synthetic(runs)
             chosen = predictors.common_postprocessing(runs, threshold, min_area)
             if threshold is None:
@@ -170,7 +193,15 @@ def _predict_one(
         )
     elif one.path.suffix.lower() == ".npy":
         segmented = trace_files.predict_array(
-            one.path, claimed, runs[0], models, chosen, read, others, wanted.min_body
+            one.path,
+            claimed,
+            runs[0],
+            models,
+            chosen,
+            read,
+            others,
+            wanted.min_body,
+            wanted.lines,
         )
     else:
         segmented = trace_files.predict_segy(
@@ -183,6 +214,7 @@ def _predict_one(
             read,
             others,
             wanted.min_body,
+            wanted.lines,
         )
     if wanted.report:
         # Imported here, and with it the template library, since other predictions do without it.
@@ -221,6 +253,7 @@ def given_flags(
     min_body: int | None,
     direction: str | None,
     normalize: str | None,
+    lines: str | None,
 ) -> list[str]:
     """Returns the flags, besides threshold and minimum size, that were given and change the result."""
     flags = [] if tta is None else ["--tta" if tta else "--notta"]
@@ -232,6 +265,7 @@ def given_flags(
         flags.append(f"--precision={precision}")
     flags += [f"--direction={direction}"] if direction else []
     flags += [f"--normalize={normalize}"] if normalize else []
+    flags += [f"--lines={lines}"] if lines else []
     flags += ["--bodies"] if bodies else []
     flags += [f"--min_body={min_body}"] if min_body else []
     return flags

@@ -68,28 +68,24 @@ def write(
     if source.images:
         contents = image_sections.of_files(source.images, found.probs)
     else:
-        contents = of_traces(source.path, runs[0], found)
+        contents = of_traces(found, runs[0])
     text = section_report.render(contents, prediction)
     files.write_text(page, text, claimed.write)
     console.say(f"Report     {page}")
 
 
-def of_traces(path: pathlib.Path, first: Predictor, found: Segmented) -> Contents:
+def of_traces(found: Segmented, first: Predictor) -> Contents:
     """Returns what the page shows of a .npy or SEG-Y file."""
-    source, probs = (_open(file, found) for file in (path, found.probs))
-    if isinstance(source, npy.ArrayTraces):
-        image = source.image()
+    source, whole = found.source, found.whole
+    assert source is not None
+    assert whole is not None
+    probs: volumes.Traces
+    if isinstance(source, segy.SegyTraces):
+        probs = segy.reopen(found.probs, source)
+    else:
+        probs, image = npy.read(found.probs), source.image()
         if image is not None:
-            prob = probs.read(np.arange(probs.count)).T
-            return image_sections.of_array(image, prob)
-    scaling = volumes.scaling(source, first.normalize)
+            return image_sections.of_array(image, probs.read(np.arange(probs.count)).T)
+    scaling = volumes.scaling(whole, first.normalize)
     direction = volumes.passes(first.direction)[0]
     return trace_sections.of_traces(source, probs, direction, *scaling)
-
-
-def _open(path: pathlib.Path, found: Segmented) -> volumes.Traces:
-    if found.geometry is None:
-        return npy.read(path)
-    traces = segy.SegyTraces(path)
-    traces.geometry = found.geometry  # which takes long to find
-    return traces

@@ -6,7 +6,7 @@ import pathlib
 from saltjax.inference import volumes
 from saltjax.inference.body_files import Found
 from saltjax.scoring.postprocess import Postprocessing, salt_mask
-from saltjax.seismic import amplitudes, lines
+from saltjax.seismic import amplitudes
 from saltjax.system import console
 
 
@@ -17,15 +17,17 @@ class Segmented:
     Attributes:
       probs: the file of the probabilities, of images their directory.
       share: of salt, in all pixels or the samples of live traces.
+      source: the traces that were segmented; None for images.
+      whole: those of the file, of which `source` may be some lines.
       damaged: messages by trace number, see `volumes.segment`.
-      geometry: of a SEG-Y file.
       bodies: the salt bodies; None if they were not asked for.
     """
 
     probs: pathlib.Path
     share: float
+    source: volumes.Traces | None = None
+    whole: volumes.Traces | None = None
     damaged: dict[int, str] = dataclasses.field(default_factory=dict)
-    geometry: lines.Geometry | None = None
     bodies: Found | None = None
 
 

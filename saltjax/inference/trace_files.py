@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from saltjax.inference import body_files, masks, volumes, windows
+from saltjax.inference import body_files, chosen_lines, masks, volumes, windows
+from saltjax.inference.chosen_lines import Lines
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.scoring.postprocess import Postprocessing
@@ -30,15 +31,18 @@ def predict_array(
     read: Sequence[pathlib.Path],
     others: Sequence[pathlib.Path] = (),
     min_body: int | None = None,
+    lines: Lines | None = None,
 ) -> masks.Segmented:
     """Writes <name>_prob.npy, float32, and <name>_mask.npy, uint8, of the input's shape.
 
     Those of a colour image have its height and width. `read` are all inputs of the command, which must
     not be replaced, and `others` files that the caller will write too. Salt bodies of at least
-    `min_body` samples are written by `body_files`, unless it is None.
+    `min_body` samples are written by `body_files`, unless it is None. With `lines` the files hold these
+    lines alone.
     """
-    source = npy.read(path)
-    image, damaged = source.image(), {}
+    whole = npy.read(path)
+    image, damaged = whole.image(), {}
+    source = chosen_lines.select(whole, first.direction, lines) if lines else whole
     shape = source.shape if image is None else image.shape[:2]
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{name}.npy" for name in ("prob", "mask")
@@ -60,7 +64,12 @@ def predict_array(
         with writing(prob_path):
             if image is None:
                 damaged = volumes.segment(
-                    source, probs, models, first.normalize, first.direction
+                    source,
+                    probs,
+                    models,
+                    first.normalize,
+                    first.direction,
+                    scaled_by=whole,
                 )
             else:
                 prob = windows.predict_image(image, models)
@@ -76,7 +85,7 @@ def predict_array(
             plan, claimed, *arrays, lambda part: npy.create(part, shape, "int32")
         )
     say_written(written)
-    return masks.Segmented(prob_path, share, damaged, bodies=bodies)
+    return masks.Segmented(prob_path, share, source, whole, damaged, bodies)
 
 
 def predict_segy(
@@ -89,13 +98,15 @@ def predict_segy(
     read: Sequence[pathlib.Path],
     others: Sequence[pathlib.Path] = (),
     min_body: int | None = None,
+    lines: Lines | None = None,
 ) -> masks.Segmented:
     """Writes <name>_prob.sgy and <name>_mask.sgy, with every header and trace position of the input.
 
-    The samples of the mask are 0 and 1, in the input's format. `read`, `others` and `min_body` are
-    those of `predict_array`.
+    The samples of the mask are 0 and 1, in the input's format. `read`, `others`, `min_body` and `lines`
+    are those of `predict_array`.
     """
-    source = segy.SegyTraces(path, header_bytes=header_bytes or first.header_bytes)
+    whole = segy.SegyTraces(path, header_bytes=header_bytes or first.header_bytes)
+    source = chosen_lines.select(whole, first.direction, lines) if lines else whole
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{n}{path.suffix}" for n in ("prob", "mask")
     )
@@ -107,7 +118,7 @@ def predict_segy(
     claimed.check([*written, *others], inputs=read)
     code = source.layout.format
     prob_code = code if code in segy.FLOAT_FORMATS else segy.IEEE_FLOAT
-    say_lines(source, first.direction)
+    say_lines(source, first.direction, lines)
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
@@ -117,7 +128,12 @@ def predict_segy(
         sink = segy.create(mask_part, source, code)
         with writing(prob_path):
             damaged = volumes.segment(
-                source, probs, models, first.normalize, first.direction
+                source,
+                probs,
+                models,
+                first.normalize,
+                first.direction,
+                scaled_by=whole,
             )
         share = masks.write(probs, sink, first.direction, chosen)
         claimed.discard(body_files.possible_paths(claimed.folder, path))
@@ -137,7 +153,7 @@ def predict_segy(
             f"           Probabilities are IEEE floats (format {prob_code} in bytes 3225-3226); the "
             f"input's format {code} cannot hold them. All other headers are the input's."
         )
-    return masks.Segmented(prob_path, share, damaged, source.geometry, bodies)
+    return masks.Segmented(prob_path, share, source, whole, damaged, bodies)
 
 
 def say_written(paths: Sequence[pathlib.Path]) -> None:
@@ -151,7 +167,7 @@ def refuse_damaged(found: masks.Segmented) -> None:
     volumes.refuse(found.damaged, ALL_ELSE_IS_COMPLETE)
 
 
-def say_lines(source: segy.SegyTraces, direction: str) -> None:
+def say_lines(source: segy.SegyTraces, direction: str, chosen: Lines | None) -> None:
     """Prints how many lines and gaps a SEG-Y file has, and if it is taken as 2-D lines."""
     lines = source.lines(volumes.passes(direction)[0])
     positions = sum(map(len, lines))
@@ -163,5 +179,5 @@ def say_lines(source: segy.SegyTraces, direction: str) -> None:
             f"           Positions without a trace: {missing} of {positions}; they count as dead, and "
             "change the probabilities of traces beside them"
         )
-    if note := source.line_note():
+    if chosen is None and (note := source.line_note()):
         console.say(f"Warning    {note}")

@@ -35,6 +35,7 @@ def segment(
     normalize: str,
     direction: str,
     scan_all: bool = False,
+    scaled_by: Traces | None = None,
 ) -> dict[int, str]:
     """Writes the probabilities of salt, the mean over all models, of every trace.
 
@@ -49,6 +50,7 @@ def segment(
       models: the networks.
       normalize: see `amplitudes.estimate`; uint8 amplitudes are images, from 0 to 255.
       direction: "inline", "crossline" or "both", the mean of the two.
+      scaled_by: the traces that the range of amplitudes is estimated from; None for `source`.
       scan_all: look through amplitudes beforehand even if they have more than SCAN_BYTES.
 
     Returns:
@@ -61,7 +63,7 @@ def segment(
     size = source.count * source.samples * source.dtype.itemsize
     if scan_all or size <= SCAN_BYTES:
         check_finite(source)
-    normalize, limits = scaling(source, normalize)
+    normalize, limits = scaling(scaled_by or source, normalize)
     directions = passes(direction)
     lines = [source.lines(name) for name in directions]
     if lines[0] is lines[-1] or len(lines[0]) == len(lines[-1]) == 1:

@@ -87,6 +87,11 @@ class ArrayTraces:
         inline, crossline = np.divmod(numbers, self.shape[1])
         return (inline, crossline) if direction == "inline" else (crossline, inline)
 
+    def select(self, direction: str, lines: slice) -> "ArrayTraces":
+        """Returns some "inline" or "crossline" sections of a volume, as an array of their own."""
+        part = np.s_[lines] if direction == "inline" else np.s_[:, lines]
+        return ArrayTraces(lambda: self._array()[part], self.name)
+
     def grids(self) -> list[np.ndarray]:
         """Returns the trace numbers int[rows, columns] of the volume, or of the section [traces, 1].
 

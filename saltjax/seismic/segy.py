@@ -3,6 +3,7 @@
 The layout is that of SEG-Y revision 1 (SEG, 2002).
 """
 
+import copy
 import dataclasses
 import functools
 import io
@@ -220,6 +221,7 @@ class SegyTraces:
             self._version = None if layout else files.version(path)
         self.layout = layout or check(path)
         self.header_bytes = tuple(header_bytes)
+        self._chosen: np.ndarray | None = None
         self.count, self.samples = self.layout.count, self.layout.samples
         code = self.layout.format
         self.dtype = np.dtype("f4" if code == IBM_FLOAT else SAMPLES[code])
@@ -249,6 +251,19 @@ class SegyTraces:
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """See `lines.Geometry.positions`."""
         return self.geometry.positions(numbers, direction)
+
+    def select(self, numbers: np.ndarray) -> "SegyTraces":
+        """Returns some of the traces, numbered from 0, as those of a file of their own.
+
+        Files that `create` makes like it have these traces alone.
+        """
+        part = copy.copy(self)
+        part._chosen, part.count = numbers, len(numbers)
+        found = self.geometry
+        part.geometry = lines.Geometry(found.inline[numbers], found.crossline[numbers])
+        # One line of a volume alone would be a 2-D line, whose traces may be in another order.
+        part.geometry.volume = found.volume
+        return part
 
     def grids(self) -> list[np.ndarray]:
         """Returns the trace numbers int[rows, columns] of the volume, or of each section [traces, 1].
@@ -301,7 +316,7 @@ class SegyTraces:
                     wanted = np.arange(part.start, part.stop)
                 else:
                     wanted = numbers[part]
-                block = _traces(file, wanted, self.layout).view(trace)
+                block = self._traces(file, wanted).view(trace)
                 for name, integers in zip(names, found):
                     integers[part] = block[name]
         return found
@@ -320,7 +335,7 @@ class SegyTraces:
         traces = np.empty((len(numbers), self.samples), self.dtype)
         with self._open() as file:
             for part in self.layout.blocks(0, len(numbers)):
-                samples = _traces(file, numbers[part], self.layout)["samples"]
+                samples = self._traces(file, numbers[part])["samples"]
                 if self.layout.format == IBM_FLOAT:
                     samples = ibm.to_ieee(samples.astype(np.uint32))
                 traces[part] = samples
@@ -340,11 +355,17 @@ class SegyTraces:
                 if self.layout.format == IBM_FLOAT:
                     samples = ibm.from_ieee(samples.astype(np.float32))
                 block = np.empty(len(samples), self.layout.trace)
-                headers = _traces(source, numbers[part], template.layout)["header"]
+                headers = template._traces(source, numbers[part])["header"]
                 block["header"], block["samples"] = headers, samples
                 for run, content in _runs(numbers[part], block):
                     file.seek(self.layout.place(run))
                     file.write(content)
+
+    def _traces(self, file: io.BufferedReader, numbers: np.ndarray) -> np.ndarray:
+        """Returns traces of the file, of the type `Layout.trace` [n], zeros for -1."""
+        if self._chosen is not None:
+            numbers = np.where(numbers < 0, -1, self._chosen[numbers])
+        return _traces(file, numbers, self.layout)
 
     def _open(self) -> io.BufferedReader:
         # Not mapped: of a mapped file, a damaged disk would kill the process.
@@ -386,11 +407,11 @@ def create(path: pathlib.Path, other: SegyTraces, code: int) -> SegyTraces:
       InputError: if the other file cannot be read.
       OSError: if the new one cannot be written, such as for want of room.
     """
-    layout = dataclasses.replace(other.layout, format=code)
+    layout = dataclasses.replace(other.layout, format=code, count=other.count)
     head, trailer = bytearray(layout.first), bytearray(layout.trailer)
     with other._open() as source, reading(other.name):
         _fill(head, source)
-        source.seek(other.layout.place(layout.count))
+        source.seek(other.layout.place(other.layout.count))
         _fill(trailer, source)
     struct.pack_into(f"{layout.mark}h", head, FORMAT_OFFSET, code)
     with path.open("wb") as file:

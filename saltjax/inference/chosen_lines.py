@@ -1,0 +1,79 @@
+"""Some lines of a volume, for a first look: --lines."""
+
+import dataclasses
+from typing import TypeVar
+
+import numpy as np
+
+from saltjax.seismic import npy, segy
+from saltjax.system.errors import InputError
+
+T = TypeVar("T", npy.ArrayTraces, segy.SegyTraces)
+
+EXPECTED = "expected START:STOP or START:STOP:STEP of line numbers, as 100:200:10"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lines:
+    """Line numbers from `start` to `stop`, both inclusive, `step` apart."""
+
+    start: int
+    stop: int
+    step: int
+
+    def __str__(self) -> str:
+        return f"{self.start}:{self.stop}:{self.step}"
+
+
+def parse(text: str) -> Lines:
+    """Returns --lines.
+
+    Raises:
+      InputError: if it is no range of line numbers.
+    """
+    try:
+        numbers = [int(part) for part in text.split(":")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 2:
+        numbers.append(1)
+    if len(numbers) != 3 or numbers[2] < 1 or numbers[1] < numbers[0]:
+        raise InputError(f"--lines={text}; {EXPECTED}")
+    return Lines(*numbers)
+
+
+def select(source: T, direction: str, wanted: Lines) -> T:
+    """Returns the traces of some inlines or crosslines of a volume.
+
+    Args:
+      source: the volume.
+      direction: "inline" or "crossline", along which it is segmented.
+      wanted: their numbers, in an array their indices from 0.
+
+    Raises:
+      InputError: if it is no volume, or has none of these lines, or direction is "both".
+    """
+    place = f"{source.name}: --lines={wanted}"
+    if direction == "both":
+        raise InputError(
+            f"{place} with direction=both, which needs all lines: give --direction=inline or crossline"
+        )
+    if isinstance(source, npy.ArrayTraces):
+        if len(source.shape) != 3 or source.image() is not None:
+            raise InputError(f"{place} is of volumes; this is a section, or an image")
+        known = np.arange(source.shape[0 if direction == "inline" else 1])
+    else:
+        found = source.geometry
+        if not found.volume:
+            raise InputError(f"{place} is of volumes; this is a 2-D line, or several")
+        known = found.inline if direction == "inline" else found.crossline
+    chosen = (known >= wanted.start) & (known <= wanted.stop)
+    chosen &= (known - wanted.start) % wanted.step == 0
+    if not chosen.any():
+        raise InputError(
+            f"{place}: none of these {direction}s; it has {known.min()} to {known.max()}"
+        )
+    if isinstance(source, npy.ArrayTraces):
+        first = int(chosen.argmax())
+        return source.select(direction, slice(first, wanted.stop + 1, wanted.step))
+    return source.select(np.flatnonzero(chosen & source.geometry.placed))

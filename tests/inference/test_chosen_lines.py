@@ -1,0 +1,113 @@
+"""Some lines of a volume, --lines: the probabilities of the whole volume, in files of their own."""
+
+import forked
+import numpy as np
+import pytest
+import segy_writer
+from prediction import random_traces
+from program import assert_refused
+
+import saltjax
+from saltjax import predict
+from saltjax.inference import chosen_lines
+from saltjax.system.errors import InputError
+
+INLINES, CROSSLINES = np.arange(100, 124, 2), np.arange(301, 310)
+
+
+def write_segy(path, values, order, trailer):
+    """Writes a volume [12, 9, samples], its traces in that order, with a trailer; returns headers too."""
+    i, x = (a.ravel()[order] for a in np.indices((12, 9)))
+    segy_writer.write(path, values[i, x], 5, inline=INLINES[i], crossline=CROSSLINES[x])
+    _, headers, _ = segy_writer.read_parts(path, values.shape[2], 5)
+    content = bytearray(path.read_bytes())
+    content[3500], content[3506:3508] = 2, b"\0\0"  # revision 2
+    content[3268:3272], content[3520:3528] = bytes(4), bytes(8)
+    content[3528:3532] = b"\0\0\0\1"
+    path.write_bytes(bytes(content) + trailer)
+    return i, x, headers
+
+
+@pytest.mark.parametrize(
+    ("direction", "text", "chosen"),
+    [
+        ("inline", "104:115:4", [2, 4, 6]),
+        ("inline", "104:104", [2]),
+        ("inline", "0:1000:2", list(range(12))),
+        ("crossline", "303:309:3", [2, 5, 8]),
+    ],
+)
+def test_of_segy(plain, tmp_path, direction, text, chosen):
+    values = random_traces(12, 9, 40)
+    values[:3] *= 20  # another range than that of the chosen lines
+    order = np.random.default_rng(2).permutation(108)
+    trailer = bytes(range(256)) * 12 + bytes(128)
+    path, out = tmp_path / "in.sgy", tmp_path / "out"
+    i, x, headers = write_segy(path, values, order, trailer)
+    expected = saltjax.load(plain).predict(values, direction=direction)
+    predict.predict(
+        [plain],
+        str(path),
+        str(out),
+        0.5,
+        None,
+        lines=text,
+        direction=direction,
+        report=True,
+        bodies=True,
+    )
+    kept = np.isin(i if direction == "inline" else x, chosen)
+    content = (out / "in_prob.sgy").read_bytes()
+    assert content.endswith(trailer)
+    (tmp_path / "traces.sgy").write_bytes(content.removesuffix(trailer))
+    _, found, prob = segy_writer.read_parts(tmp_path / "traces.sgy", 40, 5)
+    np.testing.assert_array_equal(found, headers[kept])
+    np.testing.assert_allclose(prob, expected[i, x][kept], atol=1e-6)
+    page = (out / "in_report.html").read_text(encoding="utf-8")
+    assert f"--lines={chosen_lines.parse(text).start}:" in page
+
+
+@pytest.mark.parametrize("direction", ["inline", "crossline"])
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("2:8:3", slice(2, 9, 3)), ("-3:4:2", slice(1, 5, 2)), ("7:7", slice(7, 8))],
+)
+def test_of_arrays(plain, tmp_path, direction, text, part):
+    values = random_traces(12, 9, 40)
+    values[:3] *= 20
+    np.save(tmp_path / "a.npy", values)
+    predict.predict(
+        [plain],
+        str(tmp_path / "a.npy"),
+        str(tmp_path / "out"),
+        None,
+        None,
+        lines=text,
+        direction=direction,
+    )
+    expected = saltjax.load(plain).predict(values, direction=direction)
+    expected = expected[part] if direction == "inline" else expected[:, part]
+    found = np.load(tmp_path / "out/a_prob.npy")
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "a:b", "1:2:3:4", "9:1", "1:9:0", "1:9:-2", "1.5:2"]
+)
+def test_what_is_no_range(text):
+    with pytest.raises(InputError, match="expected START:STOP"):
+        chosen_lines.parse(text)
+
+
+def test_mistakes(plain, tmp_path):
+    np.save(tmp_path / "a.npy", random_traces(5, 4, 20))
+    np.save(tmp_path / "line.npy", random_traces(20, 30))
+    base = ["--mode=predict", f"--workdir={plain}", f"--output={tmp_path}/out"]
+    volume = [*base, f"--input={tmp_path}/a.npy"]
+    for words, message in (
+        ([*volume, "--lines=9:12"], "none of these inlines; it has 0 to 4"),
+        ([*volume, "--lines=1:2", "--direction=both"], "needs all lines"),
+        ([*base, f"--input={tmp_path}/line.npy", "--lines=1:2"], "this is a section"),
+        ([*volume, "--lines=1-2"], "--lines=1-2; expected START:STOP"),
+    ):
+        assert_refused(forked.launch(*words), message)
