@@ -167,7 +167,9 @@ def refuse_damaged(found: masks.Segmented) -> None:
     volumes.refuse(found.damaged, ALL_ELSE_IS_COMPLETE)
 
 
-def say_lines(source: segy.SegyTraces, direction: str, chosen: Lines | None = None) -> None:
+def say_lines(
+    source: segy.SegyTraces, direction: str, chosen: Lines | None = None
+) -> None:
     """Prints how many lines and gaps a SEG-Y file has, and if it is taken as 2-D lines."""
     lines = source.lines(volumes.passes(direction)[0])
     positions = sum(map(len, lines))
