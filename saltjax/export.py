@@ -109,7 +109,9 @@ def beside(
     ends = [".json"]
     if dialect:
         ends.append(".h5")
-    elif kind == ONNX and onnx_export.has_script(location.config):
+    elif kind == ONNX and onnx_export.has_script(
+        network_file.network_of(location.config)
+    ):
         if target.stem in IMPORTED:
             raise InputError(
                 f"--output={target}: the script {target.stem}.py would be taken for Python's module of that "
@@ -153,7 +155,7 @@ def _export_to_onnx(
         text |= description.of_onnx(target, predictor.network)
         files.write_json(target.with_suffix(".json"), text, claimed.write)
     _say_written(target, artifact, difference)
-    if onnx_export.has_script(network.config):
+    if onnx_export.has_script(predictor.network):
         with claimed.write(script) as part:
             shutil.copyfile(onnx_export.SCRIPT, part)
         console.say(

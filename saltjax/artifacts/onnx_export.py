@@ -5,20 +5,20 @@ import json
 import pathlib
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from saltjax.artifacts.jax_export import probabilities
 from saltjax.inference import axes, onnx
 from saltjax.inference.predictor import Predictor
+from saltjax.networks.network import Network
 from saltjax.seismic import amplitudes
 from saltjax.system.errors import InputError
 
 SCRIPT = pathlib.Path(__file__).with_name("standalone.py")
 
 
-def has_script(config: ConfigDict) -> bool:
-    """Returns whether `standalone` applies the ONNX model of a run, to single sections."""
-    return config.model.upsample != "bilinear" and not config.data.context
+def has_script(network: Network) -> bool:
+    """Returns whether `standalone` applies a network's ONNX model, to single sections."""
+    return onnx.has_any_size(network) and not network.context
 
 
 def convert(predictor: Predictor) -> bytes:
@@ -70,7 +70,7 @@ def check(artifact: pathlib.Path, predictor: Predictor) -> float:
         image = np.random.default_rng(0).random((*shape, network.channels), np.float32)
         (prob,) = session.run(None, {"image": image})
         differences.append(np.abs(prob - probabilities(image, model)).max())
-    if onnx.has_any_size(network) and not network.context:
+    if has_script(network):
         from saltjax.artifacts import standalone
 
         height, width = predictor.tile

@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from saltjax.data import synthetic_volume
-from saltjax.seismic import npy, segy
+from saltjax.seismic import npy, segy, segy_layout
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system import console, files, signals
 from saltjax.system.errors import InputError, writing
@@ -99,7 +99,7 @@ def _open(
         if suffix == ".npy":
             yield _npy(temporary, shape, dtype)
         else:
-            code = segy.IEEE_FLOAT if dtype == "float32" else segy.INT8
+            code = segy_layout.IEEE_FLOAT if dtype == "float32" else segy_layout.INT8
             with _segy(temporary, shape, code) as append:
                 yield append
 
@@ -137,11 +137,13 @@ def _segy(
     path: pathlib.Path, shape: tuple[int, int, int], code: int
 ) -> Iterator[Append]:
     inlines, crosslines = _line_numbers(shape)
-    layout = segy.Layout("big", code, shape[2], segy.FIRST_TRACE, shape[0] * shape[1])
+    layout = segy_layout.Layout(
+        "big", code, shape[2], segy_layout.FIRST_TRACE, shape[0] * shape[1]
+    )
     with path.open("wb") as file:
         text = "".join(f"C{i:2} {TEXT.get(i, '')}".ljust(80) for i in range(1, 41))
         file.write(text.encode("cp037"))
-        binary = np.zeros(segy.BINARY_BYTES, np.uint8)
+        binary = np.zeros(segy_layout.BINARY_BYTES, np.uint8)
         file.write(_with_fields(binary, _binary(layout)).data)
         done = 0
 
@@ -177,7 +179,7 @@ def _with_fields(array: np.ndarray, fields: dict[int, tuple[int, Any]]) -> np.nd
     return array
 
 
-def _binary(layout: segy.Layout) -> dict[int, tuple[int, int]]:
+def _binary(layout: segy_layout.Layout) -> dict[int, tuple[int, int]]:
     """Returns the fields of the binary header for `_with_fields`."""
     found = {
         3217: round(1000 * AXIS.step),
@@ -188,7 +190,7 @@ def _binary(layout: segy.Layout) -> dict[int, tuple[int, int]]:
         3501: 0x100,  # revision 1
         3503: 1,  # traces of equal length
     }
-    return {byte - segy.TEXT_BYTES: (2, value) for byte, value in found.items()}
+    return {byte - segy_layout.TEXT_BYTES: (2, value) for byte, value in found.items()}
 
 
 def _headers(

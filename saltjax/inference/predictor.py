@@ -151,7 +151,7 @@ class Predictor:
         normalize: str | None = None,
         progress: bool = False,
     ) -> np.ndarray:
-        """Returns the mask of salt, bool of the array's shape, as `--mode=predict` writes it.
+        """Returns the mask of salt, bool of the shape of `predict`, as `--mode=predict` writes it.
 
         It has the run's threshold and minimum component size; in a volume the latter is that of a
         component in a section. Arguments and errors are those of `predict`.

@@ -10,7 +10,7 @@ from saltjax.inference.chosen_lines import Lines
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.scoring.postprocess import Postprocessing
-from saltjax.seismic import npy, segy
+from saltjax.seismic import npy, segy, segy_layout
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system import console, output_directory
 from saltjax.system.errors import writing
@@ -117,7 +117,7 @@ def predict_segy(
     written = [prob_path, mask_path, *(plan.paths if plan else ())]
     claimed.check([*written, *others], inputs=read)
     code = source.layout.format
-    prob_code = code if code in segy.FLOAT_FORMATS else segy.IEEE_FLOAT
+    prob_code = code if code in segy_layout.FLOAT_FORMATS else segy_layout.IEEE_FLOAT
     say_lines(source, first.direction, lines)
     with (
         claimed.write(prob_path) as prob_part,

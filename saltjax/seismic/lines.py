@@ -6,9 +6,11 @@ one trace, as those of a volume do not.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
+
+from saltjax.seismic import trace_order
 
 # A number that all traces of a long part of the file share is that of a 2-D line.
 MIN_LINE = 16
@@ -22,8 +24,6 @@ JUMP = 10
 MOST_FILLED = 2
 # Of so many traces the steps between positions may have a common divisor by chance.
 FEW = 8
-# Traces that are looked at together, so that little memory is used.
-BLOCK = 2**15
 
 
 class Geometry:
@@ -50,15 +50,20 @@ class Geometry:
         self.inline, self.crossline = inline, crossline
         self._coordinates = coordinates
         # First, since this takes memory for an order, which is not kept.
-        in_crossline = _same(crossline, _sort(crossline))
-        places = _sort_lines(inline, crossline)
-        in_inline, repeated = _same(inline, places), _same(crossline, places)
+        in_crossline = trace_order.same(crossline, trace_order.by_number(crossline))
+        places = trace_order.by_line(inline, crossline)
+        in_inline, repeated = (
+            trace_order.same(inline, places),
+            trace_order.same(crossline, places),
+        )
         repeated &= in_inline
         self._repeated = bool(repeated.any())
         if self._repeated:
             places = places[np.concatenate([[True], ~repeated])]
-            in_inline = _same(inline, places)
-            in_crossline = _same(crossline, _sort(crossline, places))
+            in_inline = trace_order.same(inline, places)
+            in_crossline = trace_order.same(
+                crossline, trace_order.by_number(crossline, places)
+            )
         del repeated
         self.inlines, self.crosslines = _runs(in_inline), _runs(in_crossline)
         area = self.inlines * self.crosslines
@@ -79,9 +84,9 @@ class Geometry:
         """
         if not self._repeated:
             return np.empty(0, np.int32), np.empty(0, np.int32)
-        order = _sort_lines(self.inline, self.crossline)
-        repeated = _same(self.inline, order)
-        repeated &= _same(self.crossline, order)
+        order = trace_order.by_line(self.inline, self.crossline)
+        repeated = trace_order.same(self.inline, order)
+        repeated &= trace_order.same(self.crossline, order)
         if self.volume:
             first = order[:-1]
             repeated &= (self.inline[first] != 0) | (self.crossline[first] != 0)
@@ -93,7 +98,7 @@ class Geometry:
         if not self.volume:
             return _paths(self.inline, self.crossline, self._coordinates)
         # Sorted again: to keep the order would take memory where only crosslines are wanted.
-        order = _sort_lines(self.inline, self.crossline)
+        order = trace_order.by_line(self.inline, self.crossline)
         return _sections(order, self.inline, self.crossline)
 
     @functools.cached_property
@@ -101,7 +106,7 @@ class Geometry:
         """As `by_inline`, for each crossline; the lines themselves if there is no volume."""
         if not self.volume:
             return self.by_inline
-        order = _sort_lines(self.crossline, self.inline)
+        order = trace_order.by_line(self.crossline, self.inline)
         return _sections(order, self.crossline, self.inline)
 
     def positions(
@@ -148,88 +153,6 @@ class Geometry:
         return int(np.diff(chains).max()) + 1
 
 
-def _sort_lines(names: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Returns the trace numbers int32[n] sorted by line and, within it, by position."""
-    for start in range(0, len(names), BLOCK):
-        part = slice(start, start + BLOCK + 1)
-        name, position = names[part], positions[part]
-        follows = position[1:] >= position[:-1]
-        follows &= name[1:] == name[:-1]
-        follows |= name[1:] > name[:-1]
-        if not follows.all():
-            return _sort(names, _sort(positions))
-    return np.arange(len(names), dtype=_index_type(names))
-
-
-def _sort(numbers: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
-    """Returns trace numbers int32[n] sorted by the `numbers` of all traces; the sort is stable.
-
-    It is a counting sort by 16 bits at a time: its time is linear, whatever the numbers are. Beside
-    `order` and the result it takes memory for one more order if the numbers need more than 16 bits.
-
-    Args:
-      numbers: int32 for each trace.
-      order: the trace numbers to sort; by default all, in the order of the file.
-    """
-    span = int(numbers.max()) - int(numbers.min())
-    for shift in range(0, span.bit_length(), 16):
-        order = _sort_digits(numbers, order, shift, min((span >> shift) + 1, 2**16))
-    if order is None:  # all traces have the same number
-        order = np.arange(len(numbers), dtype=_index_type(numbers))
-    return order
-
-
-def _sort_digits(
-    numbers: np.ndarray, order: np.ndarray | None, shift: int, limit: int
-) -> np.ndarray:
-    """Returns the trace numbers sorted by their `_digits`, which are below `limit`; see `_sort`."""
-    counts = np.zeros(limit, np.int64)
-    for _, digits in _digits(numbers, order, shift):
-        counts += np.bincount(digits, minlength=limit)
-    free = np.cumsum(counts) - counts  # where the next trace with each digit goes
-    found = np.empty(counts.sum(), _index_type(numbers))
-    for members, digits in _digits(numbers, order, shift):
-        ranks = np.argsort(digits, kind="stable")  # a radix sort, of 16 bits
-        digits = digits[ranks]
-        firsts = np.flatnonzero(np.diff(digits, prepend=~digits[0]))
-        sizes = np.diff(firsts, append=len(digits))
-        places = np.repeat(free[digits[firsts]] - firsts, sizes)
-        places += np.arange(len(digits))
-        found[places] = members[ranks]
-        free[digits[firsts]] += sizes
-    return found
-
-
-def _digits(
-    numbers: np.ndarray, order: np.ndarray | None, shift: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields trace numbers in order, and uint16 for each: 16 bits of its number, from `shift` on.
-
-    They are those of how much the number exceeds the lowest.
-    """
-    low, count = numbers.min(), len(numbers) if order is None else len(order)
-    for start in range(0, count, BLOCK):
-        part = slice(start, min(start + BLOCK, count))
-        members = np.arange(start, part.stop) if order is None else order[part]
-        # Unsigned, so that no difference overflows.
-        above = numbers[members].view(np.uint32) - low.view(np.uint32)
-        yield members, (above >> shift).astype(np.uint16)
-
-
-def _index_type(numbers: np.ndarray) -> type:
-    """Returns the type of the trace numbers of so many traces."""
-    return np.int32 if len(numbers) < 2**31 else np.int64
-
-
-def _same(numbers: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Returns bool[n - 1], whether each trace in an order has the number of the one before."""
-    same = np.empty(len(order) - 1, bool)
-    for start in range(0, len(same), BLOCK):
-        part = numbers[order[start : start + BLOCK + 1]]
-        same[start : start + BLOCK] = part[1:] == part[:-1]
-    return same
-
-
 def _runs(same: np.ndarray) -> int:
     """Returns how many runs of equal numbers there are, for their `_same` bool[n - 1]."""
     return len(same) + 1 - int(same.sum())
@@ -249,15 +172,15 @@ def _sections(
     order: np.ndarray, names: np.ndarray, positions: np.ndarray
 ) -> list[np.ndarray]:
     """Returns the lines of a volume whose traces are sorted by line and position."""
-    same = _same(names, order)
+    same = trace_order.same(names, order)
     stops = np.flatnonzero(np.logical_not(same, out=same)) + 1
     del same
     lines = np.split(order, stops)
     common = _common_step(positions)
     gap = np.zeros(len(order), bool)
-    for start in range(0, len(order) - 1, BLOCK):
+    for start in range(0, len(order) - 1, trace_order.BLOCK):
         # Unsigned, so that no difference overflows.
-        part = positions[order[start : start + BLOCK + 1]].view(np.uint32)
+        part = positions[order[start : start + trace_order.BLOCK + 1]].view(np.uint32)
         gap[start : start + len(part) - 1] = np.diff(part) != common
     gap[stops - 1] = False  # from a line to the next
     starts = np.concatenate([[0], stops])
@@ -317,8 +240,10 @@ def _in_place(
 def _common_step(positions: np.ndarray) -> int:
     """Returns the greatest common divisor of the differences of positions."""
     step = np.int64(0)
-    for start in range(0, len(positions), BLOCK):
-        away = positions[start : start + BLOCK].astype(np.int64) - positions[0]
+    for start in range(0, len(positions), trace_order.BLOCK):
+        away = (
+            positions[start : start + trace_order.BLOCK].astype(np.int64) - positions[0]
+        )
         step = np.gcd.reduce(away, initial=step)
     return int(step)
 
@@ -340,8 +265,8 @@ def _paths(
     if not varying:
         return [numbers]
     (names,) = varying
-    order = _sort(names)
-    different = _runs(_same(names, order))
+    order = trace_order.by_number(names)
+    different = _runs(trace_order.same(names, order))
     if different == len(names):
         # Its traces are numbered; if this makes no regular line, their order is better.
         line = _in_place(order, names[order], _common_step(names))

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from saltjax.seismic import segy
+from saltjax.seismic import segy_layout
 from saltjax.system.errors import reading
 
 # Bytes of the headers, from 0: of the file, and of a trace.
@@ -36,7 +36,7 @@ class SampleAxis:
     step: float = 1.0
 
 
-def read(name: str, layout: segy.Layout) -> SampleAxis:
+def read(name: str, layout: segy_layout.Layout) -> SampleAxis:
     """Returns the vertical axis of a SEG-Y file, that of its first trace.
 
     The interval and the delay are in µs and ms; files in depth have mm and m, or thousandths of a
@@ -50,9 +50,9 @@ def read(name: str, layout: segy.Layout) -> SampleAxis:
       InputError: if it cannot be read.
     """
     with reading(name), open(name, "rb") as file:
-        head = file.read(segy.TEXT_BYTES + segy.BINARY_BYTES)
+        head = file.read(segy_layout.TEXT_BYTES + segy_layout.BINARY_BYTES)
         file.seek(layout.first)
-        trace = file.read(segy.TRACE_HEADER_BYTES)
+        trace = file.read(segy_layout.TRACE_HEADER_BYTES)
 
     def number(of: bytes, place: int, code: str) -> int:
         return struct.unpack_from(layout.mark + code, of, place)[0]
@@ -67,7 +67,7 @@ def read(name: str, layout: segy.Layout) -> SampleAxis:
     if number(head, REVISION, "H") and abs(scalar) in SCALARS:
         factor = scalar if scalar > 0 else 1 / -scalar
     unit = "ms"
-    if DEPTH.search(text(head[: segy.TEXT_BYTES])):
+    if DEPTH.search(text(head[: segy_layout.TEXT_BYTES])):
         unit = "ft" if number(head, MEASURE, "h") == FEET else "m"
     return SampleAxis(unit, factor * number(trace, DELAY, "h"), interval / 1000)
 

@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from saltjax.seismic import lines, survey
+from saltjax.seismic import lines, survey, trace_order
 
 
 def geometry(inline, crossline):
@@ -172,7 +172,7 @@ def test_line_without_positions_is_in_the_order_of_the_file(
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("steps", [(1, 1), (3, 70_001), (70_001, 2)])
 def test_traces_in_many_blocks_are_sorted(steps, order, monkeypatch):
-    monkeypatch.setattr(lines, "BLOCK", 100)
+    monkeypatch.setattr(trace_order, "BLOCK", 100)
     inline, crossline = grid(range(-30, 30), range(-10, 40))
     order = ORDERS[order](inline, crossline)
     order = order[np.random.default_rng(1).random(len(order)) < 0.9]
@@ -184,7 +184,7 @@ def test_traces_in_many_blocks_are_sorted(steps, order, monkeypatch):
 
 
 def test_traces_at_one_position_are_in_the_order_of_the_file(monkeypatch):
-    monkeypatch.setattr(lines, "BLOCK", 100)
+    monkeypatch.setattr(trace_order, "BLOCK", 100)
     inline, crossline = np.random.default_rng(2).integers(-20, 20, (2, 3000))
     inline *= 70_001
     found = geometry(inline, crossline)

@@ -3,7 +3,7 @@ import pytest
 import segy_writer
 from section_pages import prepare_header
 
-from saltjax.seismic import sample_axis, segy
+from saltjax.seismic import sample_axis, segy_layout
 from saltjax.seismic.sample_axis import SampleAxis
 
 
@@ -13,7 +13,7 @@ def path(tmp_path):
 
 
 def read(path):
-    return sample_axis.read(str(path), segy.check(path))
+    return sample_axis.read(str(path), segy_layout.check(path))
 
 
 def patch(path, place, content):

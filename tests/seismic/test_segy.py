@@ -9,7 +9,7 @@ import segy_writer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saltjax.seismic import segy
+from saltjax.seismic import segy, segy_layout
 from saltjax.system.errors import InputError
 
 
@@ -35,7 +35,7 @@ def test_every_format_and_byte_order_is_read_and_copied(tmp_path, code, endian):
     )
     new = tmp_path / "out.sgy"
     prob = rng.random((6, 11))
-    float_code = code if code in segy.FLOAT_FORMATS else segy.IEEE_FLOAT
+    float_code = code if code in segy_layout.FLOAT_FORMATS else segy_layout.IEEE_FLOAT
     sink = segy.create(new, source, float_code)
     sink.write(np.array([3, -1, 0, 1]), prob[[3, 5, 0, 1]])
     sink.write(np.array([2, 4, 5]), prob[[2, 4, 5]])
@@ -110,7 +110,7 @@ def test_large_gaps_between_traces_are_not_filled(tmp_path):
 def test_header_integers_are_read_at_any_byte(tmp_path, endian, monkeypatch):
     path = segy_writer.write(tmp_path / "a.sgy", np.ones((7, 3)), 3, endian, extended=1)
     _, headers, _ = segy_writer.read_parts(path, 3, 3, endian, 1)
-    monkeypatch.setattr(segy, "BLOCK_BYTES", 3 * 246)  # blocks of three traces
+    monkeypatch.setattr(segy_layout, "BLOCK_BYTES", 3 * 246)  # blocks of three traces
     traces = segy.SegyTraces(path, header_bytes=(221, 6))
     found = traces.headers((1, 6, 221, 237))
     for byte, numbers in zip((1, 6, 221, 237), found):
@@ -280,9 +280,9 @@ def test_what_is_not_supported_of_revision_2_is_named(tmp_path, fields, message)
     path = segy_writer.write(tmp_path / "a.sgy", np.ones((7, 5)))
     revision_2(path, **fields)
     with pytest.raises(InputError, match=message):
-        segy.check(path)
+        segy_layout.check(path)
     content = bytearray(path.read_bytes())
     content[3500] = 1  # these bytes have no meaning in revision 1
     path.write_bytes(content)
     if "extended" not in fields:
-        assert segy.check(path).count == 7
+        assert segy_layout.check(path).count == 7
