@@ -133,8 +133,8 @@ TABLE = {
         "PATH",
         {
             "evaluate": "a directory with images/ and masks/; by default the run's own test tiles",
-            "predict": "an image (.png, .jpg, .tif), a .npy, .sgy or .segy; several, as a,b,c; a directory "
-            "of them; or a pattern in quotes, as '*.sgy'",
+            "predict": "an image (.png, .jpg, .tif), a .npy, .sgy, .segy or .zgy; several, as a,b,c; a "
+            "directory of them; or a pattern in quotes, as '*.sgy'",
         },
     ),
     "output": Flag(

@@ -1,4 +1,4 @@
-"""--mode=predict: probabilities and masks for images, arrays and SEG-Y files without masks."""
+"""--mode=predict: probabilities and masks for images and files of traces without masks."""
 
 import dataclasses
 import pathlib
@@ -12,7 +12,7 @@ from saltjax.inference.predictor import Predictor
 from saltjax.runs import settings, trained
 from saltjax.scoring import postprocess
 from saltjax.scoring.postprocess import Postprocessing
-from saltjax.seismic import segy
+from saltjax.seismic import array_files, segy
 from saltjax.system import console, devices, output_directory, signals
 from saltjax.system.errors import InputError
 from saltjax.system.output_directory import OutputDirectory
@@ -191,7 +191,7 @@ def _predict_one(
         segmented = image_files.predict_images(
             one.images, one.path, claimed, models, chosen, read, others
         )
-    elif one.path.suffix.lower() == ".npy":
+    elif one.path.suffix.lower() in array_files.SUFFIXES:
         segmented = trace_files.predict_array(
             one.path,
             claimed,
@@ -292,7 +292,8 @@ def check_bodies(
     for one in found:
         if one.images:
             raise InputError(
-                f"--bodies is of sections and volumes, .npy, .sgy or .segy; {one.images[0]} is an image"
+                "--bodies is of sections and volumes, .npy, .sgy, .segy or .zgy; "
+                f"{one.images[0]} is an image"
             )
     return min_body or 0
 

@@ -14,7 +14,7 @@ from saltjax.reporting import image_sections, section_report, trace_sections
 from saltjax.reporting.sections import Contents
 from saltjax.runs import environment
 from saltjax.scoring.postprocess import Postprocessing
-from saltjax.seismic import npy, segy
+from saltjax.seismic import array_files, segy
 from saltjax.system import console, files, output_directory
 
 
@@ -75,7 +75,7 @@ def write(
 
 
 def of_traces(found: Segmented, first: Predictor) -> Contents:
-    """Returns what the page shows of a .npy or SEG-Y file."""
+    """Returns what the page shows of a .npy, ZGY or SEG-Y file."""
     source, whole = found.source, found.whole
     assert source is not None
     assert whole is not None
@@ -83,7 +83,7 @@ def of_traces(found: Segmented, first: Predictor) -> Contents:
     if isinstance(source, segy.SegyTraces):
         probs = segy.reopen(found.probs, source)
     else:
-        probs, image = npy.read(found.probs), source.image()
+        probs, image = array_files.read(found.probs), source.image()
         if image is not None:
             return image_sections.of_array(image, probs.read(np.arange(probs.count)).T)
     scaling = volumes.scaling(whole, first.normalize)

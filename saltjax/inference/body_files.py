@@ -1,5 +1,6 @@
 """The files of --bodies: salt bodies as a table and per sample, and top and base of salt."""
 
+import contextlib
 import csv
 import dataclasses
 import itertools
@@ -12,7 +13,8 @@ import numpy as np
 from saltjax.inference import bodies as salt_bodies
 from saltjax.inference.bodies import Bodies, Points
 from saltjax.inference.volumes import Traces
-from saltjax.seismic import sample_axis, segy, surfaces, trace_coordinates
+from saltjax.seismic import npy, sample_axis, surfaces, trace_coordinates
+from saltjax.seismic.grid_traces import GridCoordinates, GridTraces
 from saltjax.seismic.salt_body import COLUMNS, SaltBody
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.seismic.trace_coordinates import Bins, Coordinates
@@ -43,7 +45,7 @@ class Survey:
     name: str
     volume: bool
     axis: SampleAxis
-    coordinates: Coordinates | None = None
+    coordinates: Coordinates | GridCoordinates | None = None
     bins: Bins | None = None
     spacings: tuple[float | None, ...] = ()
 
@@ -86,12 +88,18 @@ class Found:
     largest: list[SaltBody]
 
 
-def survey_of(name: str, source: segy.SegyTraces) -> Survey:
-    """Returns what the headers of a SEG-Y file tell.
+def survey_of(name: str, source: Traces) -> Survey:
+    """Returns what the headers of a file tell; those of .npy tell nothing.
 
     Raises:
       InputError: if they cannot be read.
     """
+    if isinstance(source, GridTraces):
+        places = source.coordinates()
+        return Survey(name, True, source.axis, places, places.bins if places else None)
+    if isinstance(source, npy.ArrayTraces):
+        volume = len(source.shape) == 3 and source.image() is None
+        return Survey(name, volume, source.axis)
     axis = sample_axis.read(source.name, source.layout)
     volume, known = source.geometry.volume, trace_coordinates.find(source)
     if known is None:
@@ -132,7 +140,7 @@ def write(
     claimed: output_directory.OutputDirectory,
     masks: Traces,
     probs: Traces,
-    create: Callable[[pathlib.Path], Traces],
+    create: Callable[[pathlib.Path], contextlib.AbstractContextManager[Traces]],
 ) -> Found:
     """Writes all files, and says how many bodies there are.
 
@@ -140,7 +148,7 @@ def write(
       wanted: what is written.
       claimed: the directory.
       masks, probs: what was written for the input.
-      create: returns new traces in a file, for the body of each sample.
+      create: yields new traces in a file, for the body of each sample.
 
     Raises:
       InputError: if there are more bodies than a file can number, or a file cannot be read or written.
@@ -151,8 +159,8 @@ def write(
             f"{wanted.survey.name}: {found.count} salt bodies; at most {MAX_BODIES} can be numbered: "
             "give --min_body. Probabilities and mask are written"
         )
-    with claimed.write(wanted.ids) as part:
-        points = salt_bodies.write(masks, create(part), found)
+    with claimed.write(wanted.ids) as part, create(part) as sink:
+        points = salt_bodies.write(masks, sink, found)
     section = _sections(masks)
     with (
         claimed.write(wanted.table) as part,

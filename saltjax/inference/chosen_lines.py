@@ -61,7 +61,7 @@ def select(source: T, direction: str, wanted: Lines) -> T:
     if isinstance(source, npy.ArrayTraces):
         if len(source.shape) != 3 or source.image() is not None:
             raise InputError(f"{place} is of volumes; this is a section, or an image")
-        known = np.arange(source.shape[0 if direction == "inline" else 1])
+        known = source.numbers(direction)
     else:
         found = source.geometry
         if not found.volume:
@@ -74,6 +74,9 @@ def select(source: T, direction: str, wanted: Lines) -> T:
             f"{place}: none of these {direction}s; it has {known.min()} to {known.max()}"
         )
     if isinstance(source, npy.ArrayTraces):
-        first = int(chosen.argmax())
-        return source.select(direction, slice(first, wanted.stop + 1, wanted.step))
+        indices = np.flatnonzero(chosen)
+        step = int(indices[1] - indices[0]) if len(indices) > 1 else 1
+        return source.select(
+            direction, slice(int(indices[0]), int(indices[-1]) + 1, step)
+        )
     return source.select(np.flatnonzero(chosen & source.geometry.placed))

@@ -7,14 +7,14 @@ import pathlib
 from collections.abc import Collection, Iterator
 
 from saltjax.data import folder, image_file
-from saltjax.seismic import segy
+from saltjax.seismic import array_files, segy
 from saltjax.seismic.grid import ZARR_SUFFIXES
 from saltjax.system.errors import InputError
 
-TRACES = (".npy", *segy.SUFFIXES)
+TRACES = (*array_files.SUFFIXES, *segy.SUFFIXES)
 KNOWN = (*TRACES, *image_file.FORMATS)
 EXPECTED = (
-    "expected an image (.png, .jpg, .tif), a .npy, or a .sgy or .segy file; several, with commas "
+    "expected an image (.png, .jpg, .tif), a .npy, .sgy, .segy or .zgy file; several, with commas "
     "between; a directory of them; or a pattern in quotes, as '*.sgy'"
 )
 
@@ -164,7 +164,7 @@ def _in_directory(
     traces = [p for p in others if p.suffix.lower() in TRACES and p.is_file()]
     if not traces:
         raise InputError(
-            f"--input={path}: no images, .npy, .sgy or .segy files in {directory}; {EXPECTED}"
+            f"--input={path}: no images, .npy, .sgy, .segy or .zgy files in {directory}; {EXPECTED}"
         )
     if announce:
         folder.say_ignored_files([p for p in others if p not in traces], directory)

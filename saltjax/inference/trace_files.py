@@ -1,5 +1,6 @@
-"""Sections and volumes segmented: .npy and SEG-Y files to files of probabilities and masks."""
+"""Sections and volumes segmented: .npy, ZGY and SEG-Y to files of probabilities and masks."""
 
+import contextlib
 import pathlib
 from collections.abc import Sequence
 
@@ -10,8 +11,7 @@ from saltjax.inference.chosen_lines import Lines
 from saltjax.inference.predictor import Predictor
 from saltjax.inference.windows import SectionModel
 from saltjax.scoring.postprocess import Postprocessing
-from saltjax.seismic import npy, segy, segy_layout
-from saltjax.seismic.sample_axis import SampleAxis
+from saltjax.seismic import array_files, segy, segy_layout
 from saltjax.system import console, output_directory
 from saltjax.system.errors import writing
 
@@ -33,56 +33,58 @@ def predict_array(
     min_body: int | None = None,
     lines: Lines | None = None,
 ) -> masks.Segmented:
-    """Writes <name>_prob.npy, float32, and <name>_mask.npy, uint8, of the input's shape.
+    """Writes <name>_prob, float32, and <name>_mask, uint8, in the input's format and shape.
 
-    Those of a colour image have its height and width. `read` are all inputs of the command, which must
+    The format is .npy or ZGY. Those of a colour image have its height and width. `read` are all inputs of the command, which must
     not be replaced, and `others` files that the caller will write too. Salt bodies of at least
     `min_body` samples are written by `body_files`, unless it is None. With `lines` the files hold these
     lines alone.
     """
-    whole = npy.read(path)
+    whole = array_files.read(path)
     image, damaged = whole.image(), {}
     source = chosen_lines.select(whole, first.direction, lines) if lines else whole
     shape = source.shape if image is None else image.shape[:2]
     prob_path, mask_path = (
-        claimed.folder / f"{path.stem}_{name}.npy" for name in ("prob", "mask")
+        claimed.folder / f"{path.stem}_{name}{path.suffix}" for name in ("prob", "mask")
     )
     plan = None
     if min_body is not None:
-        survey = body_files.Survey(path.name, len(shape) == 3, SampleAxis())
+        survey = body_files.survey_of(path.name, source)
         plan = body_files.plan(claimed.folder, path, survey, min_body)
     written = [prob_path, mask_path, *(plan.paths if plan else ())]
     claimed.check([*written, *others], inputs=read)
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
-    ):
         # Both take their room on the disk before anything is computed.
-        with writing(prob_path):
-            probs = npy.create(prob_part, shape, "float32")
-        sink = npy.create(mask_part, shape, "uint8")
-        with writing(prob_path):
-            if image is None:
-                damaged = volumes.segment(
-                    source,
-                    probs,
-                    models,
-                    first.normalize,
-                    first.direction,
-                    scaled_by=whole,
-                )
-            else:
-                prob = windows.predict_image(image, models)
-                probs.write(np.arange(probs.count), prob.T)
+        array_files.create(mask_part, source, shape, "uint8") as sink,
+        writing(prob_path),
+        array_files.create(prob_part, source, shape, "float32") as probs,
+    ):
+        if image is None:
+            damaged = volumes.segment(
+                source,
+                probs,
+                models,
+                first.normalize,
+                first.direction,
+                scaled_by=whole,
+            )
+        else:
+            prob = windows.predict_image(image, models)
+            probs.write(np.arange(probs.count), prob.T)
         share = masks.write(probs, sink, first.direction, chosen)
         # Those of an earlier mask.
         claimed.discard(body_files.possible_paths(claimed.folder, path))
     masks.say_share(share, LIVE, chosen)
     bodies = None
     if plan:
-        arrays = npy.read(mask_path), npy.read(prob_path)
         bodies = body_files.write(
-            plan, claimed, *arrays, lambda part: npy.create(part, shape, "int32")
+            plan,
+            claimed,
+            array_files.read(mask_path),
+            array_files.read(prob_path),
+            lambda part: array_files.create(part, source, shape, "int32"),
         )
     say_written(written)
     return masks.Segmented(prob_path, share, source, whole, damaged, bodies)
@@ -145,7 +147,7 @@ def predict_segy(
             claimed,
             segy.reopen(mask_path, source),
             segy.reopen(prob_path, source),
-            lambda part: segy.create(part, source, prob_code),
+            lambda part: contextlib.nullcontext(segy.create(part, source, prob_code)),
         )
     say_written(written)
     if prob_code != code:

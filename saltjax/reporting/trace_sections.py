@@ -56,7 +56,7 @@ def of_traces(
         rows = sample_axis.read(source.name, source.layout)
         plan = plan_segy(source, direction)
     else:
-        rows = SampleAxis()
+        rows = source.axis
         plan = plan_array(source, direction)
     total, width = len(plan.lines), float(np.mean([len(n) for n in plan.lines]))
     kept, (step, height_step) = choose(
@@ -111,13 +111,13 @@ def _read(source, probs, numbers, normalize, limits, step):
 
 
 def plan_array(source: npy.ArrayTraces, direction: str) -> Plan:
-    """Returns the sections of an array, numbered from 0 as its indices are."""
+    """Returns the sections of an array or of a volume on a grid."""
     lines = source.lines(direction)
     if len(lines) == 1:
         return Plan("lines", "", "trace", [""], lines, [np.arange(1, source.count + 1)])
     other = "crossline" if direction == "inline" else "inline"
-    names = [str(i) for i in range(len(lines))]
-    columns = [np.arange(len(line)) for line in lines]
+    names = [str(number) for number in source.numbers(direction)]
+    columns = [source.numbers(other)] * len(lines)
     return Plan("volume", direction, other, names, lines, columns)
 
 

@@ -6,11 +6,12 @@ from typing import Protocol
 
 import numpy as np
 
-from saltjax.seismic import neighbours, npy, sample_axis, segy, survey
+from saltjax.seismic import neighbours, npy, sample_axis, segy, survey, zgy
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system.errors import InputError, reading
 
 ZARR_SUFFIXES = (".zarr", ".mdio")
+SUFFIXES = (*segy.SUFFIXES, ".npy", zgy.SUFFIX, *ZARR_SUFFIXES)
 
 
 class Grid(Protocol):
@@ -127,7 +128,7 @@ def open_grid(
     option: str,
     unlabelled: int | None = None,
 ) -> Grid:
-    """Returns the volume of a .sgy, .segy, .npy, .zarr or .mdio file.
+    """Returns the volume of a .sgy, .segy, .npy, .zgy, .zarr or .mdio file.
 
     Args:
       path: the file.
@@ -141,20 +142,24 @@ def open_grid(
     """
     suffix = path.suffix.lower()
     with reading(path):
-        if suffix in (*segy.SUFFIXES, ".npy", *ZARR_SUFFIXES) and not path.exists():
+        if suffix in SUFFIXES and not path.exists():
             where = "" if path.is_absolute() else f" in {pathlib.Path.cwd()}"
             raise InputError(f"{option}={path}: no such file{where}")
     if suffix in segy.SUFFIXES:
         return SegyGrid(path, header_bytes, option)
     if suffix == ".npy":
         return ArrayGrid(path, option, unlabelled)
+    if suffix == zgy.SUFFIX:
+        grid = zgy.ZgyGrid(path, option)
+        grid.check_numbers()
+        return grid
     # An array of a group may have any name: survey.zarr/labels.
     if any(part.suffix.lower() in ZARR_SUFFIXES for part in (path, *path.parents)):
         # Imported here: tensorstore takes a second.
         from saltjax.seismic.zarr import ZarrGrid
 
         return ZarrGrid(path, option, unlabelled)
-    known = ", ".join((*segy.SUFFIXES, ".npy", *ZARR_SUFFIXES))
+    known = ", ".join(SUFFIXES)
     if unlabelled is not None:
         known += (
             ", or the picks of top and base of salt, two text files joined by a comma"

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system import files
 from saltjax.system.errors import InputError, reading
 
@@ -20,7 +21,10 @@ class ArrayTraces:
       shape, dtype: of the array.
       count: number of traces.
       samples: samples per trace.
+      axis: the vertical axis.
     """
+
+    axis = SampleAxis()
 
     def __init__(self, array: Callable[[], np.ndarray], name: str):
         """Takes a function that returns the array; it is called for each access.
@@ -100,18 +104,21 @@ class ArrayTraces:
         shape = self.shape[:2] if len(self.shape) == 3 else (-1, 1)
         return [np.arange(self.count).reshape(shape)]
 
+    def numbers(self, direction: str) -> np.ndarray:
+        """Returns the number of each "inline" or "crossline", int[n]: its index, of a section 0."""
+        rows, columns = self.shape[:2] if len(self.shape) == 3 else (1, self.count)
+        return np.arange(rows if direction == "inline" else columns)
+
     def line_numbers(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns inline and crossline of traces, int[n] each: indices, inline 0 in a section."""
-        return np.divmod(numbers, self.shape[1])
+        """Returns inline and crossline number of traces, int[n] each, see `numbers`."""
+        row, column = np.divmod(numbers, self.shape[1])
+        return self.numbers("inline")[row], self.numbers("crossline")[column]
 
     def place(self, number: int) -> str:
-        """Returns the name of a trace for messages: its number and, in a volume, its indices.
-
-        The number counts from 1, the indices are those of the array.
-        """
+        """Returns the name of a trace for messages: its number, from 1, and in a volume its lines'."""
         if len(self.shape) == 2:
             return f"trace {number + 1}"
-        inline, crossline = divmod(number, self.shape[1])
+        inline, crossline = self.line_numbers(np.array(number))
         return f"trace {number + 1} (inline {inline}, crossline {crossline})"
 
     def read(self, numbers: np.ndarray) -> np.ndarray:

@@ -1,0 +1,44 @@
+"""Files that hold an array of samples without trace headers: .npy and ZGY."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+
+from saltjax.seismic import npy, zgy
+from saltjax.seismic.grid_traces import GridTraces
+
+SUFFIXES = (".npy", zgy.SUFFIX)
+
+
+def read(path: pathlib.Path) -> npy.ArrayTraces:
+    """Returns the traces of a file.
+
+    Raises:
+      InputError: if it is damaged or cannot be read, or holds no section or volume.
+    """
+    if path.suffix.lower() == zgy.SUFFIX:
+        return GridTraces(zgy.ZgyGrid(path, "--input"))
+    return npy.read(path)
+
+
+@contextlib.contextmanager
+def create(
+    path: pathlib.Path, like: npy.ArrayTraces, shape: tuple[int, ...], dtype: str
+) -> Iterator[npy.ArrayTraces]:
+    """Yields the traces of a new file, to be written, which is complete at the end.
+
+    Args:
+      path: the file.
+      like: the traces of a file of the same format, whose line numbers and coordinates it has.
+      shape: that of `like`, or of .npy another one.
+      dtype: see `zgy.create`.
+
+    Raises:
+      OSError: if the disk has no room for all of it.
+      InputError: if it cannot be written.
+    """
+    if isinstance(like, GridTraces):
+        with zgy.create(path, dtype, like.grid, like.rows, like.columns) as traces:
+            yield traces
+    else:
+        yield npy.create(path, shape, dtype)

@@ -1,0 +1,101 @@
+"""Predictions of ZGY files: those of the same volume as SEG-Y, in files that OpenZGY reads."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import segy_writer
+import zgy_files
+from prediction import random_traces
+
+import saltjax
+from saltjax import predict
+from saltjax.system.errors import InputError
+
+SHAPE = (67, 9, 40)
+THRESHOLD = 0.5
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    """Returns a volume, in.zgy and in.sgy, both with the same lines and coordinates."""
+    folder, values = tmp_path_factory.mktemp("volume"), random_traces(*SHAPE)
+    values[5, 3] = 0  # a dead trace
+    zgy = zgy_files.write(folder / "in.zgy", values)
+    i, x = (a.ravel() for a in np.indices(SHAPE[:2]))
+    segy_writer.write(
+        folder / "in.sgy",
+        values.reshape(-1, SHAPE[2]),
+        5,
+        inline=111 + 2 * i,
+        crossline=875 + x,
+    )
+    return values, zgy, folder / "in.sgy"
+
+
+@pytest.mark.parametrize("direction", ["inline", "crossline", "both"])
+def test_probabilities_and_mask(plain, volume, tmp_path, direction):
+    values, path, _ = volume
+    expected = saltjax.load(plain).predict(values, direction=direction)
+    predict.predict([plain], str(path), str(tmp_path), THRESHOLD, None, direction=direction)  # fmt: skip
+    prob, header = zgy_files.read(tmp_path / "in_prob.zgy")
+    np.testing.assert_array_equal(prob, expected)
+    assert (header["annotstart"], header["annotinc"]) == ((111, 875), (2, 1))
+    np.testing.assert_allclose(header["corners"], zgy_files.corners(SHAPE), rtol=1e-6)
+    mask, _ = zgy_files.read(tmp_path / "in_mask.zgy")
+    np.testing.assert_array_equal(mask, expected >= THRESHOLD)
+    assert not [p for p in tmp_path.iterdir() if p.suffix == ".part"]
+
+
+def test_some_lines_with_bodies_and_page(plain, volume, tmp_path):
+    _, *paths = volume
+    for path in paths:
+        out = tmp_path / path.suffix[1:]
+        predict.predict(
+            [plain],
+            str(path),
+            str(out),
+            THRESHOLD,
+            None,
+            lines="121:141:5",
+            bodies=True,
+            report=True,
+        )
+    zgy = tmp_path / "zgy"
+    tables = [tmp_path / kind / "in_bodies.csv" for kind in ("zgy", "sgy")]
+    of_zgy, of_segy = (
+        list(csv.DictReader(table.read_text().splitlines())) for table in tables
+    )
+    for key in ("samples", "inline_min", "crossline_max", "mean_probability"):
+        assert [row[key] for row in of_zgy] == [row[key] for row in of_segy]
+    assert of_zgy[0]["area"] == f"{int(of_zgy[0]['traces']) * 5 * 507.5:.6g}"
+    prob, header = zgy_files.read(zgy / "in_prob.zgy")
+    assert (header["annotstart"], header["annotinc"]) == ((121, 875), (10, 1))
+    assert prob.shape == (3, 9, 40)
+    ids, _ = zgy_files.read(zgy / "in_bodies.zgy")
+    mask, _ = zgy_files.read(zgy / "in_mask.zgy")
+    np.testing.assert_array_equal(ids > 0, mask > 0)
+    points = np.loadtxt(zgy / "in_top_salt.txt")
+    place = (points[:, :2] - (111, 875)) / (2, 1)
+    np.testing.assert_allclose(
+        points[:, 2:4],
+        zgy_files.ORIGIN
+        + place @ np.stack([zgy_files.TO_INLINE, zgy_files.TO_CROSSLINE]),
+    )
+    assert set((points[:, 4] - 8) % 4) == {0}
+    text = (zgy / "in_report.html").read_text()
+    _, _, rest = text.partition('id="section-data">')
+    page, _ = json.JSONDecoder().raw_decode(rest)
+    assert [section["name"] for section in page["sections"]] == ["121", "131", "141"]
+    assert page["sections"][0]["columns"] == {"first": 875, "step": 1}
+    assert page["rows"] == {"unit": "ms", "first": 8.0, "step": 4.0}
+
+
+def test_damaged_file(plain, volume, tmp_path):
+    _, path, _ = volume
+    damaged = tmp_path / "a.zgy"
+    damaged.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(InputError, match="OpenZGY cannot read it"):
+        predict.predict([plain], str(damaged), str(tmp_path / "out"), THRESHOLD, None)
+    assert not list((tmp_path / "out").glob("*.zgy"))
