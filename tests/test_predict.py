@@ -148,9 +148,9 @@ def test_an_interrupted_prediction_leaves_no_incomplete_file(plain, tmp_path):
     ("make", "message"),
     [
         (lambda p: p / "nowhere", "nowhere: no such file or directory"),
-        (lambda p: p / "empty", r"no images, .npy, .sgy or .segy files in"),
-        (lambda p: p / "a.txt", "expected an image .*, a .npy, or a .sgy"),
-        (lambda p: p / "volume.npy", r"no images, .npy, .sgy or .segy files in"),
+        (lambda p: p / "empty", r"no images, .npy, .sgy, .segy or .zgy files in"),
+        (lambda p: p / "a.txt", "expected an image .*, a .npy, .sgy"),
+        (lambda p: p / "volume.npy", r"no images, .npy, .sgy, .segy or .zgy files in"),
         (
             lambda p: p / "a.zarr",
             "Zarr is read by training only; save the array as .npy",

@@ -73,7 +73,8 @@ def predict_array(
         else:
             prob = windows.predict_image(image, models)
             probs.write(np.arange(probs.count), prob.T)
-        share = masks.write(probs, sink, first.direction, chosen)
+        with writing(mask_path):
+            share = masks.write(probs, sink, first.direction, chosen)
         # Those of an earlier mask.
         claimed.discard(body_files.possible_paths(claimed.folder, path))
     masks.say_share(share, LIVE, chosen)

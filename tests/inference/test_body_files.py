@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import logging
+from contextlib import nullcontext
 
 import forked
 import numpy as np
@@ -69,7 +70,9 @@ def write(folder, masks, probs, survey, min_body=0):
         return npy.create(part, masks.shape, "int32")
 
     with output_directory.claim(folder, "--output", folder / survey.name) as claimed:
-        found = body_files.write(plan, claimed, masks, probs, create)
+        found = body_files.write(
+            plan, claimed, masks, probs, lambda part: nullcontext(create(part))
+        )
     ids = segy.reopen(plan.ids, masks)
     return plan, ids, found
 
