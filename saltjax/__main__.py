@@ -91,6 +91,7 @@ def dispatch() -> None:
                 FLAGS.direction,
                 FLAGS.normalize,
                 FLAGS.lines,
+                FLAGS.scale,
             )
         case "export":
             from saltjax import export

@@ -21,6 +21,7 @@ REPEATED = (
     "tta",
     "header_bytes",
     "lines",
+    "scale",
     "direction",
     "normalize",
     "bodies",

@@ -221,6 +221,15 @@ TABLE = {
             "100:200:10: a first look"
         },
     ),
+    "scale": Flag(
+        flags.DEFINE_string,
+        None,
+        "SAMPLES,TRACES",
+        {
+            "predict": "by how much the network sees sections stretched, as 2,1 for twice the samples: for "
+            "data of another scale than its training data"
+        },
+    ),
     "direction": Flag(
         flags.DEFINE_enum,
         None,

@@ -4,11 +4,12 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from saltjax.inference import chosen_lines, image_files, inputs, trace_files
+from saltjax.inference import chosen_lines, image_files, inputs, scaling, trace_files
 from saltjax.inference import predictor as predictors
 from saltjax.inference.chosen_lines import Lines
 from saltjax.inference.inputs import Input
 from saltjax.inference.predictor import Predictor
+from saltjax.inference.scaling import Scale
 from saltjax.runs import settings, trained
 from saltjax.scoring import postprocess
 from saltjax.scoring.postprocess import Postprocessing
@@ -31,6 +32,7 @@ class Settings:
         first run's `data.header_bytes`.
       min_body: samples, the minimum size of a salt body; None for no bodies.
       lines: of volumes; None for all.
+      scale: by how much the networks see sections stretched.
       report: also write a page to look at the result with, NAME_report.html.
       flags: those of the command line that change the result, but for threshold and minimum
         component size.
@@ -40,6 +42,7 @@ class Settings:
     header_bytes: tuple[int, ...] | None
     min_body: int | None
     lines: Lines | None
+    scale: Scale
     report: bool
     flags: Sequence[str]
 
@@ -60,6 +63,7 @@ def predict(
     direction: str | None = None,
     normalize: str | None = None,
     lines: str | None = None,
+    scale: str | None = None,
 ) -> None:
     """Writes the probabilities and masks of inputs into a directory.
 
@@ -81,6 +85,7 @@ def predict(
       direction, normalize: other settings than the first run's `predict.direction` and
         `predict.normalize`.
       lines: segment only these lines of volumes, see `chosen_lines.parse`; None for all.
+      scale: by how much the networks see sections stretched, see `scaling.parse`; None for not at all.
 
     Raises:
       InputError: for a mistake in run, input or output.
@@ -97,6 +102,7 @@ def predict(
         parse_header_bytes(header_bytes, found, source),
         check_bodies(bodies, min_body, found),
         None if lines is None else chosen_lines.parse(lines),
+        scaling.NONE if scale is None else scaling.parse(scale),
         report,
         given_flags(
             tta,
@@ -108,6 +114,7 @@ def predict(
             direction,
             normalize,
             lines,
+            scale,
         ),
     )
     if all(one.images for one in found):
@@ -183,7 +190,8 @@ def _predict_one(
     wanted: Settings,
 ) -> None:
     """Segments an input of those of the command."""
-    models = [run.section_model(wanted.tta) for run in runs]
+    models = [run.section_model(wanted.tta, wanted.scale) for run in runs]
+    periods = [run.period for run in runs]
     page = page_path(claimed.folder, one)
     others = [page] if wanted.report else []
     read = [path for each in found for path in each.images or (each.path,)]
@@ -197,6 +205,7 @@ def _predict_one(
             claimed,
             runs[0],
             models,
+            periods,
             chosen,
             read,
             others,
@@ -209,6 +218,7 @@ def _predict_one(
             claimed,
             runs[0],
             models,
+            periods,
             chosen,
             wanted.header_bytes,
             read,
@@ -254,6 +264,7 @@ def given_flags(
     direction: str | None,
     normalize: str | None,
     lines: str | None,
+    scale: str | None,
 ) -> list[str]:
     """Returns the flags, besides threshold and minimum size, that were given and change the result."""
     flags = [] if tta is None else ["--tta" if tta else "--notta"]
@@ -266,6 +277,7 @@ def given_flags(
     flags += [f"--direction={direction}"] if direction else []
     flags += [f"--normalize={normalize}"] if normalize else []
     flags += [f"--lines={lines}"] if lines else []
+    flags += [f"--scale={scale}"] if scale else []
     flags += ["--bodies"] if bodies else []
     flags += [f"--min_body={min_body}"] if min_body else []
     return flags

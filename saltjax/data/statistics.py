@@ -5,8 +5,11 @@ import dataclasses
 import numpy as np
 
 from saltjax.data.tiles import BLOCK, UNLABELLED, Tiles
+from saltjax.seismic import period
 
 EXAMPLES = 3
+# Of which the dominant period is estimated.
+MAX_TILES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Statistics:
       duplicate_examples: (id, id of the earlier tile) of up to three, differing masks first.
       salt_coverage: share of salt in all labelled pixels.
       coverage_histogram: number of tiles with salt in ten equal bins of coverage, 0 to 1.
+      dominant_period: along columns, in pixels, see `period.dominant`; None if there is none.
     """
 
     tiles: int
@@ -36,6 +40,7 @@ class Statistics:
     duplicate_examples: list[tuple[str, str]]
     salt_coverage: float
     coverage_histogram: list[int]
+    dominant_period: float | None
 
 
 def compute(tiles: Tiles) -> Statistics:
@@ -67,6 +72,7 @@ def compute(tiles: Tiles) -> Statistics:
         ],
         salt_coverage=_mean_coverage(tiles),
         coverage_histogram=histogram.tolist(),
+        dominant_period=_dominant_period(tiles),
     )
 
 
@@ -74,6 +80,13 @@ def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Returns bool[N], whether labels uint8[N, H, W, 1] differ where both have labelled pixels."""
     labelled = (a != UNLABELLED) & (b != UNLABELLED)
     return ((a != b) & labelled).any(axis=(1, 2, 3))
+
+
+def _dominant_period(tiles: Tiles) -> float | None:
+    """Returns that of the middle channel of up to MAX_TILES tiles, evenly spaced."""
+    some = np.unique(np.linspace(0, len(tiles) - 1, MAX_TILES).astype(int))
+    images = np.asarray(tiles.images[some])[:, :, :, tiles.images.shape[3] // 2]
+    return period.dominant(images.transpose(0, 2, 1).reshape(-1, images.shape[1]))
 
 
 def _mean_coverage(tiles: Tiles) -> float:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from saltjax.inference import masks, volumes, windows
+from saltjax.inference import masks, scaling, volumes, windows
 from saltjax.inference.engine import OpenVINO
+from saltjax.inference.scaling import Scale
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import Network
 from saltjax.runs import result as results
@@ -35,6 +36,7 @@ class Predictor:
       variables: its params and batch_stats, as numpy arrays.
       postprocessing: threshold and minimum component size, chosen on the run's validation tiles.
       tile: height and width in pixels of the tiles that it was trained on.
+      period: the dominant vertical period in them, in pixels; None if the run did not record it.
       batch_size: tiles in a batch.
       header_bytes: where SEG-Y files have inline and crossline numbers, the run's setting
         `data.header_bytes`.
@@ -49,6 +51,7 @@ class Predictor:
     variables: dict[str, Any] = dataclasses.field(repr=False)
     postprocessing: Postprocessing
     tile: tuple[int, int]
+    period: float | None
     batch_size: int
     header_bytes: tuple[int, ...]
     normalize: str
@@ -80,7 +83,9 @@ class Predictor:
         )
         return f"{engine}, {self.network.model.dtype}, {images}"
 
-    def section_model(self, tta: bool | None = None) -> SectionModel:
+    def section_model(
+        self, tta: bool | None = None, scale: Scale = scaling.NONE
+    ) -> SectionModel:
         """Returns the network as `windows.predict_sections` takes it; `tta` None as in the run."""
         return SectionModel(
             self.network,
@@ -90,6 +95,7 @@ class Predictor:
             self.tta if tta is None else tta,
             self._placed,
             self.engine,
+            scale,
         )
 
     @functools.cached_property
@@ -104,6 +110,7 @@ class Predictor:
         tta: bool | None = None,
         direction: str | None = None,
         normalize: str | None = None,
+        scale: tuple[float, float] | None = None,
         progress: bool = False,
     ) -> np.ndarray:
         """Returns the probabilities of salt, float32 of the array's shape, in [0, 1].
@@ -118,6 +125,8 @@ class Predictor:
           direction: of the sections of a volume, "inline", "crossline" or "both".
           normalize: how amplitudes are scaled, "clip", "minmax" or "none". None for this and the two
             others: as in the run.
+          scale: two factors by which the network sees sections stretched, along samples and along
+            traces; None for not at all.
           progress: show a progress bar.
 
         Raises:
@@ -131,7 +140,7 @@ class Predictor:
             raise InputError(f"tta={tta!r}; expected True or False")
         array = npy.without_mask(array, "the array")
         source = npy.ArrayTraces(lambda: array, "the array")
-        models, image = [self.section_model(tta)], source.image()
+        models, image = [self.section_model(tta, scaling.of(scale))], source.image()
         if image is not None:
             return windows.predict_image(image, models)
         prob = np.zeros(array.shape, np.float32)
@@ -149,6 +158,7 @@ class Predictor:
         tta: bool | None = None,
         direction: str | None = None,
         normalize: str | None = None,
+        scale: tuple[float, float] | None = None,
         progress: bool = False,
     ) -> np.ndarray:
         """Returns the mask of salt, bool of the shape of `predict`, as `--mode=predict` writes it.
@@ -157,7 +167,12 @@ class Predictor:
         component in a section. Arguments and errors are those of `predict`.
         """
         prob = self.predict(
-            array, tta=tta, direction=direction, normalize=normalize, progress=progress
+            array,
+            tta=tta,
+            direction=direction,
+            normalize=normalize,
+            scale=scale,
+            progress=progress,
         )
         found = np.zeros(prob.shape, np.uint8)
         probs = npy.ArrayTraces(lambda: prob, "the probabilities")
@@ -271,6 +286,7 @@ def create(
         variables=network.variables,
         postprocessing=Postprocessing(result.threshold.value, result.min_area),
         tile=(network.tiles.height, network.tiles.width),
+        period=network.tiles.dominant_period,
         batch_size=config.train.batch_size,
         header_bytes=tuple(config.data.header_bytes),
         normalize=config.predict.normalize,

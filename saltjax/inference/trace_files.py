@@ -9,13 +9,16 @@ import numpy as np
 from saltjax.inference import body_files, chosen_lines, masks, volumes, windows
 from saltjax.inference.chosen_lines import Lines
 from saltjax.inference.predictor import Predictor
+from saltjax.inference.scaling import NONE, Scale
 from saltjax.inference.windows import SectionModel
 from saltjax.scoring.postprocess import Postprocessing
-from saltjax.seismic import array_files, segy, segy_layout
+from saltjax.seismic import array_files, period, segy, segy_layout
 from saltjax.system import console, output_directory
 from saltjax.system.errors import writing
 
 LIVE = "the samples of live traces"
+# The factor between dominant periods beyond which a warning is given.
+MOST_STRETCHED = 2
 ALL_ELSE_IS_COMPLETE = (
     "All other traces are complete in the files that were written, where the probability of these "
     "is 0; near them probabilities are those beside a dead trace"
@@ -27,6 +30,7 @@ def predict_array(
     claimed: output_directory.OutputDirectory,
     first: Predictor,
     models: Sequence[SectionModel],
+    periods: Sequence[float | None],
     chosen: Postprocessing,
     read: Sequence[pathlib.Path],
     others: Sequence[pathlib.Path] = (),
@@ -37,7 +41,8 @@ def predict_array(
 
     The format is .npy or ZGY. Those of a colour image have its height and width. `read` are all inputs of the command, which must
     not be replaced, and `others` files that the caller will write too. Salt bodies of at least
-    `min_body` samples are written by `body_files`, unless it is None. With `lines` the files hold these
+    `min_body` samples are written by `body_files`, unless it is None. `periods` are those of the models'
+    training data, see `say_period`. With `lines` the files hold these
     lines alone.
     """
     whole = array_files.read(path)
@@ -53,6 +58,8 @@ def predict_array(
         plan = body_files.plan(claimed.folder, path, survey, min_body)
     written = [prob_path, mask_path, *(plan.paths if plan else ())]
     claimed.check([*written, *others], inputs=read)
+    if image is None:
+        say_period(whole, periods, models[0].scale)
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
@@ -96,6 +103,7 @@ def predict_segy(
     claimed: output_directory.OutputDirectory,
     first: Predictor,
     models: Sequence[SectionModel],
+    periods: Sequence[float | None],
     chosen: Postprocessing,
     header_bytes: tuple[int, ...] | None,
     read: Sequence[pathlib.Path],
@@ -105,8 +113,8 @@ def predict_segy(
 ) -> masks.Segmented:
     """Writes <name>_prob.sgy and <name>_mask.sgy, with every header and trace position of the input.
 
-    The samples of the mask are 0 and 1, in the input's format. `read`, `others`, `min_body` and `lines`
-    are those of `predict_array`.
+    The samples of the mask are 0 and 1, in the input's format. `periods`, `read`, `others`, `min_body`
+    and `lines` are those of `predict_array`.
     """
     whole = segy.SegyTraces(path, header_bytes=header_bytes or first.header_bytes)
     source = chosen_lines.select(whole, first.direction, lines) if lines else whole
@@ -122,6 +130,7 @@ def predict_segy(
     code = source.layout.format
     prob_code = code if code in segy_layout.FLOAT_FORMATS else segy_layout.IEEE_FLOAT
     say_lines(source, first.direction, lines)
+    say_period(whole, periods, models[0].scale)
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
@@ -168,6 +177,32 @@ def say_written(paths: Sequence[pathlib.Path]) -> None:
 def refuse_damaged(found: masks.Segmented) -> None:
     """Raises InputError if some traces had samples that were not finite; all others are complete."""
     volumes.refuse(found.damaged, ALL_ELSE_IS_COMPLETE)
+
+
+def say_period(
+    source: volumes.Traces, periods: Sequence[float | None], scale: Scale
+) -> None:
+    """Warns if features are larger or smaller than in the training data by more than a factor of two.
+
+    Args:
+      source: all traces of the file.
+      periods: the dominant period in the training data of each network, in pixels, see `period`; None
+        if it is not known.
+      scale: by how much the networks see sections stretched.
+    """
+    found = period.dominant(volumes.sample_of(source))
+    for known in periods:
+        if known is None or found is None:
+            continue
+        factor = known / found / float(scale.samples)
+        if max(factor, 1 / factor) > MOST_STRETCHED:
+            seen = "" if scale == NONE else f", stretched by {float(scale.samples):g}"
+            console.say(
+                f"Warning    the dominant period of the amplitudes is {found:.1f} samples{seen}, and that of "
+                f"the network's training data {known:.1f}: for features of the same size give "
+                f"--scale={known / found:.2g},TRACES (docs/inference.md says how to choose it)"
+            )
+            return
 
 
 def say_lines(

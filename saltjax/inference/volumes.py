@@ -220,12 +220,14 @@ def pieces(length: int, models: Sequence[SectionModel]) -> list[tuple[slice, sli
     The rest of a piece is context, so that the kept traces have the same probabilities as in the
     whole line. Pieces start where the grids of network and traces coincide.
     """
-    if length <= PIECE:
+    # As many traces as the network sees PIECE of, or fewer: memory grows with those.
+    longest = int(PIECE / max(1.0, *(float(m.scale.traces) for m in models)))
+    if length <= longest:
         return [(slice(0, length), slice(0, length))]
     needs = [_needs(model) for model in models]
     period = math.lcm(*(period for period, _ in needs))
     context = max(context for _, context in needs)
-    context, stride = (-(-n // period) * period for n in (context, PIECE))
+    context, stride = (-(-n // period) * period for n in (context, longest))
     parts = []
     for start in range(0, length, stride):
         first, stop = max(0, start - context), min(length, start + stride)
@@ -239,9 +241,17 @@ def _needs(model: SectionModel) -> tuple[int, int]:
     network, width = model.network, model.tile[1]
     period, context = axes.alignment(network)
     if network.resize == "pad":
-        return period, context + network.image_size - width
-    turns = period // math.gcd(period, network.image_size)
-    return turns * width, -(-context * width // network.image_size) + 2
+        context += network.image_size - width
+    else:
+        turns = period // math.gcd(period, network.image_size)
+        period = turns * width
+        context = -(-context * width // network.image_size) + 2
+    factor = model.scale.traces
+    if factor != 1:
+        # The least number of traces that is stretched to a multiple of the period.
+        period = (period / factor).numerator
+        context = math.ceil(context / factor) + model.scale.context()
+    return period, context
 
 
 def read_ahead(load: Callable[[Any], T], jobs: Iterable[Any]) -> Iterator[T]:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from saltjax.inference import axes
+from saltjax.inference import axes, scaling
 from saltjax.networks import resize
 from saltjax.networks.network import Network, predict_step
 from saltjax.system import devices
@@ -43,6 +43,7 @@ class SectionModel:
       tta: average the probabilities of each window and of its mirror image, left to right.
       placed: the weights on the devices, by the number of devices.
       engine: computes the probabilities instead of `network.predict_step`; None for JAX.
+      scale: by how much sections are stretched before they are those of `tile`.
     """
 
     network: Network
@@ -52,6 +53,7 @@ class SectionModel:
     tta: bool
     placed: dict[int, tuple[Mesh, Any]] = dataclasses.field(default_factory=dict)
     engine: Engine | None = None
+    scale: scaling.Scale = scaling.NONE
 
     def on_devices(self, count: int) -> tuple[Mesh, Any]:
         """Returns a mesh of that many devices, with the variables on them."""
@@ -168,8 +170,17 @@ def predict_sections(
     sections share batches, so results come some sections late; memory does not grow with the number
     of sections.
     """
-    for canvas in predict_canvases(sections, model):
-        yield canvas.native(model)
+    shapes: collections.deque[tuple[int, ...]] = collections.deque()
+
+    def stretched() -> Iterator[np.ndarray]:
+        for section in sections:
+            shapes.append(section.shape[:2])
+            yield model.scale.stretch(section)
+
+    scaled = model.scale != scaling.NONE
+    for canvas in predict_canvases(stretched() if scaled else sections, model):
+        prob = canvas.native(model)
+        yield model.scale.restore(prob, shapes.popleft()) if scaled else prob
 
 
 def predict_images(

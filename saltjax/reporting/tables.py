@@ -20,6 +20,10 @@ def show_statistics(stats: Statistics, noun: str = "tile") -> None:
         f"           {stats.empty_masks} without salt ({stats.empty_masks / n:.1%}), "
         f"{stats.full_masks} all salt, salt covers {stats.salt_coverage:.1%} of pixels"
     )
+    if stats.dominant_period:
+        console.say(
+            f"           dominant vertical period {stats.dominant_period:.1f} pixels"
+        )
     constant = console.counted(stats.constant_images, "image")
     console.say(f"           {constant} of one constant value")
     if stats.duplicate_images and noun == "patch":

@@ -8,7 +8,7 @@ It is a safetensors file. The tensors are named after the paths of the network's
     saltjax   the version that wrote the file
     config    as in config.json; of paths the last two parts; what depends on the machine as by default
     result    result.json
-    tiles     size, content hash and split of the tiles, as in data.json
+    tiles     size, content hash, split and dominant period of the tiles, as in data.json
     starts    env.json without command lines
 
 The same network gives the same bytes.
@@ -51,12 +51,16 @@ EXPECTED = "expected a file that --mode=export --output=NAME.safetensors wrote"
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """The tiles of a run: height and width in pixels, hash, and the ids in each part of the split."""
+    """The tiles of a run: height and width in pixels, hash, and the ids in each part of the split.
+
+    The dominant vertical period in them, in pixels, is None in files of runs before it was recorded.
+    """
 
     height: int
     width: int
     content_sha256: str = ""
     splits: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    dominant_period: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,6 +75,7 @@ def test_facts_by_hand(tmp_path):
         "duplicate_examples": [],
         "salt_coverage": pytest.approx((3 * 1 + 2 * 2 + 2 * 3) / 12 / 10),
         "coverage_histogram": [3, 2, 2, 0, 0, 0, 0, 0, 0, 0],
+        "dominant_period": None,
     }
     for name, part in data.split.items():
         assert splits[name] == [f"t0{i}" for i in part]

@@ -20,7 +20,19 @@ def test_statistics_by_hand(tile_folder):
         duplicate_examples=[],
         salt_coverage=pytest.approx((8 * 1 + 7 * 2 + 7 * 3) / 12 / 30),
         coverage_histogram=[8, 7, 7, 0, 0, 0, 0, 0, 0, 0],
+        dominant_period=None,
     )
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_dominant_period_is_that_of_columns_in_the_middle_channel(channels):
+    wave = np.sin(2 * np.pi * (np.arange(120) + 0.5) / 12)
+    images = np.zeros((2, 120, 9, channels), np.uint8)
+    images[:, :, :, channels // 2] = np.rint(127 + 90 * wave)[:, None]
+    labels = np.zeros((2, 120, 9, 1), np.uint8)
+    found = statistics.compute(Tiles(("a", "b"), images, labels, "folder"))
+    # 19 crossings, half a period apart, in 119 steps.
+    assert found.dominant_period == pytest.approx(2 * 119 / 19)
 
 
 def test_full_masks_and_images_of_more_than_one_value():

@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 
 import jax
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 from variables import draw_variables
 
-from saltjax.inference import axes, volumes, windows
+from saltjax.inference import axes, scaling, volumes, windows
 from saltjax.inference.windows import SectionModel
 from saltjax.networks.network import Network
 from saltjax.networks.unet import UNet
@@ -93,6 +94,19 @@ def test_pieces_of_a_long_line_give_the_probabilities_of_the_whole(
         monkeypatch.setattr(volumes, "PIECE", piece)
         assert len(volumes.pieces(460, [model])) > 3
         np.testing.assert_allclose(segment(section, model), whole, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", ["0.5", "0.75", "1.25", "2"])
+@pytest.mark.parametrize("method", ["nearest", "pad"])
+def test_pieces_are_exact_at_another_scale(monkeypatch, method, factor):
+    model = make_model(method=method, tile=(10, 13))
+    model = dataclasses.replace(model, scale=scaling.parse(f"1.5,{factor}"))
+    section = noise(12, 900)
+    whole = segment(section, model)
+    monkeypatch.setattr(volumes, "PIECE", 120)
+    assert len(volumes.pieces(900, [model])) > 2
+    np.testing.assert_allclose(segment(section, model), whole, atol=1e-5)
 
 
 @pytest.mark.slow
