@@ -13,7 +13,7 @@ from saltjax.inference import evaluation
 from saltjax.inference import predictor as predictors
 from saltjax.inference.predictor import Predictor
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import result, saved_outputs, trained
+from saltjax.runs import environment, result, saved_outputs, trained
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.network_file import TrainedNetwork
 from saltjax.runs.saved_outputs import SavedOutputs
@@ -163,6 +163,9 @@ def _evaluate(
         ),
         tested.scores,
     )
+    label = ", ".join(
+        environment.run_label(n.path) if n.path.is_dir() else n.name for n in networks
+    )
     figures = target / "evaluation"
     with contextlib.ExitStack() as complete:
         # At the end each takes its place, the last one first: all are complete by then.
@@ -175,7 +178,7 @@ def _evaluate(
             tested,
             chosen,
             tiles,
-            f"{description}. Run: {scored.run}",
+            f"{description}. Run: {label}",
             config.data.seed,
             figures,
             at_the_end,

@@ -12,7 +12,14 @@ from saltjax.inference.windows import SectionModel
 from saltjax.networks import network as networks
 from saltjax.networks.network import Network
 from saltjax.reporting import run_figures, tables
-from saltjax.runs import checkpoint, replacement, result, saved_config, saved_outputs
+from saltjax.runs import (
+    checkpoint,
+    environment,
+    replacement,
+    result,
+    saved_config,
+    saved_outputs,
+)
 from saltjax.runs.saved_outputs import SavedOutputs
 from saltjax.scoring import scores
 from saltjax.scoring.postprocess import to_sixteen_bits
@@ -74,7 +81,8 @@ def run(
     )
     outcome = result.join(result.Result, training, validation, tested.scores)
     outcome = dataclasses.replace(outcome, eval=config.eval.to_dict())
-    source = f"{data.scored.description}: {data.split_description}. Run: {workdir.resolve().name}"
+    label = environment.run_label(workdir)
+    source = f"{data.scored.description}: {data.split_description}. Run: {label}"
     curves = {"validation": val_curve, "test": tested.curve}
     with replacement.replace(workdir, outcome) as plots, writing(plots):
         run_figures.draw_training(progress.history, best["epoch"], source, plots)

@@ -222,6 +222,24 @@ def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
     return starts
 
 
+def run_label(workdir: pathlib.Path) -> str:
+    """Returns the name of a run for figures, with that of its config unless its own begins with it.
+
+    The config is that of the command line that began the run; it is left out where that is not known,
+    as of a network file.
+
+    Raises:
+      InputError: if env.json is damaged.
+    """
+    name = workdir.resolve().name
+    command = [start.get("command") for start in read(workdir)[:1]]
+    words = command[0] if command and isinstance(command[0], list) else []
+    text = "\0".join(map(str, words))
+    found = re.findall(r"(?:^|\0)--?config[=\0]([^\0]+)", text)
+    config = pathlib.Path(found[-1]).stem if found else ""
+    return name if name.startswith(config) else f"{name} (config {config})"
+
+
 def announce_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Prints which devices and versions differ between two starts, if any."""
     older, newer = _compared(before), _compared(now)

@@ -208,6 +208,27 @@ def test_damaged_starts_are_refused_and_kept(tmp_path, content):
     assert (tmp_path / "env.json").read_text() == content
 
 
+@pytest.mark.parametrize(
+    ("name", "starts", "expected"),
+    [
+        ("a", [["launch.py", "--config=configs/best.py"]], "a (config best)"),
+        ("a", [["saltjax", "-config", "best", "--config.seed=1"]], "a (config best)"),
+        ("a", [["x", "--config=unet", "--config=fcn"], ["x", "--config=unet"]], "a (config fcn)"),
+        ("fcn-seed=1", [["launch.py", "--config=configs/fcn.py"]], "fcn-seed=1"),
+        ("a", [["launch.py", "--flagfile=b"]], "a"),
+        ("a", [], "a"),
+    ],
+)  # fmt: skip
+def test_label_of_a_run_has_the_config_that_it_began_with(
+    tmp_path, name, starts, expected
+):
+    run = tmp_path / name
+    run.mkdir()
+    for command in starts:
+        environment.record(run, {"command": command})
+    assert environment.run_label(run) == expected
+
+
 def test_changes_since_the_last_start_are_named(tmp_path, caplog):
     caplog.set_level("INFO", "saltjax")
     environment.record(tmp_path, START)
