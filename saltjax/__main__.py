@@ -7,8 +7,10 @@ if __name__ == "__main__":
 
     signals.end_at_once()  # before the imports below, which take half a second
 
+import dataclasses
 import os
 import pathlib
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -75,24 +77,9 @@ def dispatch() -> None:
         case "predict":
             from saltjax import predict
 
-            predict.predict(
-                places,
-                FLAGS.input,
-                FLAGS.output,
-                FLAGS.threshold,
-                FLAGS.tta,
-                FLAGS.header_bytes,
-                FLAGS.min_area,
-                FLAGS.report,
-                FLAGS.engine,
-                FLAGS.precision,
-                FLAGS.bodies,
-                FLAGS.min_body,
-                FLAGS.direction,
-                FLAGS.normalize,
-                FLAGS.lines,
-                FLAGS.scale,
-            )
+            fields = dataclasses.fields(predict.Flags)
+            given: dict[str, Any] = {f.name: FLAGS[f.name].value for f in fields}
+            predict.predict(places, FLAGS.input, FLAGS.output, predict.Flags(**given))
         case "export":
             from saltjax import export
 

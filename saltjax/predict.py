@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 from saltjax.inference import chosen_lines, image_files, inputs, scaling, trace_files
 from saltjax.inference import predictor as predictors
-from saltjax.inference.chosen_lines import Lines
 from saltjax.inference.inputs import Input
 from saltjax.inference.predictor import Predictor
-from saltjax.inference.scaling import Scale
+from saltjax.inference.trace_files import Request
 from saltjax.runs import settings, trained
 from saltjax.scoring import postprocess
-from saltjax.scoring.postprocess import Postprocessing
 from saltjax.seismic import array_files, segy
 from saltjax.system import console, devices, output_directory, signals
 from saltjax.system.errors import InputError
@@ -20,50 +18,68 @@ from saltjax.system.output_directory import OutputDirectory
 
 # How the names of pages end.
 PAGE = "_report.html"
+# Flags that a page shows by itself, or that do not change the result.
+OF_THE_PAGE = ("threshold", "min_area", "report")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """What is wanted of a prediction, besides the networks and the input.
+class Flags:
+    """The flags of the command line that have defaults.
 
     Attributes:
-      tta: average with the mirror image; None for each run's `eval.tta`.
-      header_bytes: first bytes of inline and crossline numbers in SEG-Y trace headers; None for the
-        first run's `data.header_bytes`.
-      min_body: samples, the minimum size of a salt body; None for no bodies.
-      lines: of volumes; None for all.
-      scale: by how much the networks see sections stretched.
+      threshold: at and above which a pixel is salt; None for the mean of the runs' thresholds.
+      min_area: pixels, the minimum size of a component; None for the mean of the runs'.
       report: also write a page to look at the result with, NAME_report.html.
-      flags: those of the command line that change the result, but for threshold and minimum
-        component size.
+      tta: average with the mirror image; None for each run's `eval.tta`.
+      header_bytes: first bytes of inline and crossline numbers in SEG-Y trace headers, as text;
+        None for the first run's `data.header_bytes`.
+      engine, precision: as in `predictor.load`.
+      direction, normalize: other settings than the first run's `predict.direction` and
+        `predict.normalize`.
+      lines: segment only these lines of volumes, see `chosen_lines.parse`; None for all.
+      scale: by how much the networks see sections stretched, see `scaling.parse`; None for not at all.
+      bodies: of a section or volume, also write its salt bodies, see `body_files`.
+      min_body: samples, the minimum size of such a body; None for any.
     """
 
-    tta: bool | None
-    header_bytes: tuple[int, ...] | None
-    min_body: int | None
-    lines: Lines | None
-    scale: Scale
-    report: bool
-    flags: Sequence[str]
+    threshold: float | None = None
+    min_area: int | None = None
+    report: bool = False
+    tta: bool | None = None
+    header_bytes: Sequence[str] | None = None
+    engine: str = "jax"
+    precision: str | None = None
+    direction: str | None = None
+    normalize: str | None = None
+    lines: str | None = None
+    scale: str | None = None
+    bodies: bool = False
+    min_body: int | None = None
+
+    def given(self) -> list[str]:
+        """Returns those that were given and change the result, but for threshold and minimum size."""
+        found = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in OF_THE_PAGE or value == field.default:
+                continue
+            if isinstance(value, bool):
+                found.append(f"--{field.name}" if value else f"--no{field.name}")
+            elif isinstance(value, str | int):
+                found.append(f"--{field.name}={value}")
+            else:
+                found.append(f"--{field.name}={','.join(value)}")
+        return found
+
+
+DEFAULTS = Flags()
 
 
 def predict(
     workdirs: Sequence[pathlib.Path],
     source: str,
     output: str,
-    threshold: float | None,
-    tta: bool | None,
-    header_bytes: Sequence[str] | None = None,
-    min_area: int | None = None,
-    report: bool = False,
-    engine: str = "jax",
-    precision: str | None = None,
-    bodies: bool = False,
-    min_body: int | None = None,
-    direction: str | None = None,
-    normalize: str | None = None,
-    lines: str | None = None,
-    scale: str | None = None,
+    flags: Flags = DEFAULTS,
 ) -> None:
     """Writes the probabilities and masks of inputs into a directory.
 
@@ -73,19 +89,7 @@ def predict(
       source: the inputs, see `inputs.find`. Of several, one that cannot be segmented does not keep the
         others from it.
       output: the directory to write to.
-      threshold: at and above which a pixel is salt; None for the mean of the runs' thresholds.
-      tta: average with the mirror image; None for each run's `eval.tta`.
-      header_bytes: first bytes of inline and crossline numbers in SEG-Y trace headers, as text;
-        None for the first run's `data.header_bytes`.
-      min_area: pixels, the minimum size of a component; None for the mean of the runs'.
-      report: also write a page to look at the result with, NAME_report.html.
-      engine, precision: as in `predictor.load`.
-      bodies: of a section or volume, also write its salt bodies, see `body_files`.
-      min_body: samples, the minimum size of such a body; None for any.
-      direction, normalize: other settings than the first run's `predict.direction` and
-        `predict.normalize`.
-      lines: segment only these lines of volumes, see `chosen_lines.parse`; None for all.
-      scale: by how much the networks see sections stretched, see `scaling.parse`; None for not at all.
+      flags: what else is wanted.
 
     Raises:
       InputError: for a mistake in run, input or output.
@@ -95,33 +99,17 @@ def predict(
             f"--mode=predict needs --input and --output; {inputs.EXPECTED}"
         )
     target = pathlib.Path(output)
-    postprocess.check_given(threshold, min_area)
+    postprocess.check_given(flags.threshold, flags.min_area)
     found = inputs.find(source, output_directory.recorded(target))
-    wanted = Settings(
-        tta,
-        parse_header_bytes(header_bytes, found, source),
-        check_bodies(bodies, min_body, found),
-        None if lines is None else chosen_lines.parse(lines),
-        scaling.NONE if scale is None else scaling.parse(scale),
-        report,
-        given_flags(
-            tta,
-            header_bytes,
-            engine,
-            precision,
-            bodies,
-            min_body,
-            direction,
-            normalize,
-            lines,
-            scale,
-        ),
-    )
+    header_bytes = parse_header_bytes(flags.header_bytes, found, source)
+    min_body = check_bodies(flags.bodies, flags.min_body, found)
+    lines = None if flags.lines is None else chosen_lines.parse(flags.lines)
+    scale = scaling.NONE if flags.scale is None else scaling.parse(flags.scale)
     if all(one.images for one in found):
         for name, value in (
-            ("direction", direction),
-            ("normalize", normalize),
-            ("lines", lines),
+            ("direction", flags.direction),
+            ("normalize", flags.normalize),
+            ("lines", flags.lines),
         ):
             if value is not None:
                 raise InputError(
@@ -135,18 +123,32 @@ def predict(
         ):
             train = locations[0].config.train
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
-            runs = [predictors.restore(place, engine, precision) for place in locations]
-            runs[0] = runs[0].with_settings(direction, normalize)
+            runs = [
+                predictors.restore(place, flags.engine, flags.precision)
+                for place in locations
+            ]
+            runs[0] = runs[0].with_settings(flags.direction, flags.normalize)
             if lines is not None and any(run.network.context for run in runs):
                 raise InputError(
                     f"--lines={lines}: a network of several lines (data.context) needs the lines beside "
                     "them; expected one of a single line"
                 )
             predictors.announce_synthetic(runs)
-            chosen = predictors.common_postprocessing(runs, threshold, min_area)
-            if threshold is None:
-                predictors.announce_tta(runs, tta)
-            _predict_all(found, claimed, runs, chosen, wanted)
+            if flags.threshold is None:
+                predictors.announce_tta(runs, flags.tta)
+            wanted = Request(
+                first=runs[0],
+                models=[run.section_model(flags.tta, scale) for run in runs],
+                periods=[run.period for run in runs],
+                chosen=predictors.common_postprocessing(
+                    runs, flags.threshold, flags.min_area
+                ),
+                inputs=[path for one in found for path in one.images or (one.path,)],
+                header_bytes=header_bytes,
+                min_body=min_body,
+                lines=lines,
+            )
+            _predict_all(found, claimed, runs, wanted, flags)
     except signals.Stopped as stopped:
         stopped.advice = (
             f"no file in {target} is incomplete; the same command starts again"
@@ -158,19 +160,19 @@ def _predict_all(
     found: Sequence[Input],
     claimed: OutputDirectory,
     runs: Sequence[Predictor],
-    chosen: Postprocessing,
-    wanted: Settings,
+    wanted: Request,
+    flags: Flags,
 ) -> None:
     """Segments one input after the other, those after a failed one too."""
     failed = []
     for i, one in enumerate(found, 1):
         claimed.turn_to(one.path, [other.path for other in found])
         if len(found) == 1:
-            _predict_one(one, found, claimed, runs, chosen, wanted)
+            _predict_one(one, claimed, runs, wanted, flags)
             return
         console.say(f"Input      {i} of {len(found)}: {one.path}")
         try:
-            _predict_one(one, found, claimed, runs, chosen, wanted)
+            _predict_one(one, claimed, runs, wanted, flags)
         except InputError as error:
             failed.append(one.path)
             console.say(f"Error      {error}")
@@ -183,50 +185,29 @@ def _predict_all(
 
 def _predict_one(
     one: Input,
-    found: Sequence[Input],
     claimed: OutputDirectory,
     runs: Sequence[Predictor],
-    chosen: Postprocessing,
-    wanted: Settings,
+    wanted: Request,
+    flags: Flags,
 ) -> None:
     """Segments an input of those of the command."""
-    models = [run.section_model(wanted.tta, wanted.scale) for run in runs]
-    periods = [run.period for run in runs]
     page = page_path(claimed.folder, one)
-    others = [page] if wanted.report else []
-    read = [path for each in found for path in each.images or (each.path,)]
+    others = [page] if flags.report else []
     if one.images:
         segmented = image_files.predict_images(
-            one.images, one.path, claimed, models, chosen, read, others
+            one.images,
+            one.path,
+            claimed,
+            wanted.models,
+            wanted.chosen,
+            wanted.inputs,
+            others,
         )
     elif one.path.suffix.lower() in array_files.SUFFIXES:
-        segmented = trace_files.predict_array(
-            one.path,
-            claimed,
-            runs[0],
-            models,
-            periods,
-            chosen,
-            read,
-            others,
-            wanted.min_body,
-            wanted.lines,
-        )
+        segmented = trace_files.predict_array(one.path, claimed, wanted, others)
     else:
-        segmented = trace_files.predict_segy(
-            one.path,
-            claimed,
-            runs[0],
-            models,
-            periods,
-            chosen,
-            wanted.header_bytes,
-            read,
-            others,
-            wanted.min_body,
-            wanted.lines,
-        )
-    if wanted.report:
+        segmented = trace_files.predict_segy(one.path, claimed, wanted, others)
+    if flags.report:
         # Imported here, and with it the template library, since other predictions do without it.
         from saltjax import prediction_report
 
@@ -235,10 +216,10 @@ def _predict_one(
             claimed,
             one,
             runs,
-            wanted.tta,
+            flags.tta,
             segmented,
-            chosen,
-            wanted.flags,
+            wanted.chosen,
+            flags.given(),
         )
     trace_files.refuse_damaged(segmented)
 
@@ -252,35 +233,6 @@ def first_input(output: str, source: str) -> Input:
 def page_path(output: str | pathlib.Path, one: Input) -> pathlib.Path:
     """Returns the page of an input in a directory of results."""
     return pathlib.Path(output) / f"{one.name}{PAGE}"
-
-
-def given_flags(
-    tta: bool | None,
-    header_bytes: Sequence[str] | None,
-    engine: str,
-    precision: str | None,
-    bodies: bool,
-    min_body: int | None,
-    direction: str | None,
-    normalize: str | None,
-    lines: str | None,
-    scale: str | None,
-) -> list[str]:
-    """Returns the flags, besides threshold and minimum size, that were given and change the result."""
-    flags = [] if tta is None else ["--tta" if tta else "--notta"]
-    if header_bytes is not None:
-        flags.append(f"--header_bytes={','.join(header_bytes)}")
-    if engine != "jax":
-        flags.append(f"--engine={engine}")
-    if precision is not None:
-        flags.append(f"--precision={precision}")
-    flags += [f"--direction={direction}"] if direction else []
-    flags += [f"--normalize={normalize}"] if normalize else []
-    flags += [f"--lines={lines}"] if lines else []
-    flags += [f"--scale={scale}"] if scale else []
-    flags += ["--bodies"] if bodies else []
-    flags += [f"--min_body={min_body}"] if min_body else []
-    return flags
 
 
 def check_bodies(

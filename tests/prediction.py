@@ -12,7 +12,9 @@ def run_predict(
     workdir: pathlib.Path, source, output, threshold=None, tta=None
 ) -> None:
     """Runs --mode=predict with the network of one run."""
-    predict.predict([workdir], str(source), str(output), threshold, tta)
+    predict.predict(
+        [workdir], str(source), str(output), predict.Flags(threshold=threshold, tta=tta)
+    )
 
 
 def random_traces(*shape: int) -> np.ndarray:

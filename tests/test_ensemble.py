@@ -48,7 +48,7 @@ def test_an_ensemble_has_the_scores_of_its_mean_probabilities(ensemble, tmp_path
         "score": None,
     }
     # The masks are those that predict writes.
-    predict.predict(ensemble, str(tiles / "images"), out, None, None)
+    predict.predict(ensemble, str(tiles / "images"), out)
     read_tiles = tile_folders.read_folder(str(tiles))
     labels = read_tiles.labels[..., 0]
     masks = [

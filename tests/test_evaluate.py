@@ -31,7 +31,7 @@ def test_a_network_of_synthetic_sections_is_announced(run, tmp_path, caplog, sou
     (run / "result.json").write_text(json.dumps(result))
     write_sections(tmp_path / "tiles", 2, seed=3)
     said = f"{run} was trained on built-in synthetic sections"
-    predict.predict([run], f"{tmp_path}/tiles/images", f"{tmp_path}/out", None, None)
+    predict.predict([run], f"{tmp_path}/tiles/images", f"{tmp_path}/out")
     assert (said in caplog.text) == (source == "synthetic")
     caplog.clear()
     evaluate.evaluate([run], str(tmp_path / "tiles"), str(tmp_path / "scores"), None)
@@ -53,11 +53,13 @@ def test_a_threshold_that_was_chosen_otherwise_is_announced(run, tmp_path, caplo
         evaluate.evaluate([run], tiles, str(tmp_path / "scores"), tta)
         assert (said in caplog.text) == (tta is True)
         caplog.clear()
-        predict.predict([run], images, str(tmp_path / "out"), None, tta)
+        predict.predict([run], images, str(tmp_path / "out"), predict.Flags(tta=tta))
         assert (said in caplog.text) == (tta is True)
     assert "with --config.eval.tta=True" in caplog.text
     caplog.clear()
-    predict.predict([run], images, str(tmp_path / "out"), 0.5, True)
+    predict.predict(
+        [run], images, str(tmp_path / "out"), predict.Flags(threshold=0.5, tta=True)
+    )
     assert said not in caplog.text
     in_json(lambda result: result["eval"].update(tta=True))(run / "result.json")
     evaluate.evaluate([run], tiles, str(tmp_path / "scores"), False)

@@ -30,6 +30,7 @@ TAKEN = {
         "direction",
         "normalize",
         "lines",
+        "scale",
     },
     "compare": {"workdir", "output", "reference"},
     "report": {"workdir", "reference"},

@@ -36,7 +36,9 @@ def test_independent_scores_of_a_submission_equal_those_of_evaluate(
     found = files.read_json(tmp_path / "scores/evaluation.json")
     assert found["tta"] == tta
     output = tmp_path / "out"
-    predict.predict([run], str(tmp_path / "tiles/images"), str(output), None, tta)
+    predict.predict(
+        [run], str(tmp_path / "tiles/images"), str(output), predict.Flags(tta=tta)
+    )
     with open(output / "submission.csv", newline="") as file:
         codes = {row["id"]: row["rle_mask"] for row in csv.DictReader(file)}
     assert codes.keys() == labels.keys()

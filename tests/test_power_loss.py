@@ -103,9 +103,7 @@ def test_predictions_with_their_names_are_complete(tmp_path, monkeypatch):
     out = tmp_path / "disk/out"
     with power.Disk(tmp_path / "disk", monkeypatch) as disk:
         for source, done in (("in/s.npy", "array"), ("in", "images")):
-            predict.predict(
-                [tmp_path / "run"], str(tmp_path / source), str(out), None, None
-            )
+            predict.predict([tmp_path / "run"], str(tmp_path / source), str(out))
             disk.done = done
     final = {
         p.relative_to(out).as_posix(): p.read_bytes()

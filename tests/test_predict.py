@@ -45,7 +45,10 @@ def test_header_bytes_are_of_segy_files(plain, tmp_path):
     np.save(tmp_path / "a.npy", random_traces(20, 20))
     with pytest.raises(InputError, match=r"--header_bytes=9,21 is of SEG-Y files"):
         predict.predict(
-            [plain], f"{tmp_path}/a.npy", str(tmp_path), None, None, ["9", "21"]
+            [plain],
+            f"{tmp_path}/a.npy",
+            str(tmp_path),
+            predict.Flags(header_bytes=["9", "21"]),
         )
 
 
@@ -72,7 +75,7 @@ def test_several_runs_are_averaged(plain, tmp_path):
     median = np.median(np.mean(probs, axis=0))
     for workdir, threshold in zip(workdirs, (median - 0.1, median + 0.1)):
         set_threshold(workdir, threshold)
-    predict.predict(workdirs, str(tmp_path / "s.npy"), str(tmp_path), None, None)
+    predict.predict(workdirs, str(tmp_path / "s.npy"), str(tmp_path))
     prob, mask = (np.load(tmp_path / f"s_{n}.npy") for n in ("prob", "mask"))
     np.testing.assert_allclose(prob, np.mean(probs, axis=0), atol=1e-6)
     np.testing.assert_array_equal(mask, prob >= np.float32(median))
@@ -89,7 +92,9 @@ def test_a_minimum_size_is_given_or_that_of_the_run(run, tmp_path, given, least)
         str(tmp_path / "s.npy"),
         float(np.quantile(saltjax.load(run).predict(section), 0.7)),
     )
-    predict.predict([run], source, str(tmp_path), threshold, None, min_area=given)
+    predict.predict(
+        [run], source, str(tmp_path), predict.Flags(threshold=threshold, min_area=given)
+    )
     prob, mask = (np.load(tmp_path / f"s_{n}.npy") for n in ("prob", "mask"))
     components, count = ndimage.label(prob >= np.float32(threshold), np.ones((3, 3)))
     areas = ndimage.sum_labels(components > 0, components, range(1, count + 1))
@@ -117,7 +122,7 @@ def test_runs_files_and_packaged_networks_are_averaged(
         np.testing.assert_array_equal(network.predict(section), run.predict(section))
         assert network.postprocessing == run.postprocessing
     given = __main__.workdirs(f"{plain},net.safetensors,tgs")
-    predict.predict(given, "s.npy", "out", None, None)
+    predict.predict(given, "s.npy", "out")
     found = np.load("out/s_prob.npy")
     np.testing.assert_allclose(found, (2 * one + two) / 3, atol=1e-6)
     assert "Network    tgs, of the package" in caplog.text
@@ -185,7 +190,7 @@ def test_a_second_prediction_into_one_directory_is_refused(plain, tmp_path):
         "    print('waiting', flush=True); open(sys.argv[4]).read()\n"
         "    return scaling(*args)\n"
         "volumes.scaling = wait\n"
-        "predict.predict([pathlib.Path(sys.argv[1])], *sys.argv[2:4], None, None)\n"
+        "predict.predict([pathlib.Path(sys.argv[1])], *sys.argv[2:4])\n"
     )
     args = [plain, tmp_path / "one.npy", tmp_path / "out", tmp_path / "go"]
     first = subprocess.Popen(

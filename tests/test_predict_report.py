@@ -23,10 +23,7 @@ def run(workdir, source, output, report=True, **given):
         [workdir],
         str(source),
         str(output),
-        given.pop("threshold", None),
-        None,
-        report=report,
-        **given,
+        predict.Flags(threshold=given.pop("threshold", None), report=report, **given),
     )
 
 
@@ -172,7 +169,7 @@ def test_without_the_flag_there_is_no_page_and_no_template_library(plain, tmp_pa
     np.save(tmp_path / "line.npy", random_traces(40, 60))
     code = (
         "import sys, pathlib; from saltjax import predict\n"
-        "predict.predict([pathlib.Path(sys.argv[1])], *sys.argv[2:4], None, None)\n"
+        "predict.predict([pathlib.Path(sys.argv[1])], *sys.argv[2:4])\n"
         "print('jinja2' in sys.modules, 'saltjax.reporting' in sys.modules)\n"
     )
     done = subprocess.run(

@@ -1,6 +1,7 @@
 """Sections and volumes segmented: .npy, ZGY and SEG-Y to files of probabilities and masks."""
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -25,26 +26,44 @@ ALL_ELSE_IS_COMPLETE = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is wanted of files of traces.
+
+    Attributes:
+      first: the first network, whose settings hold.
+      models: all networks, whose probabilities are averaged.
+      periods: the dominant period in the training data of each, see `say_period`.
+      chosen: threshold and minimum component size.
+      inputs: all inputs of the command, which must not be replaced.
+      header_bytes: first bytes of inline and crossline numbers in SEG-Y trace headers; None for those
+        of the first network's run.
+      min_body: samples, the minimum size of salt bodies; None for no bodies.
+      lines: of volumes, the only ones that are segmented, and that the files hold; None for all.
+    """
+
+    first: Predictor
+    models: Sequence[SectionModel]
+    periods: Sequence[float | None]
+    chosen: Postprocessing
+    inputs: Sequence[pathlib.Path]
+    header_bytes: tuple[int, ...] | None
+    min_body: int | None
+    lines: Lines | None
+
+
 def predict_array(
     path: pathlib.Path,
     claimed: output_directory.OutputDirectory,
-    first: Predictor,
-    models: Sequence[SectionModel],
-    periods: Sequence[float | None],
-    chosen: Postprocessing,
-    read: Sequence[pathlib.Path],
+    wanted: Request,
     others: Sequence[pathlib.Path] = (),
-    min_body: int | None = None,
-    lines: Lines | None = None,
 ) -> masks.Segmented:
     """Writes <name>_prob, float32, and <name>_mask, uint8, in the input's format and shape.
 
-    The format is .npy or ZGY. Those of a colour image have its height and width. `read` are all inputs of the command, which must
-    not be replaced, and `others` files that the caller will write too. Salt bodies of at least
-    `min_body` samples are written by `body_files`, unless it is None. `periods` are those of the models'
-    training data, see `say_period`. With `lines` the files hold these
-    lines alone.
+    The format is .npy or ZGY. Those of a colour image have its height and width. `others` are files
+    that the caller will write too.
     """
+    first, lines = wanted.first, wanted.lines
     whole = array_files.read(path)
     image, damaged = whole.image(), {}
     source = chosen_lines.select(whole, first.direction, lines) if lines else whole
@@ -53,13 +72,13 @@ def predict_array(
         claimed.folder / f"{path.stem}_{name}{path.suffix}" for name in ("prob", "mask")
     )
     plan = None
-    if min_body is not None:
+    if wanted.min_body is not None:
         survey = body_files.survey_of(path.name, source)
-        plan = body_files.plan(claimed.folder, path, survey, min_body)
+        plan = body_files.plan(claimed.folder, path, survey, wanted.min_body)
     written = [prob_path, mask_path, *(plan.paths if plan else ())]
-    claimed.check([*written, *others], inputs=read)
+    claimed.check([*written, *others], inputs=wanted.inputs)
     if image is None:
-        say_period(whole, periods, models[0].scale)
+        say_period(whole, wanted.periods, wanted.models[0].scale)
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
@@ -72,19 +91,19 @@ def predict_array(
             damaged = volumes.segment(
                 source,
                 probs,
-                models,
+                wanted.models,
                 first.normalize,
                 first.direction,
                 scaled_by=whole,
             )
         else:
-            prob = windows.predict_image(image, models)
+            prob = windows.predict_image(image, wanted.models)
             probs.write(np.arange(probs.count), prob.T)
         with writing(mask_path):
-            share = masks.write(probs, sink, first.direction, chosen)
+            share = masks.write(probs, sink, first.direction, wanted.chosen)
         # Those of an earlier mask.
         claimed.discard(body_files.possible_paths(claimed.folder, path))
-    masks.say_share(share, LIVE, chosen)
+    masks.say_share(share, LIVE, wanted.chosen)
     bodies = None
     if plan:
         bodies = body_files.write(
@@ -101,36 +120,30 @@ def predict_array(
 def predict_segy(
     path: pathlib.Path,
     claimed: output_directory.OutputDirectory,
-    first: Predictor,
-    models: Sequence[SectionModel],
-    periods: Sequence[float | None],
-    chosen: Postprocessing,
-    header_bytes: tuple[int, ...] | None,
-    read: Sequence[pathlib.Path],
+    wanted: Request,
     others: Sequence[pathlib.Path] = (),
-    min_body: int | None = None,
-    lines: Lines | None = None,
 ) -> masks.Segmented:
     """Writes <name>_prob.sgy and <name>_mask.sgy, with every header and trace position of the input.
 
-    The samples of the mask are 0 and 1, in the input's format. `periods`, `read`, `others`, `min_body`
-    and `lines` are those of `predict_array`.
+    The samples of the mask are 0 and 1, in the input's format. `others` are those of `predict_array`.
     """
-    whole = segy.SegyTraces(path, header_bytes=header_bytes or first.header_bytes)
+    first, lines = wanted.first, wanted.lines
+    header_bytes = wanted.header_bytes or first.header_bytes
+    whole = segy.SegyTraces(path, header_bytes=header_bytes)
     source = chosen_lines.select(whole, first.direction, lines) if lines else whole
     prob_path, mask_path = (
         claimed.folder / f"{path.stem}_{n}{path.suffix}" for n in ("prob", "mask")
     )
     plan = None
-    if min_body is not None:
+    if wanted.min_body is not None:
         survey = body_files.survey_of(path.name, source)
-        plan = body_files.plan(claimed.folder, path, survey, min_body)
+        plan = body_files.plan(claimed.folder, path, survey, wanted.min_body)
     written = [prob_path, mask_path, *(plan.paths if plan else ())]
-    claimed.check([*written, *others], inputs=read)
+    claimed.check([*written, *others], inputs=wanted.inputs)
     code = source.layout.format
     prob_code = code if code in segy_layout.FLOAT_FORMATS else segy_layout.IEEE_FLOAT
     say_lines(source, first.direction, lines)
-    say_period(whole, periods, models[0].scale)
+    say_period(whole, wanted.periods, wanted.models[0].scale)
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
@@ -142,14 +155,14 @@ def predict_segy(
             damaged = volumes.segment(
                 source,
                 probs,
-                models,
+                wanted.models,
                 first.normalize,
                 first.direction,
                 scaled_by=whole,
             )
-        share = masks.write(probs, sink, first.direction, chosen)
+        share = masks.write(probs, sink, first.direction, wanted.chosen)
         claimed.discard(body_files.possible_paths(claimed.folder, path))
-    masks.say_share(share, LIVE, chosen)
+    masks.say_share(share, LIVE, wanted.chosen)
     bodies = None
     if plan:
         bodies = body_files.write(

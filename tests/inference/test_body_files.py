@@ -244,16 +244,15 @@ def test_of_a_prediction_of_an_array(plain, tmp_path, shape):
     np.save(tmp_path / "a.npy", random_traces(*shape))
     out = tmp_path / "out"
     first = tmp_path / "first"
-    predict.predict([plain], str(tmp_path / "a.npy"), str(first), 0.5, None)
+    predict.predict(
+        [plain], str(tmp_path / "a.npy"), str(first), predict.Flags(threshold=0.5)
+    )
     threshold = float(np.quantile(np.load(first / "a_prob.npy"), 0.8))
     predict.predict(
         [plain],
         str(tmp_path / "a.npy"),
         str(out),
-        threshold,
-        None,
-        bodies=True,
-        min_body=3,
+        predict.Flags(threshold=threshold, bodies=True, min_body=3),
     )
     mask, ids = np.load(out / "a_mask.npy"), np.load(out / "a_bodies.npy")
     assert ids.dtype == np.int32
@@ -282,7 +281,10 @@ def test_of_a_prediction_of_segy(plain, tmp_path, code):
     threshold = float(np.quantile(prob, 0.8))
     out = tmp_path / "out"
     predict.predict(
-        [plain], str(path), str(out), threshold, None, bodies=True, report=True
+        [plain],
+        str(path),
+        str(out),
+        predict.Flags(threshold=threshold, bodies=True, report=True),
     )
     mask = (prob >= np.float32(threshold)) & (prob > 0)
     labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
@@ -300,7 +302,7 @@ def test_of_a_prediction_of_segy(plain, tmp_path, code):
     page = (out / "in_report.html").read_text(encoding="utf-8")
     assert page.count("data-body=") == min(count, body_files.MAX_LISTED)
     # Another mask leaves none of the bodies of this one.
-    predict.predict([plain], str(path), str(out), 0.9, None)
+    predict.predict([plain], str(path), str(out), predict.Flags(threshold=0.9))
     left = {p.name for p in out.iterdir() if not p.name.startswith(".")}
     assert left == {"in_prob.sgy", "in_mask.sgy"}
 
@@ -311,7 +313,10 @@ def test_a_failure_keeps_probabilities_and_mask(plain, tmp_path, monkeypatch):
     out = tmp_path / "out"
     with pytest.raises(InputError, match="Probabilities and mask are written"):
         predict.predict(
-            [plain], str(tmp_path / "a.npy"), str(out), 0.0, None, bodies=True
+            [plain],
+            str(tmp_path / "a.npy"),
+            str(out),
+            predict.Flags(threshold=0.0, bodies=True),
         )
     left = {p.name for p in out.iterdir() if not p.name.startswith(".")}
     assert left == {"a_prob.npy", "a_mask.npy"}
@@ -323,7 +328,10 @@ def test_all_salt_and_none(plain, tmp_path, threshold):
     out = tmp_path / "out"
     source = str(tmp_path / "a.npy")
     predict.predict(
-        [plain], source, str(out), threshold, None, bodies=True, report=True
+        [plain],
+        source,
+        str(out),
+        predict.Flags(threshold=threshold, bodies=True, report=True),
     )
     rows = rows_of(out / "a_bodies.csv")
     lines = (out / "a_top_salt.txt").read_text().splitlines()

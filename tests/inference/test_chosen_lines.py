@@ -49,12 +49,9 @@ def test_of_segy(plain, tmp_path, direction, text, chosen):
         [plain],
         str(path),
         str(out),
-        0.5,
-        None,
-        lines=text,
-        direction=direction,
-        report=True,
-        bodies=True,
+        predict.Flags(
+            threshold=0.5, lines=text, direction=direction, report=True, bodies=True
+        ),
     )
     kept = np.isin(i if direction == "inline" else x, chosen)
     content = (out / "in_prob.sgy").read_bytes()
@@ -80,10 +77,7 @@ def test_of_arrays(plain, tmp_path, direction, text, part):
         [plain],
         str(tmp_path / "a.npy"),
         str(tmp_path / "out"),
-        None,
-        None,
-        lines=text,
-        direction=direction,
+        predict.Flags(lines=text, direction=direction),
     )
     expected = saltjax.load(plain).predict(values, direction=direction)
     expected = expected[part] if direction == "inline" else expected[:, part]

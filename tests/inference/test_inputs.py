@@ -103,7 +103,7 @@ def test_all_of_a_directory_are_segmented_with_one_network(
 
     monkeypatch.setattr(windows.SectionModel, "on_devices", count)
     out = tmp_path / "out"
-    predict.predict([plain], str(folder), str(out), None, None, report=True)
+    predict.predict([plain], str(folder), str(out), predict.Flags(report=True))
     network = saltjax.load(plain)
     for name in "ab":
         expected = network.predict(np.load(folder / f"{name}.npy"))
@@ -122,7 +122,7 @@ def test_all_of_a_directory_are_segmented_with_one_network(
 def test_results_are_no_inputs_of_the_next_command(plain, folder):
     (folder / "c.SGY").unlink()
     for source in (folder, folder, f"{folder}/*.npy"):
-        predict.predict([plain], str(source), str(folder), None, None)
+        predict.predict([plain], str(source), str(folder))
         found = {path.name for path in folder.glob("*.npy")}
         names = {f"{n}{end}.npy" for n in "ab" for end in ("", "_prob", "_mask")}
         assert found == names
@@ -130,7 +130,7 @@ def test_results_are_no_inputs_of_the_next_command(plain, folder):
     both = f"{folder}/a.npy,{folder}/a_prob.npy"
     before = (folder / "a_prob.npy").read_bytes()
     with pytest.raises(InputError, match="1 of 2 inputs failed"):
-        predict.predict([plain], both, str(folder), None, None)
+        predict.predict([plain], both, str(folder))
     assert (folder / "a_prob.npy").read_bytes() == before
 
 

@@ -96,10 +96,7 @@ def test_command(plain, tmp_path):
         [plain],
         str(tmp_path / "a.npy"),
         str(tmp_path / "out"),
-        None,
-        None,
-        scale="2,1.5",
-        report=True,
+        predict.Flags(scale="2,1.5", report=True),
     )
     expected = saltjax.load(plain).predict(random_traces(40, 60), scale=(2, 1.5))
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "a_prob.npy"), expected)
@@ -139,7 +136,10 @@ def test_another_period_than_that_of_training_is_announced(
     (run / "data.json").write_text(json.dumps(facts | {"dominant_period": 20.0}))
     np.save(tmp_path / "a.npy", waves(length))
     predict.predict(
-        [run], str(tmp_path / "a.npy"), str(tmp_path / "out"), None, None, scale=given
+        [run],
+        str(tmp_path / "a.npy"),
+        str(tmp_path / "out"),
+        predict.Flags(scale=given),
     )
     lines = [line for line in caplog.messages if "dominant period" in line]
     assert bool(lines) == warns

@@ -38,7 +38,7 @@ def volume(tmp_path_factory):
 def test_probabilities_and_mask(plain, volume, tmp_path, direction):
     values, path, _ = volume
     expected = saltjax.load(plain).predict(values, direction=direction)
-    predict.predict([plain], str(path), str(tmp_path), THRESHOLD, None, direction=direction)  # fmt: skip
+    predict.predict([plain], str(path), str(tmp_path), predict.Flags(threshold=THRESHOLD, direction=direction))  # fmt: skip
     prob, header = zgy_files.read(tmp_path / "in_prob.zgy")
     np.testing.assert_array_equal(prob, expected)
     assert (header["annotstart"], header["annotinc"]) == ((111, 875), (2, 1))
@@ -56,11 +56,9 @@ def test_some_lines_with_bodies_and_page(plain, volume, tmp_path):
             [plain],
             str(path),
             str(out),
-            THRESHOLD,
-            None,
-            lines="121:141:5",
-            bodies=True,
-            report=True,
+            predict.Flags(
+                threshold=THRESHOLD, lines="121:141:5", bodies=True, report=True
+            ),
         )
     zgy = tmp_path / "zgy"
     tables = [tmp_path / kind / "in_bodies.csv" for kind in ("zgy", "sgy")]
@@ -97,5 +95,10 @@ def test_damaged_file(plain, volume, tmp_path):
     damaged = tmp_path / "a.zgy"
     damaged.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(InputError, match="OpenZGY cannot read it"):
-        predict.predict([plain], str(damaged), str(tmp_path / "out"), THRESHOLD, None)
+        predict.predict(
+            [plain],
+            str(damaged),
+            str(tmp_path / "out"),
+            predict.Flags(threshold=THRESHOLD),
+        )
     assert not list((tmp_path / "out").glob("*.zgy"))
