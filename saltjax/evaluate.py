@@ -88,6 +88,7 @@ def evaluate(
             networks = [trained.read(place) for place in locations]
             ensemble = [predictors.create(n, engine, precision) for n in networks]
             _check_resolution(ensemble)
+            _check_computation(ensemble, tta)
             if unlabelled is not None:
                 networks[0].config.data.unlabelled = unlabelled
             _evaluate(
@@ -110,6 +111,23 @@ def _check_resolution(ensemble: Sequence[Predictor]) -> None:
                 f"{ensemble[0].workdir} and {predictor.workdir} have different resolutions "
                 f"(data.image_size, data.resize, data.context, tiles: {first} and {other}); expected the "
                 "same: the loss is that of the mean probability at the network's resolution"
+            )
+
+
+def _check_computation(ensemble: Sequence[Predictor], tta: bool | None) -> None:
+    """Raises InputError if networks would compute in different ways, of which one is recorded."""
+    for name, values, flag in (
+        (
+            "eval.tta",
+            [p.tta if tta is None else tta for p in ensemble],
+            "--tta or --notta",
+        ),
+        ("train.dtype", [p.precision for p in ensemble], "--precision"),
+    ):
+        if len(set(values)) > 1:
+            found = ", ".join(f"{p.workdir} {v}" for p, v in zip(ensemble, values))
+            raise InputError(
+                f"{name} differs between the networks ({found}): give {flag}"
             )
 
 

@@ -224,10 +224,10 @@ TABLE = {
     "scale": Flag(
         flags.DEFINE_string,
         None,
-        "SAMPLES,TRACES",
+        "FACTORS",
         {
-            "predict": "by how much the network sees sections stretched, as 2,1 for twice the samples: for "
-            "data of another scale than its training data"
+            "predict": "by how much the network sees samples and traces stretched, as 2,1 for twice the "
+            "samples: for data of another scale than its training data"
         },
     ),
     "direction": Flag(

@@ -134,12 +134,14 @@ def predict(
                     "them; expected one of a single line"
                 )
             predictors.announce_synthetic(runs)
+            if scale != scaling.NONE:
+                console.say(f"Scale      {scale} of samples and traces")
             if flags.threshold is None:
                 predictors.announce_tta(runs, flags.tta)
             wanted = Request(
                 first=runs[0],
                 models=[run.section_model(flags.tta, scale) for run in runs],
-                periods=[run.period for run in runs],
+                periods={str(run.workdir): run.period for run in runs},
                 chosen=predictors.common_postprocessing(
                     runs, flags.threshold, flags.min_area
                 ),

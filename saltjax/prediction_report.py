@@ -76,9 +76,8 @@ def write(
 
 def of_traces(found: Segmented, first: Predictor) -> Contents:
     """Returns what the page shows of a .npy, ZGY or SEG-Y file."""
-    source, whole = found.source, found.whole
+    source = found.source
     assert source is not None
-    assert whole is not None
     probs: volumes.Traces
     if isinstance(source, segy.SegyTraces):
         probs = segy.reopen(found.probs, source)
@@ -86,6 +85,6 @@ def of_traces(found: Segmented, first: Predictor) -> Contents:
         probs, image = array_files.read(found.probs), source.image()
         if image is not None:
             return image_sections.of_array(image, probs.read(np.arange(probs.count)).T)
-    scaling = volumes.scaling(whole, first.normalize)
+    assert found.scaling is not None
     direction = volumes.passes(first.direction)[0]
-    return trace_sections.of_traces(source, probs, direction, *scaling)
+    return trace_sections.of_traces(source, probs, direction, *found.scaling)

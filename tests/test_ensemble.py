@@ -83,6 +83,21 @@ def test_mistakes_with_ensembles(ensemble, tmp_path):
     assert_refused(refused, "--unlabelled=0; expected a value above 0")
 
 
+def test_networks_that_compute_in_different_ways(ensemble, tmp_path):
+    tiles = write_tiles(tmp_path / "tiles", 9)
+    base = ["--mode=evaluate", f"--workdir={','.join(map(str, ensemble))}"]
+    base += [f"--input={tiles}", f"--output={tmp_path}/scores"]
+    config = ensemble[1] / "config.json"
+    settings = json.loads(config.read_text())
+    settings["eval"]["tta"] = True
+    settings["train"]["dtype"] = "bfloat16"
+    config.write_text(json.dumps(settings))
+    assert_refused(forked.launch(*base), "eval.tta differs", "give --tta or --notta")
+    assert_refused(forked.launch(*base, "--tta"), "train.dtype", "give --precision")
+    done = forked.launch(*base, "--tta", "--precision=float32")
+    assert done.returncode == 0, done.stderr
+
+
 def test_pixels_of_a_given_value_count_in_no_score(ensemble, tmp_path):
     tiles = write_tiles(tmp_path / "tiles", 9)
     path = tiles / "masks/t08.png"

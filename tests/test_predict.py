@@ -184,12 +184,12 @@ def test_a_second_prediction_into_one_directory_is_refused(plain, tmp_path):
     os.mkfifo(tmp_path / "go")
     code = (
         "import pathlib, sys; from saltjax import predict\n"
-        "from saltjax.inference import volumes\n"
-        "scaling = volumes.scaling\n"
+        "from saltjax.seismic import amplitudes\n"
+        "scaling = amplitudes.scaling\n"
         "def wait(*args):\n"
         "    print('waiting', flush=True); open(sys.argv[4]).read()\n"
         "    return scaling(*args)\n"
-        "volumes.scaling = wait\n"
+        "amplitudes.scaling = wait\n"
         "predict.predict([pathlib.Path(sys.argv[1])], *sys.argv[2:4])\n"
     )
     args = [plain, tmp_path / "one.npy", tmp_path / "out", tmp_path / "go"]

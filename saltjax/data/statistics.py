@@ -86,7 +86,9 @@ def _dominant_period(tiles: Tiles) -> float | None:
     """Returns that of the middle channel of up to MAX_TILES tiles, evenly spaced."""
     some = np.unique(np.linspace(0, len(tiles) - 1, MAX_TILES).astype(int))
     images = np.asarray(tiles.images[some])[:, :, :, tiles.images.shape[3] // 2]
-    return period.dominant(images.transpose(0, 2, 1).reshape(-1, images.shape[1]))
+    columns = images.transpose(0, 2, 1).reshape(-1, images.shape[1])
+    found = period.dominant(columns)
+    return found and round(found, 2)
 
 
 def _mean_coverage(tiles: Tiles) -> float:

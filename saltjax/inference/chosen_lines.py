@@ -66,12 +66,16 @@ def select(source: T, direction: str, wanted: Lines) -> T:
         found = source.geometry
         if not found.volume:
             raise InputError(f"{place} is of volumes; this is a 2-D line, or several")
-        known = found.inline if direction == "inline" else found.crossline
+        placed = np.flatnonzero(found.placed)
+        known = (found.inline if direction == "inline" else found.crossline)[placed]
     chosen = (known >= wanted.start) & (known <= wanted.stop)
     chosen &= (known - wanted.start) % wanted.step == 0
     if not chosen.any():
+        numbers = np.unique(known)
+        step = int(numbers[1] - numbers[0]) if len(numbers) > 1 else 1
         raise InputError(
-            f"{place}: none of these {direction}s; it has {known.min()} to {known.max()}"
+            f"{place}: none of these {direction}s; it has {numbers[0]} to {numbers[-1]}"
+            f"{f', every {step}th' if step > 1 else ''}"
         )
     if isinstance(source, npy.ArrayTraces):
         indices = np.flatnonzero(chosen)
@@ -79,4 +83,4 @@ def select(source: T, direction: str, wanted: Lines) -> T:
         return source.select(
             direction, slice(int(indices[0]), int(indices[-1]) + 1, step)
         )
-    return source.select(np.flatnonzero(chosen & source.geometry.placed))
+    return source.select(placed[chosen])

@@ -18,7 +18,7 @@ class Segmented:
       probs: the file of the probabilities, of images their directory.
       share: of salt, in all pixels or the samples of live traces.
       source: the traces that were segmented; None for images.
-      whole: those of the file, of which `source` may be some lines.
+      scaling: how their amplitudes were scaled, for `amplitudes.to_unit`; None for images.
       damaged: messages by trace number, see `volumes.segment`.
       bodies: the salt bodies; None if they were not asked for.
     """
@@ -26,7 +26,7 @@ class Segmented:
     probs: pathlib.Path
     share: float
     source: volumes.Traces | None = None
-    whole: volumes.Traces | None = None
+    scaling: tuple[str, amplitudes.Range] | None = None
     damaged: dict[int, str] = dataclasses.field(default_factory=dict)
     bodies: Found | None = None
 

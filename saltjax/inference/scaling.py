@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -10,10 +11,11 @@ from PIL import Image
 from saltjax.system.errors import InputError
 
 LEAST, MOST = Fraction(1, 10), Fraction(10)
-# Denominators: places where lines may be cut repeat after so many traces, see `volumes.pieces`.
-FINEST = 100
+# The largest denominator of a factor: where a line may be cut repeats after as many traces, times the
+# period of the network, see `volumes.pieces`.
+FINEST = 20
 EXPECTED = (
-    f"expected SAMPLES,TRACES, two factors from {float(LEAST):g} to {float(MOST):g} by which sections are "
+    f"expected two factors, of samples and traces, from {float(LEAST):g} to {float(MOST):g} by which sections are "
     "stretched for the network, as 2,1"
 )
 # Pixels on either side that the filters of Pillow take into account, at the coarser resolution.
@@ -77,18 +79,23 @@ def parse(text: str) -> Scale:
       InputError: if it is not two factors.
     """
     try:
-        factors = [Fraction(part).limit_denominator(FINEST) for part in text.split(",")]
-    except (ValueError, ZeroDivisionError):
-        factors = []
-    if len(factors) != 2 or not all(LEAST <= f <= MOST for f in factors):
-        raise InputError(f"--scale={text}; {EXPECTED}")
-    return Scale(*factors)
+        return of([float(part) for part in text.split(",")])
+    except ValueError:
+        raise InputError(f"--scale={text}; {EXPECTED}") from None
 
 
-def of(factors: tuple[float, float] | None) -> Scale:
-    """Returns the scale of two numbers, None for no scaling.
+def of(factors: Sequence[float] | None) -> Scale:
+    """Returns the scale of two factors, rounded to fractions of small denominators; None for no scaling.
 
     Raises:
-      InputError: as `parse`.
+      InputError: if they are not two numbers, or too small or large.
     """
-    return NONE if factors is None else parse(",".join(map(str, factors)))
+    if factors is None:
+        return NONE
+    try:
+        samples, traces = map(float, factors)
+    except (TypeError, ValueError):
+        samples = traces = math.nan
+    if not all(LEAST <= f <= MOST for f in (samples, traces)):
+        raise InputError(f"scale={factors!r}; {EXPECTED}")
+    return Scale(*(Fraction(f).limit_denominator(FINEST) for f in (samples, traces)))

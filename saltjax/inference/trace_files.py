@@ -3,17 +3,17 @@
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from saltjax.inference import body_files, chosen_lines, masks, volumes, windows
 from saltjax.inference.chosen_lines import Lines
 from saltjax.inference.predictor import Predictor
-from saltjax.inference.scaling import NONE, Scale
+from saltjax.inference.scaling import LEAST, MOST
 from saltjax.inference.windows import SectionModel
 from saltjax.scoring.postprocess import Postprocessing
-from saltjax.seismic import array_files, period, segy, segy_layout
+from saltjax.seismic import amplitudes, array_files, period, segy, segy_layout
 from saltjax.system import console, output_directory
 from saltjax.system.errors import writing
 
@@ -33,7 +33,8 @@ class Request:
     Attributes:
       first: the first network, whose settings hold.
       models: all networks, whose probabilities are averaged.
-      periods: the dominant period in the training data of each, see `say_period`.
+      periods: the dominant period in the training data of each, in pixels, by its name; None if it is not
+        known. See `period.dominant`.
       chosen: threshold and minimum component size.
       inputs: all inputs of the command, which must not be replaced.
       header_bytes: first bytes of inline and crossline numbers in SEG-Y trace headers; None for those
@@ -44,7 +45,7 @@ class Request:
 
     first: Predictor
     models: Sequence[SectionModel]
-    periods: Sequence[float | None]
+    periods: Mapping[str, float | None]
     chosen: Postprocessing
     inputs: Sequence[pathlib.Path]
     header_bytes: tuple[int, ...] | None
@@ -77,8 +78,7 @@ def predict_array(
         plan = body_files.plan(claimed.folder, path, survey, wanted.min_body)
     written = [prob_path, mask_path, *(plan.paths if plan else ())]
     claimed.check([*written, *others], inputs=wanted.inputs)
-    if image is None:
-        say_period(whole, wanted.periods, wanted.models[0].scale)
+    normalize, limits = scaling(whole, wanted) if image is None else ("none", None)
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
@@ -92,9 +92,9 @@ def predict_array(
                 source,
                 probs,
                 wanted.models,
-                first.normalize,
+                normalize,
                 first.direction,
-                scaled_by=whole,
+                limits=limits,
             )
         else:
             prob = windows.predict_image(image, wanted.models)
@@ -114,7 +114,8 @@ def predict_array(
             lambda part: array_files.create(part, source, shape, "int32"),
         )
     say_written(written)
-    return masks.Segmented(prob_path, share, source, whole, damaged, bodies)
+    scaled = None if limits is None else (normalize, limits)
+    return masks.Segmented(prob_path, share, source, scaled, damaged, bodies)
 
 
 def predict_segy(
@@ -143,7 +144,7 @@ def predict_segy(
     code = source.layout.format
     prob_code = code if code in segy_layout.FLOAT_FORMATS else segy_layout.IEEE_FLOAT
     say_lines(source, first.direction, lines)
-    say_period(whole, wanted.periods, wanted.models[0].scale)
+    normalize, limits = scaling(whole, wanted)
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
@@ -156,9 +157,9 @@ def predict_segy(
                 source,
                 probs,
                 wanted.models,
-                first.normalize,
+                normalize,
                 first.direction,
-                scaled_by=whole,
+                limits=limits,
             )
         share = masks.write(probs, sink, first.direction, wanted.chosen)
         claimed.discard(body_files.possible_paths(claimed.folder, path))
@@ -178,7 +179,9 @@ def predict_segy(
             f"           Probabilities are IEEE floats (format {prob_code} in bytes 3225-3226); the "
             f"input's format {code} cannot hold them. All other headers are the input's."
         )
-    return masks.Segmented(prob_path, share, source, whole, damaged, bodies)
+    return masks.Segmented(
+        prob_path, share, source, (normalize, limits), damaged, bodies
+    )
 
 
 def say_written(paths: Sequence[pathlib.Path]) -> None:
@@ -192,28 +195,37 @@ def refuse_damaged(found: masks.Segmented) -> None:
     volumes.refuse(found.damaged, ALL_ELSE_IS_COMPLETE)
 
 
-def say_period(
-    source: volumes.Traces, periods: Sequence[float | None], scale: Scale
-) -> None:
-    """Warns if features are larger or smaller than in the training data by more than a factor of two.
+def scaling(whole: volumes.Traces, wanted: Request) -> tuple[str, amplitudes.Range]:
+    """Returns how amplitudes are scaled, see `amplitudes.scaling`, by a sample of all traces of a file.
 
-    Args:
-      source: all traces of the file.
-      periods: the dominant period in the training data of each network, in pixels, see `period`; None
-        if it is not known.
-      scale: by how much the networks see sections stretched.
+    Warns if features are larger or smaller than in training data by more than a factor of two.
     """
-    found = period.dominant(volumes.sample_of(source))
-    for known in periods:
-        if known is None or found is None:
+    sample = volumes.sample_of(whole)
+    warn_of_scale(period.dominant(sample), wanted)
+    return amplitudes.scaling(sample, wanted.first.normalize)
+
+
+def warn_of_scale(found: float | None, wanted: Request) -> None:
+    """Prints that the dominant period of amplitudes, in samples, is not that of training data, if so."""
+    scale = wanted.models[0].scale
+    for path, known in wanted.periods.items():
+        if not (found and known and np.isfinite(known) and known > 0):
             continue
-        factor = known / found / float(scale.samples)
-        if max(factor, 1 / factor) > MOST_STRETCHED:
-            seen = "" if scale == NONE else f", stretched by {float(scale.samples):g}"
+        factor = known / found
+        ratio = factor / float(scale.samples)
+        if max(ratio, 1 / ratio) > MOST_STRETCHED:
+            seen = (
+                "" if scale.samples == 1 else f", stretched by {float(scale.samples):g}"
+            )
+            remedy = ""
+            if LEAST <= factor <= MOST:
+                remedy = (
+                    f": for features of the same size give --scale={factor:.2g},TRACES "
+                    "(docs/inference.md says how to choose it)"
+                )
             console.say(
                 f"Warning    the dominant period of the amplitudes is {found:.1f} samples{seen}, and that of "
-                f"the network's training data {known:.1f}: for features of the same size give "
-                f"--scale={known / found:.2g},TRACES (docs/inference.md says how to choose it)"
+                f"the training data of {path} {known:.1f}{remedy}"
             )
             return
 

@@ -35,7 +35,7 @@ def segment(
     normalize: str,
     direction: str,
     scan_all: bool = False,
-    scaled_by: Traces | None = None,
+    limits: amplitudes.Range | None = None,
 ) -> dict[int, str]:
     """Writes the probabilities of salt, the mean over all models, of every trace.
 
@@ -48,10 +48,10 @@ def segment(
       source: the amplitudes.
       sink: where the probabilities are written, trace by trace.
       models: the networks.
-      normalize: see `amplitudes.estimate`; uint8 amplitudes are images, from 0 to 255.
+      normalize: see `amplitudes.estimate`.
       direction: "inline", "crossline" or "both", the mean of the two.
-      scaled_by: the traces that the range of amplitudes is estimated from; None for `source`.
       scan_all: look through amplitudes beforehand even if they have more than SCAN_BYTES.
+      limits: the range of amplitudes, if `amplitudes.scaling` has already given it and `normalize`.
 
     Returns:
       Of traces that are not finite, found while others were computed: messages by trace number, for
@@ -63,7 +63,8 @@ def segment(
     size = source.count * source.samples * source.dtype.itemsize
     if scan_all or size <= SCAN_BYTES:
         check_finite(source)
-    normalize, limits = scaling(scaled_by or source, normalize)
+    if limits is None:
+        normalize, limits = amplitudes.scaling(sample_of(source), normalize)
     directions = passes(direction)
     lines = [source.lines(name) for name in directions]
     if lines[0] is lines[-1] or len(lines[0]) == len(lines[-1]) == 1:
@@ -134,11 +135,6 @@ def refuse(damaged: dict[int, str], consequence: str) -> None:
         )
 
 
-def scaling(source: Traces, normalize: str) -> tuple[str, amplitudes.Range]:
-    """Returns how amplitudes are scaled, for `amplitudes.to_unit`; see `segment`."""
-    return amplitudes.scaling(sample_of(source), normalize)
-
-
 def sample_of(source: Traces) -> np.ndarray:
     """Returns traces evenly spaced over the file, from which the range is estimated.
 
@@ -180,7 +176,7 @@ def predict_lines(
 
     context = max(model.network.context for model in models)
     positions = functools.partial(source.positions, direction=direction)
-    line_images = LineImages(lines, positions, read_unit, context, PIECE)
+    line_images = LineImages(lines, positions, read_unit, context, longest(models))
 
     def load(job):
         i, part, keep = job
@@ -220,20 +216,24 @@ def pieces(length: int, models: Sequence[SectionModel]) -> list[tuple[slice, sli
     The rest of a piece is context, so that the kept traces have the same probabilities as in the
     whole line. Pieces start where the grids of network and traces coincide.
     """
-    # As many traces as the network sees PIECE of, or fewer: memory grows with those.
-    longest = int(PIECE / max(1.0, *(float(m.scale.traces) for m in models)))
-    if length <= longest:
+    most = longest(models)
+    if length <= most:
         return [(slice(0, length), slice(0, length))]
     needs = [_needs(model) for model in models]
     period = math.lcm(*(period for period, _ in needs))
     context = max(context for _, context in needs)
-    context, stride = (-(-n // period) * period for n in (context, longest))
+    context, stride = (-(-n // period) * period for n in (context, most))
     parts = []
     for start in range(0, length, stride):
         first, stop = max(0, start - context), min(length, start + stride)
         piece = slice(first, min(length, stop + context))
         parts.append((piece, slice(start - first, stop - first)))
     return parts
+
+
+def longest(models: Sequence[SectionModel]) -> int:
+    """Returns how many traces of a line are computed at once: PIECE of them as a network sees them."""
+    return int(PIECE / max(1.0, *(float(model.scale.traces) for model in models)))
 
 
 def _needs(model: SectionModel) -> tuple[int, int]:

@@ -113,8 +113,10 @@ def _read(source, probs, numbers, normalize, limits, step):
 def plan_array(source: npy.ArrayTraces, direction: str) -> Plan:
     """Returns the sections of an array or of a volume on a grid."""
     lines = source.lines(direction)
-    if len(lines) == 1:
+    if len(source.shape) == 2:
         return Plan("lines", "", "trace", [""], lines, [np.arange(1, source.count + 1)])
+    if len(lines) == 1:  # also across the other direction
+        direction = "inline" if source.shape[0] == 1 else "crossline"
     other = "crossline" if direction == "inline" else "inline"
     names = [str(number) for number in source.numbers(direction)]
     columns = [source.numbers(other)] * len(lines)

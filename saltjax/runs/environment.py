@@ -237,7 +237,8 @@ def run_label(workdir: pathlib.Path) -> str:
     text = "\0".join(map(str, words))
     found = re.findall(r"(?:^|\0)--?config[=\0]([^\0]+)", text)
     config = pathlib.Path(found[-1]).stem if found else ""
-    return name if name.startswith(config) else f"{name} (config {config})"
+    named = not config or name == config or name.startswith(f"{config}-")
+    return name if named else f"{name} (config {config})"
 
 
 def announce_changes(before: dict[str, Any], now: dict[str, Any]) -> None:

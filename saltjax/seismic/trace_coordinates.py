@@ -82,7 +82,7 @@ class Bins:
     """The grid of a volume on the map.
 
     Attributes:
-      first: int[2], the lowest inline and crossline number.
+      first: int[2], the inline and crossline number of the first line: of SEG-Y the lowest ones.
       count: int[2], how many inlines and crosslines there are from the lowest to the highest.
       step: int[2], the usual difference of their numbers.
       origin: float64[2], x and y of the trace at `first`.

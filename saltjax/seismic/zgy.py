@@ -1,15 +1,18 @@
 """Volumes in ZGY, the format of Petrel, read and written by OpenZGY, which pyzgy brings along.
 
 A ZGY file is cut into bricks, most often of 64 × 64 × 64 samples, and has no trace headers: its lines are
-numbered evenly, its coordinates are those of its corners. Where there is no trace, samples are 0.
+numbered evenly, its coordinates are those of its corners. Where there is no trace samples are 0, or, in files of
+integers, the number that is nearest to 0.
 """
 
 import contextlib
+import errno
 import functools
 import importlib
 import importlib.util
 import math
 import pathlib
+import secrets
 import threading
 import warnings
 import weakref
@@ -25,9 +28,19 @@ from saltjax.system import console, files
 from saltjax.system.errors import InputError, reading
 
 SUFFIX = ".zgy"
+BRICK = 64  # samples along each dimension, of what is written
 FOOT = 0.3048
 # Of the file's header, copied as they are.
-UNITS = ("zunitdim", "zunitname", "zunitfactor", "hunitdim", "hunitname", "hunitfactor")
+HEADER = (
+    "zunitdim",
+    "zunitname",
+    "zunitfactor",
+    "zstart",
+    "zinc",
+    "hunitdim",
+    "hunitname",
+    "hunitfactor",
+)
 # Whole numbers of one byte are stored as they are with this range.
 ONE_BYTE = (-128.0, 127.0)
 
@@ -35,11 +48,12 @@ ONE_BYTE = (-128.0, 127.0)
 class ZgyGrid:
     """The `Grid` of a ZGY file.
 
-    It keeps the bricks along one line in memory, since the next line lies in the same ones.
+    The bricks of the longer of an inline and a crossline stay in memory, since the next line lies in the
+    same ones.
 
     Attributes:
       inlines, crosslines: None if the file does not number them.
-      bins: the grid on the map; None if the file has no coordinates, or one line only.
+      bins: the grid on the map; None if the file has no coordinates, or angles, or one line only.
       unit: of the coordinates: "m" or "ft", "" if it is not known.
     """
 
@@ -54,32 +68,35 @@ class ZgyGrid:
           InputError: if pyzgy is not installed, or the file cannot be read.
         """
         self.name, self._place = str(path), f"{option}={path}"
-        api = _openzgy(self._place)
+        api, self._lock = _openzgy(self._place), threading.Lock()
         # It prints the headers that it finds damaged.
         with _decoding(self._place), contextlib.redirect_stdout(None):
             self._version = files.version(path)
             reader = api.ZgyReader(str(path))
         weakref.finalize(self, reader.close)
-        self._reader, self._lock = reader, threading.Lock()
         with _decoding(self._place):
             inlines, crosslines, samples = map(int, reader.size)
             self.shape = inlines, crosslines, samples
             self._brick = tuple(map(int, reader.bricksize))
-            self.header = {name: getattr(reader, name) for name in UNITS}
-            self.header |= {"zstart": reader.zstart, "zinc": reader.zinc}
+            self._header = {name: getattr(reader, name) for name in HEADER}
             self.axis = _axis(reader, api.UnitDimension)
+            # Of inlines and of crosslines the first number and the step; x and y of the corners, or None.
+            self._annotation = list(zip(reader.annotstart, reader.annotinc))
+            self._corners = reader.corners and np.array(reader.corners, float)
             numbers = [
-                _numbers(start, step, count, self._place)
-                for start, step, count in zip(
-                    reader.annotstart, reader.annotinc, self.shape[:2]
-                )
+                _numbers(*annotation, count, self._place)
+                for annotation, count in zip(self._annotation, self.shape)
             ]
             self.unit = _length(reader, api.UnitDimension)
             angles = reader.hunitdim == api.UnitDimension.arcangle
-            self.bins = None if angles else _bins(numbers, reader.corners, self.shape)
+            self.bins = None if angles else _bins(numbers, self._corners, self.shape)
+            zero = _nearest_to_zero(reader, api.SampleDataType)
         self.inlines, self.crosslines = numbers
         columns = [-(-n // b) for n, b in zip(self.shape[:2], self._brick)]
-        self._column = functools.lru_cache(max(columns))(self._read_column)
+        # Not of a method: a cache that refers to the grid would keep grid, bricks and file.
+        self._column = functools.lru_cache(max(columns))(
+            functools.partial(_read_column, reader, self._brick, self.shape, zero)
+        )
 
     def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
         """Returns the traces float32[n, samples] at indices int[n].
@@ -94,7 +111,8 @@ class ZgyGrid:
         known, index = np.unique(columns, axis=1, return_inverse=True)
         for k, (row, column) in enumerate(known.T.tolist()):
             part = np.flatnonzero(index == k)
-            with self._lock:
+            with self._lock, _decoding(self._place):
+                files.check_version(pathlib.Path(self.name), self._version)
                 bricks = self._column(row, column)
             at = inline[part] - row * height, crossline[part] - column * width
             traces[part] = bricks[at]
@@ -113,15 +131,54 @@ class ZgyGrid:
                     "expected numbers that increase: export it again, or as SEG-Y"
                 )
 
-    def _read_column(self, row: int, column: int) -> np.ndarray:
-        """Returns float32[inline, crossline, sample] of the bricks above each other."""
-        first = row * self._brick[0], column * self._brick[1]
-        size = [min(b, n - f) for b, n, f in zip(self._brick, self.shape, first)]
-        bricks = np.zeros((*size, self.shape[2]), np.float32)
-        with _decoding(self._place):
-            files.check_version(pathlib.Path(self.name), self._version)
-            self._reader.read((*first, 0), bricks)
-        return bricks
+    def header(self, inlines: np.ndarray, crosslines: np.ndarray) -> dict[str, Any]:
+        """Returns the arguments of `openzgy.api.ZgyWriter` for a file of some of the lines.
+
+        Args:
+          inlines, crosslines: int[n], their indices, evenly spaced.
+        """
+        chosen = list(zip(self._annotation, (inlines, crosslines)))
+        found = {
+            **self._header,
+            "size": (len(inlines), len(crosslines), self.shape[2]),
+            "annotstart": tuple(
+                start + step * int(index[0]) for (start, step), index in chosen
+            ),
+            "annotinc": tuple(step * _step(index) for (_, step), index in chosen),
+        }
+        if self._corners is not None:
+            origin, *others = self._corners[:3]
+            spans = np.stack(others) - origin
+            ends = [(i, j) for j in crosslines[[0, -1]] for i in inlines[[0, -1]]]
+            shares = np.array(ends) / np.maximum(np.array(self.shape[:2]) - 1, 1)
+            corners = origin + shares @ spans
+            found["corners"] = tuple(map(tuple, corners.tolist()))
+        return found
+
+
+def _read_column(
+    reader: Any,
+    brick: tuple[int, ...],
+    shape: tuple[int, ...],
+    zero: float,
+    row: int,
+    column: int,
+) -> np.ndarray:
+    """Returns float32[inline, crossline, sample] of the bricks above each other.
+
+    Args:
+      reader: the file.
+      brick, shape: of a brick and of the volume.
+      zero: samples whose absolute value is not larger become 0.
+      row, column: of the bricks.
+    """
+    first = row * brick[0], column * brick[1]
+    size = [min(b, n - f) for b, n, f in zip(brick, shape, first)]
+    bricks = np.zeros((*size, shape[2]), np.float32)
+    reader.read((*first, 0), bricks)
+    if zero:
+        bricks[np.abs(bricks) <= zero] = 0
+    return bricks
 
 
 @contextlib.contextmanager
@@ -134,45 +191,35 @@ def create(
 ) -> Iterator[npy.ArrayTraces]:
     """Yields traces to be written, which at the end become a ZGY file.
 
-    Until then they lie in a temporary .npy file beside it: bricks hold many lines.
+    Until then they lie in a temporary .npy file beside it, since bricks hold many lines. Both files take
+    their room on the disk at once.
 
     Args:
       path: the file to write.
-      dtype: "uint8", for numbers up to 127; "float32"; or "int32", which is stored as the former.
+      dtype: "uint8", for numbers up to 127, "float32", or "int32", which is stored as float32.
       like: the file that it resembles.
       inlines, crosslines: int[n], indices of evenly spaced lines of `like`, which it has.
 
     Raises:
-      OSError: if the disk has no room.
-      InputError: if the file cannot be written.
+      OSError: if it cannot be written, such as for want of room.
     """
     api = _openzgy(str(path))
-    shape = (len(inlines), len(crosslines), like.shape[2])
-    frame: dict[str, Any] = dict(like.header, size=shape)
-    numbers = [like.inlines, like.crosslines]
-    if numbers[0] is not None and numbers[1] is not None:
-        chosen = numbers[0][inlines], numbers[1][crosslines]
-        frame["annotstart"] = tuple(float(axis[0]) for axis in chosen)
-        frame["annotinc"] = tuple(float(_step(axis)) for axis in chosen)
-    if like.bins:
-        ends = [(i, j) for j in crosslines[[0, -1]] for i in inlines[[0, -1]]]
-        corners = like.bins.origin + np.array(ends) @ like.bins.vectors
-        frame["corners"] = tuple(map(tuple, corners.tolist()))
+    header = like.header(inlines, crosslines)
     if dtype == "uint8":
-        frame |= {"datatype": api.SampleDataType.int8, "datarange": ONE_BYTE}
-    with files.temporary_file(path) as temporary:
+        header |= {"datatype": api.SampleDataType.int8, "datarange": ONE_BYTE}
+    shape = header["size"]
+    temporary = path.with_name(f".saltjax-{secrets.token_hex(6)}.part")
+    try:
+        with path.open("wb") as file:
+            files.reserve(file, _packed_bytes(shape, 1 if dtype == "uint8" else 4))
         yield npy.create(temporary, shape, dtype)
         array = np.lib.format.open_memmap(temporary, mode="r")
-        with (
-            _encoding(path),
-            console.Bar("Writing ZGY", array.size, "samples") as bar,
-        ):
-            writer = api.ZgyWriter(str(path), **frame)
+        with console.Bar("Writing ZGY", array.size, "samples") as bar, _encoding():
+            writer = api.ZgyWriter(str(path), **header)
             try:
-                height, width = writer.bricksize[:2]
-                for i in range(0, shape[0], height):
-                    for j in range(0, shape[1], width):
-                        block = array[i : i + height, j : j + width]
+                for i in range(0, shape[0], BRICK):
+                    for j in range(0, shape[1], BRICK):
+                        block = array[i : i + BRICK, j : j + BRICK]
                         writer.write((i, j, 0), np.ascontiguousarray(block, np.float32))
                         bar.advance(block.size)
             except BaseException:
@@ -181,26 +228,43 @@ def create(
                 raise
             finally:
                 writer.close()
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _packed_bytes(shape: tuple[int, ...], item: int) -> int:
+    """Returns about how large a file is: its bricks, those of a copy at half the resolution, and so on."""
+    bricks, total = [-(-n // BRICK) for n in shape], 1
+    while True:
+        total += math.prod(bricks)
+        if max(bricks) == 1:
+            return total * item * BRICK**3
+        bricks = [-(-n // 2) for n in bricks]
 
 
 def _openzgy(place: str) -> Any:
     """Returns the module `openzgy.api`.
 
     Raises:
-      InputError: if it is not installed.
+      InputError: if it is not installed, or cannot be imported.
     """
     if importlib.util.find_spec("openzgy") is None:
         raise InputError(
             f"{place}: ZGY files need the package pyzgy: pip install pyzgy zfpy"
         )
     # It warns and prints that it cannot read from a cloud, and without zfpy no compressed files.
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(None),
-        contextlib.redirect_stderr(None),
-    ):
-        warnings.simplefilter("ignore")
-        return importlib.import_module("openzgy.api")
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(None),
+            contextlib.redirect_stderr(None),
+        ):
+            warnings.simplefilter("ignore")
+            return importlib.import_module("openzgy.api")
+    except ImportError as error:
+        raise InputError(
+            f"{place}: the package pyzgy cannot be imported: {error}; install it again"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -212,6 +276,10 @@ def _decoding(place: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # there are many, as bytes decide
+        if "ompression" in str(error) and importlib.util.find_spec("zfpy") is None:
+            raise InputError(
+                f"{place}: it is compressed, which needs the package zfpy: pip install zfpy"
+            ) from None
         raise InputError(
             f"{place}: OpenZGY cannot read it: {_reason(error)}; expected a ZGY file, not "
             "damaged, and without Petrel's own compression. Export it again, or as SEG-Y"
@@ -219,14 +287,14 @@ def _decoding(place: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _encoding(path: pathlib.Path) -> Iterator[None]:
-    """Turns what OpenZGY raises while it writes into an InputError, but for errors of the system."""
+def _encoding() -> Iterator[None]:
+    """Turns what OpenZGY raises while it writes into an OSError."""
     try:
         yield
-    except (OSError, InputError):
+    except OSError:
         raise
     except Exception as error:
-        raise InputError(f"{path}: OpenZGY cannot write it: {_reason(error)}") from None
+        raise OSError(errno.EIO, f"OpenZGY: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:
@@ -267,33 +335,46 @@ def _numbers(start: float, step: float, count: int, place: str) -> np.ndarray | 
     numbers = float(start) + float(step) * np.arange(count)
     if not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
         raise InputError(
-            f"{place}: lines are numbered from {start:g} in steps of {step:g}; expected whole numbers"
+            f"{place}: lines are numbered from {start:g} in steps of {step:g}; expected whole numbers: "
+            "export it again, or as SEG-Y"
+        )
+    if np.abs(numbers).max() > np.iinfo(np.int32).max:
+        raise InputError(
+            f"{place}: lines are numbered from {start:g} in steps of {step:g}; expected numbers of up to "
+            "32 bits: export it again, or as SEG-Y"
         )
     return numbers.astype(np.int64)
 
 
+def _nearest_to_zero(reader: Any, kind: Any) -> float:
+    """Returns the largest absolute value that stands for 0: half a step of integers, 0 of floats."""
+    bits = {kind.int8: 8, kind.int16: 16}.get(reader.datatype)
+    if bits is None:
+        return 0.0
+    low, high = map(float, reader.datarange)
+    return 0.5001 * (high - low) / (2**bits - 1)  # more than half, for rounding
+
+
 def _bins(
-    numbers: list[np.ndarray | None], corners: Any, shape: tuple[int, ...]
+    numbers: list[np.ndarray | None], corners: np.ndarray | None, shape: tuple[int, ...]
 ) -> Bins | None:
-    """Returns the grid on the map: corners are x and y at the ends of the first and last lines."""
-    if not corners or min(shape[:2]) < 2:
+    """Returns the grid on the map; corners are x and y at the ends of the first and last lines."""
+    if corners is None or min(shape[:2]) < 2:
         return None
     inlines, crosslines = (
         np.arange(count) if axis is None else axis
         for axis, count in zip(numbers, shape)
     )
-    places = np.array(corners, float)
     # Corner 1 is at the last inline, corner 2 at the last crossline.
-    spans = places[1] - places[0], places[2] - places[0]
-    vectors = np.stack([s / (n - 1) for s, n in zip(spans, shape)])
+    spans = corners[1] - corners[0], corners[2] - corners[0]
     found = Bins(
         np.array([inlines[0], crosslines[0]]),
         np.array(shape[:2]),
         np.array([_step(inlines), _step(crosslines)]),
-        places[0],
-        vectors,
+        corners[0],
+        np.stack([span / (n - 1) for span, n in zip(spans, shape)]),
     )
-    return found if np.isfinite(places).all() and found.area > 0 else None
+    return found if np.isfinite(corners).all() and found.area > 0 else None
 
 
 def _step(numbers: np.ndarray) -> int:

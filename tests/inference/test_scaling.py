@@ -25,20 +25,44 @@ def positions(count, factor):
     return (np.arange(count) + 0.5) / factor - 0.5
 
 
-@pytest.mark.parametrize("factors", [(2, 1), (1, 2.5), (3, 0.5), (0.4, 0.7)])
+@pytest.mark.parametrize("factors", [(2, 1), (1, 2.5), (3, 0.5), (0.4, 0.7), (0.37, 1.9)])  # fmt: skip
 def test_pixels_lie_where_they_should(factors):
     """A linear section stays linear but at its edges, where it is repeated.
 
     Pillow's cubic filter at a factor below 1 may shift it by a few hundredths of a pixel.
     """
-    rows, columns = np.indices((60, 50))
+    rows, columns = np.indices((61, 53))
     section = (0.3 + rows / 200 + columns / 150).astype(np.float32)[:, :, None]
-    found = scale(*factors).stretch(section)
-    assert found.shape == (*(int(np.ceil(n * f)) for n, f in zip((60, 50), factors)), 1)
+    by = scale(*factors)
+    factors = float(by.samples), float(by.traces)
+    found = by.stretch(section)
+    assert found.shape == (*(int(np.ceil(n * f)) for n, f in zip((61, 53), factors)), 1)
     i, j = (positions(n, f) for n, f in zip(found.shape, factors))
     expected = 0.3 + i[:, None] / 200 + j / 150
     inner = tuple(slice(int(np.ceil(8 * f)), int(-8 * f)) for f in factors)
     np.testing.assert_allclose(found[inner][:, :, 0], expected[inner], atol=3e-4)
+
+
+@pytest.mark.parametrize("factors", [(2, 1.9), (0.37, 2.3)])
+def test_probabilities_come_back_to_where_they_were(factors):
+    """Of a linear section, whose lengths are no whole multiples."""
+    rows, columns = np.indices((61, 53))
+    prob = (0.3 + rows / 200 + columns / 150).astype(np.float32)
+    by = scale(*factors)
+    back = by.restore(by.stretch(prob[:, :, None])[:, :, 0], prob.shape)
+    np.testing.assert_allclose(back[9:-9, 9:-9], prob[9:-9, 9:-9], atol=3e-4)
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.37, 0.5, 1.05, 3, 10])
+def test_what_is_farther_away_than_the_context_does_not_matter(factor):
+    by, section = scale(1, factor), np.full((1, 300, 1), 0.5, np.float32)
+    changed = section.copy()
+    changed[0, 150] = 1
+    before, after = (
+        by.restore(by.stretch(s)[:, :, 0], (1, 300)) for s in (section, changed)
+    )
+    where = np.flatnonzero(before[0] != after[0])
+    assert 0 < np.abs(where - 150).max() <= by.context()
 
 
 def test_band_limited_amplitudes_are_interpolated():
@@ -104,15 +128,35 @@ def test_command(plain, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "2", "2,1,1", "0,1", "-1,2", "11,1", "1,0.05", "a,b", "nan,1", "1/0,1"]
+    "text",
+    [
+        "",
+        "2",
+        "2,1,1",
+        "0,1",
+        "-1,2",
+        "11,1",
+        "1,0.05",
+        "a,b",
+        "nan,1",
+        "1/0,1",
+        "1e99999999,1",
+    ],
 )
 def test_what_is_no_scale_is_refused(text):
-    with pytest.raises(InputError, match=r"--scale=.*; expected SAMPLES,TRACES"):
+    with pytest.raises(InputError, match=r"--scale=.*; expected two factors"):
         scaling.parse(text)
 
 
-def test_factors_have_two_decimals():
+@pytest.mark.parametrize("factors", [2, (2,), "2,1", (2, "a"), (0, 1), (1, np.inf), {}])
+def test_what_is_no_scale_in_python_is_refused(plain, factors):
+    with pytest.raises(InputError, match=r"^scale=.*; expected two factors"):
+        saltjax.load(plain).predict(np.ones((9, 9)), scale=factors)
+
+
+def test_factors_are_fractions_of_small_numbers():
     assert scaling.parse("2.5,0.333") == Scale(Fraction(5, 2), Fraction(1, 3))
+    assert scaling.parse("1.03, 1.004") == Scale(Fraction(21, 20), Fraction(1))
     assert str(scaling.parse("2.5,1")) == "2.5,1"
 
 
@@ -145,6 +189,6 @@ def test_another_period_than_that_of_training_is_announced(
     assert bool(lines) == warns
     if length == 9 and warns:
         assert (
-            "is 9.0 samples, and that of the network's training data 20.0" in lines[0]
+            f"is 9.0 samples, and that of the training data of {run} 20.0" in lines[0]
         )
         assert "--scale=2.2,TRACES" in lines[0]

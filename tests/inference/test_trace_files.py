@@ -167,13 +167,13 @@ def test_an_input_that_can_no_longer_be_read_is_named(
         np.save(path, random_traces(30, 40))
     else:
         segy_writer.write(path, random_traces(40, 30))
-    scaling = volumes.scaling
+    scaling = amplitudes.scaling
 
     def scaling_after_the_fault(*args):
         fault(path)
         return scaling(*args)
 
-    monkeypatch.setattr(volumes, "scaling", scaling_after_the_fault)
+    monkeypatch.setattr(amplitudes, "scaling", scaling_after_the_fault)
     with pytest.raises(InputError, match=f"^cannot read {path}: {reason}"):
         run_predict(plain, path, tmp_path)
     assert not list(tmp_path.glob("*_prob*"))

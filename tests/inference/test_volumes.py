@@ -135,6 +135,16 @@ def test_pieces_keep_every_trace_once(monkeypatch):
     np.testing.assert_array_equal(kept, np.arange(1000))
 
 
+def test_pieces_are_as_long_as_the_network_sees_them(monkeypatch):
+    monkeypatch.setattr(volumes, "PIECE", 400)
+    model = make_model()
+    stretched = dataclasses.replace(model, scale=scaling.parse("1,2"))
+    assert volumes.longest([model]) == 400
+    assert volumes.longest([model, stretched]) == 200
+    assert len(volumes.pieces(300, [model])) == 1
+    assert len(volumes.pieces(300, [model, stretched])) > 1
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int16", ">f4", "uint16"])
 def test_amplitudes_of_any_dtype_are_accepted(dtype):
     section = np.abs(noise(20, 30)).astype(dtype)

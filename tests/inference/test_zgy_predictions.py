@@ -48,6 +48,48 @@ def test_probabilities_and_mask(plain, volume, tmp_path, direction):
     assert not [p for p in tmp_path.iterdir() if p.suffix == ".part"]
 
 
+@pytest.mark.parametrize("kind", ["int8", "int16"])
+def test_integers_with_dead_traces_on_lines_numbered_downwards(
+    plain, volume, tmp_path, kind
+):
+    path = tmp_path / "in.zgy"
+    zgy_files.write(path, volume[0], kind, annotinc=(-2, 1))
+    stored, _ = zgy_files.read(path)
+    stored[np.abs(stored) == np.abs(stored).min()] = 0
+    assert not stored[5, 3].any()
+    predict.predict([plain], str(path), str(tmp_path / "out"))
+    prob, header = zgy_files.read(tmp_path / "out/in_prob.zgy")
+    np.testing.assert_array_equal(prob, saltjax.load(plain).predict(stored))
+    assert header["annotinc"] == (-2, 1)
+
+
+@pytest.mark.parametrize("direction", ["inline", "crossline"])
+def test_the_page_of_one_line_of_a_volume_names_it(plain, tmp_path, direction):
+    values, out = random_traces(6, 7, 40), tmp_path / "out"
+    zgy_files.write(tmp_path / "a.zgy", values)
+    np.save(tmp_path / "b.npy", values)
+    for name, number in (
+        ("a.zgy", 115 if direction == "inline" else 877),
+        ("b.npy", 2),
+    ):
+        flags = predict.Flags(
+            lines=f"{number}:{number}", direction=direction, report=True
+        )
+        predict.predict([plain], str(tmp_path / name), str(out), flags)
+    names, columns = [], []
+    for name in "ab":
+        _, _, rest = (out / f"{name}_report.html").read_text().partition('id="section-data">')  # fmt: skip
+        (section,) = json.JSONDecoder().raw_decode(rest)[0]["sections"]
+        names.append(section["name"])
+        columns.append(section["columns"])
+    if direction == "inline":
+        assert names == ["115", "2"]
+        assert columns == [{"first": 875, "step": 1}, {"first": 0, "step": 1}]
+    else:
+        assert names == ["877", "2"]
+        assert columns == [{"first": 111, "step": 2}, {"first": 0, "step": 1}]
+
+
 def test_some_lines_with_bodies_and_page(plain, volume, tmp_path):
     _, *paths = volume
     for path in paths:

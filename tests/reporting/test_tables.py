@@ -20,26 +20,29 @@ def said(caplog):
 
 def test_statistics_are_shown_with_a_histogram(said):
     histogram = [12, 0, 6, 0, 0, 0, 0, 0, 0, 1]
-    stats = Statistics(40, 12, 10, 20, 1, 3, 0, 0, [], 0.25, histogram)
+    stats = Statistics(40, 12, 10, 20, 1, 3, 0, 0, [], 0.25, histogram, 9.26)
     tables.show_statistics(stats)
     lines = said()
     assert lines[0] == "Data       40 tiles of 10×12 pixels"
     share = "20 without salt (50.0%), 1 all salt, salt covers 25.0% of pixels"
     assert lines[1].strip() == share
-    assert "3 images of one constant value" in lines[2]
-    assert lines[4] == f"             0– 10 %     12 {'█' * 24}"
-    assert lines[6] == f"            20– 30 %      6 {'█' * 12}"
-    assert lines[13] == f"            90–100 %      1 {'█' * 2}"
-    assert len(lines) == 14
+    assert lines[2].strip() == "dominant vertical period 9.3 pixels"
+    assert "3 images of one constant value" in lines[3]
+    assert lines[5] == f"             0– 10 %     12 {'█' * 24}"
+    assert lines[7] == f"            20– 30 %      6 {'█' * 12}"
+    assert lines[14] == f"            90–100 %      1 {'█' * 2}"
+    assert len(lines) == 15
 
 
 def test_tiles_without_salt_have_an_empty_histogram(said):
-    tables.show_statistics(Statistics(5, 12, 10, 5, 0, 0, 0, 0, [], 0.0, [0] * 10))
+    tables.show_statistics(
+        Statistics(5, 12, 10, 5, 0, 0, 0, 0, [], 0.0, [0] * 10, None)
+    )
     assert not any("█" in line for line in said())
 
 
 def test_one_is_not_plural(said):
-    stats = Statistics(1, 12, 10, 0, 0, 1, 1, 0, [("b", "a")], 0.5, [1] + [0] * 9)
+    stats = Statistics(1, 12, 10, 0, 0, 1, 1, 0, [("b", "a")], 0.5, [1] + [0] * 9, None)
     tables.show_statistics(stats)
     assert said()[0] == "Data       1 tile of 10×12 pixels"
     assert said()[2].strip() == "1 image of one constant value"
@@ -51,7 +54,7 @@ def test_one_is_not_plural(said):
 
 def test_copies_are_shown_with_examples(said):
     pairs = [("b", "a"), ("d", "c")]
-    stats = Statistics(5, 12, 10, 5, 0, 0, 2, 1, pairs, 0.0, [0] * 10)
+    stats = Statistics(5, 12, 10, 5, 0, 0, 2, 1, pairs, 0.0, [0] * 10, None)
     tables.show_statistics(stats)
     expected = (
         "2 images are copies of others, 1 with another mask, such as b of a, d of c"
@@ -60,7 +63,7 @@ def test_copies_are_shown_with_examples(said):
 
 
 def test_patches_and_lines_of_a_volume_are_called_so(said):
-    stats = Statistics(5, 8, 8, 2, 0, 0, 2, 0, [("b", "a")], 0.5, [1] + [0] * 9)
+    stats = Statistics(5, 8, 8, 2, 0, 0, 2, 0, [("b", "a")], 0.5, [1] + [0] * 9, None)
     tables.show_statistics(stats, "patch")
     assert said()[0] == "Data       5 patches of 8×8 pixels"
     same = "2 patches the same as others, since there are fewer places for them"

@@ -215,6 +215,8 @@ def test_damaged_starts_are_refused_and_kept(tmp_path, content):
         ("a", [["saltjax", "-config", "best", "--config.seed=1"]], "a (config best)"),
         ("a", [["x", "--config=unet", "--config=fcn"], ["x", "--config=unet"]], "a (config fcn)"),
         ("fcn-seed=1", [["launch.py", "--config=configs/fcn.py"]], "fcn-seed=1"),
+        ("fcn", [["launch.py", "--config=configs/fcn.py"]], "fcn"),
+        ("unet_strided", [["launch.py", "--config=unet"]], "unet_strided (config unet)"),
         ("a", [["launch.py", "--flagfile=b"]], "a"),
         ("a", [], "a"),
     ],

@@ -36,6 +36,20 @@ def test_scale_offset_and_dead_traces_do_not_matter():
     assert period.dominant(whole) == pytest.approx(expected, rel=0.2)
 
 
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.7])
+def test_muted_samples_do_not_count(share):
+    traces = np.sin(2 * np.pi * (np.arange(400) + np.arange(30)[:, None]) / 20)
+    traces[:, : int(400 * share)] = 0
+    assert period.dominant(traces) == pytest.approx(20, rel=0.05)
+    assert period.dominant(np.rint(3 * traces)) == pytest.approx(20, rel=0.1)
+
+
+def test_rounding_of_a_constant_is_no_oscillation():
+    traces = np.full((40, 90), 0.3)
+    traces[20:] = np.random.default_rng(3).normal(size=(20, 90))
+    assert period.dominant(traces) == period.dominant(traces[20:])
+
+
 @pytest.mark.parametrize("traces", [np.zeros((3, 9)), np.ones((3, 9)), np.ones((2, 1))])
 def test_traces_that_do_not_oscillate_have_none(traces):
     assert period.dominant(traces) is None

@@ -1,5 +1,7 @@
 """ZGY files: what is read is what OpenZGY reads at once, and what is written is what it reads back."""
 
+import importlib.util
+import os
 import sys
 
 import numpy as np
@@ -7,10 +9,11 @@ import pytest
 import volume_files
 import zgy_files
 from openzgy import api
+from openzgy.exception import ZgyFormatError, ZgyInternalError
 from prediction import random_traces
 
 from saltjax.data import volumes
-from saltjax.seismic import grid, zgy
+from saltjax.seismic import amplitudes, grid, zgy
 from saltjax.seismic.grid_traces import GridTraces
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system.errors import InputError
@@ -28,6 +31,11 @@ def opened(path):
 def test_traces_are_those_of_openzgy(tmp_path, kind, snr):
     path = zgy_files.write(tmp_path / "a.zgy", random_traces(*SHAPE), kind, snr)
     expected, _ = zgy_files.read(path)
+    bits = {"int8": 8, "int16": 16}.get(kind)
+    if bits:  # there 0 is the number that is nearest to it
+        nearest = np.abs(expected).min()
+        assert 0 < nearest <= np.ptp(expected) / (2**bits - 1)
+        expected[np.abs(expected) == nearest] = 0
     found = opened(path)
     rng = np.random.default_rng(1)
     i, x = rng.integers(0, 67, 300), rng.integers(0, 70, 300)
@@ -37,16 +45,42 @@ def test_traces_are_those_of_openzgy(tmp_path, kind, snr):
     assert (found.crosslines[[0, 1, -1]] == [875, 876, 944]).all()
 
 
-def test_bricks_of_a_line_are_decoded_once_for_all_lines_in_them(tmp_path, monkeypatch):
+@pytest.mark.parametrize("direction", ["inline", "crossline"])
+def test_bricks_of_a_line_are_decoded_once_for_all_lines_in_them(
+    tmp_path, monkeypatch, direction
+):
     path = zgy_files.write(tmp_path / "a.zgy", random_traces(*SHAPE))
-    found, reads = opened(path), []
-    read = found._reader.read
+    reads, read = [], api.ZgyReader.read
     monkeypatch.setattr(
-        found._reader, "read", lambda at, to: reads.append(at) or read(at, to)
+        api.ZgyReader, "read", lambda r, at, to: reads.append(at) or read(r, at, to)
     )
-    for i in range(67):
-        found.read(np.full(70, i), np.arange(70))
+    source = GridTraces(opened(path))
+    for line in source.lines(direction):
+        source.read(line)
     assert sorted(reads) == [(0, 0, 0), (0, 64, 0), (64, 0, 0), (64, 64, 0)]
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16"])
+def test_dead_traces_of_integers_are_zero(tmp_path, kind):
+    """The range of these files has no integer for 0."""
+    volume = random_traces(5, 6, 7)
+    volume[0, 0, 0], volume[0, 0, 1] = -5000, 4321.5
+    volume[2, 3] = 0
+    path = zgy_files.write(tmp_path / "a.zgy", volume, kind)
+    stored, _ = zgy_files.read(path)
+    assert (stored[2, 3] != 0).all()
+    i, x = np.divmod(np.arange(30), 6)
+    live = amplitudes.live(opened(path).read(i, x))
+    assert np.flatnonzero(~live).tolist() == [15]
+
+
+def test_a_file_is_closed_with_its_grid(tmp_path):
+    path = zgy_files.write(tmp_path / "a.zgy", np.ones((2, 3, 4)))
+    found = opened(path)
+    found.read(np.arange(2), np.arange(2))
+    before = len(os.listdir("/dev/fd"))
+    del found
+    assert len(os.listdir("/dev/fd")) == before - 1
 
 
 @pytest.mark.parametrize(
@@ -125,7 +159,8 @@ def test_created_file_is_read_back_by_openzgy(tmp_path, dtype, kind):
     np.testing.assert_array_equal(found, values.astype(np.float32))
     assert header["datatype"] == api.SampleDataType[kind]
     assert (header["zstart"], header["zinc"]) == (8.0, 4.0)
-    assert header["zunitname"], header["hunitname"] == ("ms", "m")
+    assert (header["zunitname"], header["hunitname"]) == ("ms", "m")
+    assert (header["zunitfactor"], header["hunitfactor"]) == (1e-3, 1)
     assert header["annotstart"] == (113.0, 875.0)
     assert header["annotinc"] == (6.0, 1.0)
     expected = [
@@ -136,14 +171,66 @@ def test_created_file_is_read_back_by_openzgy(tmp_path, dtype, kind):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.zgy", "out.zgy"]
 
 
-def test_nothing_is_packed_after_an_error(tmp_path):
+@pytest.mark.parametrize(
+    ("shape", "change", "kept"),
+    [
+        ((1, 3, 4), {}, ("annotinc", "corners")),
+        ((3, 1, 4), {}, ("annotinc", "corners")),
+        ((2, 3, 4), {"annotinc": (-2, 0)}, ("annotstart", "annotinc", "corners")),
+        ((2, 3, 4), {"hunitdim": api.UnitDimension.arcangle}, ("hunitdim", "corners")),
+        ((2, 3, 4), {"zunitdim": api.UnitDimension.unknown}, ("zunitdim", "zinc")),
+    ],
+)
+def test_created_file_has_the_header_of_its_template(tmp_path, shape, change, kept):
+    path = zgy_files.write(tmp_path / "in.zgy", np.ones(shape), **change)
+    _, expected = zgy_files.read(path)
+    lines = np.arange(shape[0]), np.arange(shape[1])
+    with zgy.create(tmp_path / "out.zgy", "uint8", opened(path), *lines):
+        pass
+    _, header = zgy_files.read(tmp_path / "out.zgy")
+    for name in kept:
+        assert header[name] == expected[name]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("shape", [(2, 3, 4), (65, 130, 10)])
+def test_room_for_the_whole_file_is_taken_before_traces_are_written(
+    tmp_path, dtype, shape
+):
+    like = opened(zgy_files.write(tmp_path / "in.zgy", random_traces(*shape)))
+    path = tmp_path / "out.zgy"
+    with zgy.create(path, dtype, like, *map(np.arange, shape[:2])) as traces:
+        reserved = path.stat().st_size
+        values = np.random.default_rng(0).integers(0, 99, (traces.count, shape[2]))
+        traces.write(np.arange(traces.count), values)
+    assert 0.5 * reserved < path.stat().st_size <= reserved
+
+
+def test_nothing_is_packed_after_an_error(tmp_path, monkeypatch):
     like = opened(zgy_files.write(tmp_path / "in.zgy", np.ones((2, 3, 4))))
+    monkeypatch.setattr(api, "ZgyWriter", None)
     with (
         pytest.raises(ZeroDivisionError),
         zgy.create(tmp_path / "out.zgy", "uint8", like, np.arange(2), np.arange(3)),
     ):
         raise ZeroDivisionError
-    assert [p.name for p in tmp_path.iterdir()] == ["in.zgy"]
+    assert not list(tmp_path.glob(".saltjax*"))
+
+
+def test_an_error_of_openzgy_while_it_writes_is_one_of_the_system(
+    tmp_path, monkeypatch
+):
+    like = opened(zgy_files.write(tmp_path / "in.zgy", np.ones((2, 3, 4))))
+
+    def fail(*_):
+        raise ZgyInternalError("no such brick")
+
+    monkeypatch.setattr(api.ZgyWriter, "write", fail)
+    with (
+        pytest.raises(OSError, match="OpenZGY: no such brick"),
+        zgy.create(tmp_path / "out.zgy", "uint8", like, np.arange(2), np.arange(3)),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -174,10 +261,27 @@ def test_file_that_changes_while_it_is_read(tmp_path):
         found.read(np.array([0]), np.array([0]))
 
 
-def test_numbers_that_are_not_whole(tmp_path):
-    path = zgy_files.write(tmp_path / "a.zgy", np.ones((2, 3, 4)), annotinc=(0.5, 1))
-    with pytest.raises(InputError, match=r"from 111 in steps of 0\.5; expected whole"):
+@pytest.mark.parametrize(
+    ("step", "message"), [(0.5, "expected whole numbers"), (3e9, "of up to 32 bits")]
+)
+def test_numbers_that_are_none_of_lines(tmp_path, step, message):
+    path = zgy_files.write(tmp_path / "a.zgy", np.ones((2, 3, 4)), annotinc=(step, 1))
+    with pytest.raises(InputError, match=rf"from 111 in steps of .*; .*{message}"):
         opened(path)
+
+
+def test_compressed_file_without_zfpy(tmp_path, monkeypatch):
+    path = zgy_files.write(tmp_path / "a.zgy", random_traces(70, 66, 65), snr=40)
+    find, name = importlib.util.find_spec, "find_spec"
+    monkeypatch.setattr(importlib.util, name, lambda m: None if m == "zfpy" else find(m))  # fmt: skip
+    found = opened(path)
+
+    def fail(*_):
+        raise ZgyFormatError("Compression algorithm not recognized")
+
+    monkeypatch.setattr(api.ZgyReader, "read", fail)
+    with pytest.raises(InputError, match="pip install zfpy"):
+        found.read(np.arange(2), np.arange(2))
 
 
 def test_without_pyzgy(tmp_path, monkeypatch):
