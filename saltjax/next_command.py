@@ -128,6 +128,8 @@ def _after_evaluation(networks: Sequence[pathlib.Path]) -> list[str]:
         return _predict(network, source, target) + _repeated("predict")
     if _others(network):
         return _flags("compare", workdir=network.parent)
+    if not network.is_dir():
+        return [*_flags("predict", workdir=network), "--help"]
     return _flags("report", workdir=network)
 
 
@@ -142,7 +144,9 @@ def _after_prediction(networks: Sequence[pathlib.Path]) -> list[str]:
         repeated = _repeated("predict")
         given = [f"--workdir={FLAGS.workdir}", *paths, *repeated, "--report"]
         return ["--mode=predict", *given]
-    if len(networks) == 1 and (source / "masks").is_dir():
+    # Scores are those of masks that are made in the same way, which `evaluate` cannot at another scale.
+    scored = (source / "masks").is_dir() and not FLAGS.scale
+    if len(networks) == 1 and scored:
         output = pathlib.Path(FLAGS.output) / "scores"
         words = _flags("evaluate", workdir=networks[0], input=source, output=output)
         return words + _repeated("evaluate")

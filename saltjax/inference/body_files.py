@@ -13,7 +13,7 @@ import numpy as np
 from saltjax.inference import bodies as salt_bodies
 from saltjax.inference.bodies import Bodies, Points
 from saltjax.inference.volumes import Traces
-from saltjax.seismic import npy, sample_axis, surfaces, trace_coordinates
+from saltjax.seismic import npy, sample_axis, segy, surfaces, trace_coordinates
 from saltjax.seismic.grid_traces import GridCoordinates, GridTraces
 from saltjax.seismic.salt_body import COLUMNS, SaltBody
 from saltjax.seismic.sample_axis import SampleAxis
@@ -88,8 +88,13 @@ class Found:
     largest: list[SaltBody]
 
 
-def survey_of(name: str, source: Traces) -> Survey:
+def survey_of(name: str, source: Traces, whole: Traces | None = None) -> Survey:
     """Returns what the headers of a file tell; those of .npy tell nothing.
+
+    Args:
+      name: of the file.
+      source: its traces.
+      whole: if these are some of its lines, all of them, whose grid they lie on.
 
     Raises:
       InputError: if they cannot be read.
@@ -105,7 +110,10 @@ def survey_of(name: str, source: Traces) -> Survey:
     if known is None:
         return Survey(name, volume, axis)
     if volume:
-        return Survey(name, True, axis, known, bins=trace_coordinates.bins(known))
+        every = known
+        if isinstance(whole, segy.SegyTraces):
+            every = trace_coordinates.find(whole) or known
+        return Survey(name, True, axis, known, bins=trace_coordinates.bins(every))
     lines = source.lines("inline")
     spacings = tuple(trace_coordinates.spacing(known, line) for line in lines)
     return Survey(name, False, axis, known, spacings=spacings)
@@ -118,10 +126,14 @@ def plan(
 
     With surfio, those of a volume have surfaces among them; if they cannot be written, a line says why.
     """
-    wanted = survey.volume and survey.coordinates and surfaces.are_available()
-    if wanted and (problem := surfaces.problem(survey.bins)):
-        console.say(f"Surfaces   none: {problem}")
-        wanted = False
+    wanted = survey.volume and surfaces.are_available()
+    if wanted:
+        problem = "the file has no coordinates"
+        if survey.coordinates:
+            problem = surfaces.problem(survey.bins)
+        if problem:
+            console.say(f"Surfaces   none: {problem}")
+            wanted = False
     table, ids, top, base, *others = possible_paths(folder, path)
     chosen = tuple(others) if wanted else ()
     return Plan(survey, min_body, table, ids, (top, base), chosen)
@@ -175,8 +187,7 @@ def write(
     ):
         write_points((top, base), points, masks, wanted.survey)
     if wanted.survey.bins and wanted.surfaces:
-        # Traces that are padding have no place on the grid.
-        placed = section[points.trace] == 0
+        placed = masks.placed(points.trace)  # padding has no place on the grid
         numbers = masks.line_numbers(points.trace[placed])
         for path, samples, merge in zip(
             wanted.surfaces, (points.top, points.base), (np.fmin, np.fmax)

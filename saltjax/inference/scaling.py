@@ -69,7 +69,8 @@ def _resize(image: np.ndarray, shape, ends, method: Image.Resampling) -> np.ndar
     """Returns the part of an image float32 up to row and column `ends`, resized to `shape`."""
     box = (0, 0, float(ends[1]), float(ends[0]))
     pixels = Image.fromarray(np.ascontiguousarray(image, np.float32))
-    return np.asarray(pixels.resize((shape[1], shape[0]), method, box))
+    # Not `np.asarray`, whose array cannot be written.
+    return np.array(pixels.resize((shape[1], shape[0]), method, box))
 
 
 def parse(text: str) -> Scale:

@@ -74,7 +74,7 @@ def predict_array(
     )
     plan = None
     if wanted.min_body is not None:
-        survey = body_files.survey_of(path.name, source)
+        survey = body_files.survey_of(path.name, source, whole)
         plan = body_files.plan(claimed.folder, path, survey, wanted.min_body)
     written = [prob_path, mask_path, *(plan.paths if plan else ())]
     claimed.check([*written, *others], inputs=wanted.inputs)
@@ -109,8 +109,8 @@ def predict_array(
         bodies = body_files.write(
             plan,
             claimed,
-            array_files.read(mask_path),
-            array_files.read(prob_path),
+            array_files.reopen(mask_path, source),
+            array_files.reopen(prob_path, source),
             lambda part: array_files.create(part, source, shape, "int32"),
         )
     say_written(written)
@@ -137,7 +137,7 @@ def predict_segy(
     )
     plan = None
     if wanted.min_body is not None:
-        survey = body_files.survey_of(path.name, source)
+        survey = body_files.survey_of(path.name, source, whole)
         plan = body_files.plan(claimed.folder, path, survey, wanted.min_body)
     written = [prob_path, mask_path, *(plan.paths if plan else ())]
     claimed.check([*written, *others], inputs=wanted.inputs)

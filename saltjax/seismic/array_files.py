@@ -21,6 +21,20 @@ def read(path: pathlib.Path) -> npy.ArrayTraces:
     return npy.read(path)
 
 
+def reopen(path: pathlib.Path, other: npy.ArrayTraces) -> npy.ArrayTraces:
+    """Returns the traces of a file that `create` has made like others, with the places of these.
+
+    Raises:
+      InputError: if it cannot be read.
+    """
+    traces = read(path)
+    if traces.shape == other.shape:  # not of an image
+        traces.apart = other.apart
+        if not isinstance(traces, GridTraces):
+            traces.rows, traces.columns = other.rows, other.columns
+    return traces
+
+
 @contextlib.contextmanager
 def create(
     path: pathlib.Path, like: npy.ArrayTraces, shape: tuple[int, ...], dtype: str

@@ -1,6 +1,7 @@
 """The traces of a volume on a regular grid, numbered as those of an array."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -13,31 +14,18 @@ class GridTraces(npy.ArrayTraces):
 
     Attributes:
       grid: the file.
-      rows, columns: int[n], the indices of inlines and crosslines.
     """
 
-    def __init__(
-        self,
-        grid: zgy.ZgyGrid,
-        rows: np.ndarray | None = None,
-        columns: np.ndarray | None = None,
-    ):
-        """Takes the file, and indices of evenly spaced lines, by default of all."""
-        self.grid, self.name, self.dtype = grid, grid.name, np.dtype(np.float32)
-        self.rows = np.arange(grid.shape[0]) if rows is None else rows
-        self.columns = np.arange(grid.shape[1]) if columns is None else columns
-        self.shape = (len(self.rows), len(self.columns), grid.shape[2])
-        self.count, self.samples = self.shape[0] * self.shape[1], self.shape[2]
-        self.axis = grid.axis
+    def __init__(self, grid: zgy.ZgyGrid):
+        """Takes the file."""
+        self.grid, self.name, self.shape = grid, grid.name, grid.shape
+        self.dtype, self.axis = np.dtype(np.float32), grid.axis
+        self.rows, self.columns = np.arange(grid.shape[0]), np.arange(grid.shape[1])
+        self.count, self.samples = len(self.rows) * len(self.columns), grid.shape[2]
+        self.apart = (False, False)
 
     def image(self) -> None:
         """Returns None: it is a volume."""
-
-    def select(self, direction: str, lines: slice) -> "GridTraces":
-        """Returns some inlines or crosslines, as a volume of their own."""
-        if direction == "inline":
-            return GridTraces(self.grid, self.rows[lines], self.columns)
-        return GridTraces(self.grid, self.rows, self.columns[lines])
 
     def numbers(self, direction: str) -> np.ndarray:
         """Returns the number of each "inline" or "crossline", int[n]; indices if they have none."""
@@ -56,21 +44,14 @@ class GridTraces(npy.ArrayTraces):
         row, column = np.divmod(numbers, self.shape[1])
         return self.grid.read(self.rows[row], self.columns[column])
 
+    def _cut(self, index: Any) -> None:
+        """Does nothing: traces are read by `rows` and `columns`."""
+
     def coordinates(self) -> "GridCoordinates | None":
         """Returns where the traces are on the map; None if the file does not tell."""
-        bins = self.grid.bins
-        if bins is None:
+        if self.grid.bins is None:
             return None
-        first = np.array([self.rows[0], self.columns[0]])
-        step = np.array([_step(self.rows), _step(self.columns)])
-        part = Bins(
-            np.array([self.numbers(d)[0] for d in ("inline", "crossline")]),
-            np.array(self.shape[:2]),
-            bins.step * step,
-            bins.origin + first @ bins.vectors,
-            bins.vectors * step[:, None],
-        )
-        return GridCoordinates(part, self.grid.unit)
+        return GridCoordinates(self.grid.bins, self.grid.unit, self.rows, self.columns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,18 +59,18 @@ class GridCoordinates:
     """The coordinates of traces on a regular grid.
 
     Attributes:
-      bins: the grid.
+      bins: the grid of the whole volume.
       unit: "m" or "ft", "" if it is not known.
+      rows, columns: int[n], the indices of its lines that have these traces.
     """
 
     bins: Bins
     unit: str
+    rows: np.ndarray
+    columns: np.ndarray
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
         """Returns x and y, float64[n, 2], of traces."""
-        at = np.stack(np.divmod(numbers, self.bins.count[1]), 1)
+        row, column = np.divmod(numbers, len(self.columns))
+        at = np.stack([self.rows[row], self.columns[column]], 1)
         return self.bins.origin + at @ self.bins.vectors
-
-
-def _step(indices: np.ndarray) -> int:
-    return int(indices[1] - indices[0]) if len(indices) > 1 else 1

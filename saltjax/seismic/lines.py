@@ -127,6 +127,12 @@ class Geometry:
         placed = (self.inline != 0) | (self.crossline != 0)
         return placed if (~placed).sum() > 1 else np.ones(len(placed), bool)
 
+    @functools.cached_property
+    def steps(self) -> tuple[int, int]:
+        """The usual difference of the numbers of inlines, and of crosslines, that follow one another."""
+        placed = self.placed
+        return usual_step(self.inline[placed]), usual_step(self.crossline[placed])
+
     def grids(self) -> list[np.ndarray]:
         """Returns trace numbers int[rows, columns], -1 for none, which together hold every trace.
 
@@ -138,7 +144,8 @@ class Geometry:
         if not self.volume:
             return [line[:, None] for line in self.by_inline]
         placed = np.flatnonzero(self.placed)
-        rows, columns = (_ranks(n[placed]) for n in (self.inline, self.crossline))
+        both = self.inline[placed], self.crossline[placed]
+        rows, columns = (_ranks(n, step) for n, step in zip(both, self.steps))
         grid = np.full((rows.max() + 1, columns.max() + 1), -1, np.int32)
         grid[rows, columns] = placed
         padding = np.flatnonzero(~self.placed)
@@ -195,14 +202,14 @@ def _sections(
     return lines
 
 
-def _ranks(numbers: np.ndarray) -> np.ndarray:
-    """Returns the rank int64[n] of each number; ranks are left out where numbers are far apart.
+def _ranks(numbers: np.ndarray, step: int) -> np.ndarray:
+    """Returns the rank int64[n] of each number; ranks are left out where numbers are more than `step` apart.
 
-    >>> _ranks(np.array([10, 12, 14, 20, 22])).tolist()
+    >>> _ranks(np.array([10, 12, 14, 20, 22]), 2).tolist()
     [0, 1, 2, 4, 5]
     """
     known, rank = np.unique(numbers, return_inverse=True)
-    far = np.diff(known.astype(np.int64)) > usual_step(known)
+    far = np.diff(known.astype(np.int64)) > step
     return np.concatenate([[0], np.cumsum(1 + far)])[rank]
 
 

@@ -1,8 +1,9 @@
 """Sections and volumes in memory and in .npy files, read and written trace by trace."""
 
+import copy
 import pathlib
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -22,6 +23,9 @@ class ArrayTraces:
       count: number of traces.
       samples: samples per trace.
       axis: the vertical axis.
+      rows, columns: int[n], the indices of inlines and crosslines in the whole volume; of a section 0,
+        and those of its traces.
+      apart: whether inlines, and whether crosslines, are some of a volume that do not lie beside each other.
     """
 
     axis = SampleAxis()
@@ -44,6 +48,9 @@ class ArrayTraces:
             raise InputError(f"{name}: an array of {self.dtype}; expected real numbers")
         self.samples = self.shape[0] if first.ndim == 2 else self.shape[2]
         self.count = first.size // self.samples
+        rows, columns = self.shape[:2] if first.ndim == 3 else (1, self.count)
+        self.rows, self.columns = np.arange(rows), np.arange(columns)
+        self.apart = (False, False)
 
     def image(self) -> np.ndarray | None:
         """Returns uint8[H, W, 3] if the array is a colour image, uint8[H, W, 3 or 4], else None.
@@ -91,23 +98,45 @@ class ArrayTraces:
         inline, crossline = np.divmod(numbers, self.shape[1])
         return (inline, crossline) if direction == "inline" else (crossline, inline)
 
-    def select(self, direction: str, lines: slice) -> "ArrayTraces":
+    def select(self, direction: str, lines: slice) -> Self:
         """Returns some "inline" or "crossline" sections of a volume, as an array of their own."""
-        part = np.s_[lines] if direction == "inline" else np.s_[:, lines]
-        return ArrayTraces(lambda: self._array()[part], self.name)
+        part, skips = copy.copy(self), (lines.step or 1) > 1
+        if direction == "inline":
+            part.rows, part.apart = self.rows[lines], (skips, self.apart[1])
+            part._cut(np.s_[lines])
+        else:
+            part.columns, part.apart = self.columns[lines], (self.apart[0], skips)
+            part._cut(np.s_[:, lines])
+        part.shape = (len(part.rows), len(part.columns), self.samples)
+        part.count = len(part.rows) * len(part.columns)
+        return part
+
+    def _cut(self, index: Any) -> None:
+        """Takes a part of the array in its place."""
+        whole = self._array
+        self._array = lambda: whole()[index]
 
     def grids(self) -> list[np.ndarray]:
         """Returns the trace numbers int[rows, columns] of the volume, or of the section [traces, 1].
 
-        Traces beside each other there are so in the volume; rows are inlines.
+        Traces beside each other there are so in the volume; rows are inlines. Lines that are apart have
+        arrays of their own.
         """
         shape = self.shape[:2] if len(self.shape) == 3 else (-1, 1)
-        return [np.arange(self.count).reshape(shape)]
+        numbers = np.arange(self.count).reshape(shape)
+        if self.apart[0]:
+            return list(numbers[:, None])
+        if self.apart[1]:
+            return list(numbers.T[:, :, None])
+        return [numbers]
+
+    def placed(self, numbers: np.ndarray) -> np.ndarray:
+        """Returns bool[n], whether traces have a place in the volume: all have one."""
+        return np.ones(len(numbers), bool)
 
     def numbers(self, direction: str) -> np.ndarray:
         """Returns the number of each "inline" or "crossline", int[n]: its index, of a section 0."""
-        rows, columns = self.shape[:2] if len(self.shape) == 3 else (1, self.count)
-        return np.arange(rows if direction == "inline" else columns)
+        return self.rows if direction == "inline" else self.columns
 
     def line_numbers(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns inline and crossline number of traces, int[n] each, see `numbers`."""

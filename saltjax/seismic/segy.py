@@ -98,8 +98,9 @@ class SegyTraces:
         part._chosen, part.count = numbers, len(numbers)
         found = self.geometry
         part.geometry = lines.Geometry(found.inline[numbers], found.crossline[numbers])
-        # One line of a volume alone would be a 2-D line, whose traces may be in another order.
-        part.geometry.volume = found.volume
+        # One line of a volume alone would be a 2-D line, whose traces may be in another order, and some of
+        # its lines would lie beside each other.
+        part.geometry.volume, part.geometry.steps = found.volume, found.steps
         return part
 
     def grids(self) -> list[np.ndarray]:
@@ -108,6 +109,10 @@ class SegyTraces:
         See `lines.Geometry.grids`.
         """
         return self.geometry.grids()
+
+    def placed(self, numbers: np.ndarray) -> np.ndarray:
+        """Returns bool[n], whether traces have a place in the volume, see `lines.Geometry.placed`."""
+        return self.geometry.placed[numbers]
 
     def line_numbers(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns inline and crossline number of traces, int32[n] each."""

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from saltjax.seismic import lines, segy, survey
+from saltjax.seismic import segy, survey
 from saltjax.seismic.sample_axis import FEET, MEASURE
 from saltjax.system.errors import reading
 
@@ -119,7 +119,7 @@ def bins(coordinates: Coordinates) -> Bins | None:
     axes = [n[geometry.placed] for n in (geometry.inline, geometry.crossline)]
     first = np.array([axis.min() for axis in axes], np.int64)
     last = np.array([axis.max() for axis in axes], np.int64)
-    step = np.array([lines.usual_step(axis) for axis in axes])
+    step = np.array(geometry.steps)
     numbers = _some(np.flatnonzero(geometry.placed))
     known = coordinates.read(numbers)
     # Padding and dead traces often have none.

@@ -1,9 +1,12 @@
 """Some lines of a volume, --lines: the probabilities of the whole volume, in files of their own."""
 
+import csv
+
 import forked
 import numpy as np
 import pytest
 import segy_writer
+import zgy_files
 from prediction import random_traces
 from program import assert_refused
 
@@ -105,3 +108,45 @@ def test_mistakes(plain, tmp_path):
         ([*volume, "--lines=1-2"], "--lines=1-2; expected START:STOP"),
     ):
         assert_refused(forked.launch(*words), message)
+
+
+@pytest.mark.parametrize("direction", ["inline", "crossline"])
+@pytest.mark.parametrize("kind", ["npy", "sgy", "zgy"])
+def test_lines_that_are_not_neighbours_have_no_body_in_common(
+    plain, tmp_path, kind, direction
+):
+    """All is salt: of a whole volume that is one body, of every second line one a line."""
+    values = random_traces(6, 7, 40)
+    path, out = tmp_path / f"in.{kind}", tmp_path / "out"
+    first, step = (0, 1) if kind == "npy" else (111, 2)
+    if direction == "crossline" and kind != "npy":
+        first, step = 875, 1
+    i, x = (a.ravel() for a in np.indices((6, 7)))
+    if kind == "npy":
+        np.save(path, values)
+    elif kind == "zgy":
+        zgy_files.write(path, values)
+    else:
+        segy_writer.write(path, values[i, x], 5, inline=111 + 2 * i, crossline=875 + x)
+    flags = {"threshold": 0.0, "min_area": 0, "bodies": True, "direction": direction}
+    counts = {}
+    for name, text in (
+        ("whole", f"{first}:{first + 4 * step}"),
+        ("parts", f"{first}:{first + 4 * step}:{2 * step}"),
+    ):
+        chosen = predict.Flags(lines=text, **flags)
+        predict.predict([plain], str(path), str(out / name), chosen)
+        with (out / name / "in_bodies.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        counts[name] = [int(row["samples"]) for row in rows]
+        spans = {
+            row[f"{direction}_min"] + "-" + row[f"{direction}_max"] for row in rows
+        }
+        if name == "parts":
+            lines = (first, first + 2 * step, first + 4 * step)
+            assert spans == {f"{line}-{line}" for line in lines}
+            points = np.loadtxt(out / name / "in_top_salt.txt")
+            column = points[:, 0 if direction == "inline" else 1]
+            assert set(column) == set(lines)
+    others = 7 if direction == "inline" else 6
+    assert counts == {"whole": [5 * others * 40], "parts": [others * 40] * 3}

@@ -114,6 +114,12 @@ def test_a_network_sees_the_stretched_section(plain):
         np.testing.assert_array_equal(mask, found >= network.threshold)
 
 
+@pytest.mark.parametrize("shape", [(20, 1), (1, 20), (3, 1, 20), (1, 1)])
+def test_lines_of_one_trace_or_sample(plain, shape):
+    found = saltjax.load(plain).predict(1 + random_traces(*shape), scale=(2, 1.5))
+    assert found.shape == shape
+
+
 def test_command(plain, tmp_path):
     np.save(tmp_path / "a.npy", random_traces(40, 60))
     predict.predict(

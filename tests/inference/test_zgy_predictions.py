@@ -109,7 +109,7 @@ def test_some_lines_with_bodies_and_page(plain, volume, tmp_path):
     )
     for key in ("samples", "inline_min", "crossline_max", "mean_probability"):
         assert [row[key] for row in of_zgy] == [row[key] for row in of_segy]
-    assert of_zgy[0]["area"] == f"{int(of_zgy[0]['traces']) * 5 * 507.5:.6g}"
+    assert of_zgy[0]["area"] == f"{int(of_zgy[0]['traces']) * 507.5:.6g}"
     prob, header = zgy_files.read(zgy / "in_prob.zgy")
     assert (header["annotstart"], header["annotinc"]) == ((121, 875), (10, 1))
     assert prob.shape == (3, 9, 40)
