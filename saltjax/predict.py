@@ -218,7 +218,7 @@ def _predict_one(
             claimed,
             one,
             runs,
-            flags.tta,
+            [run.computation(flags.tta, wanted.models[0].scale) for run in runs],
             segmented,
             wanted.chosen,
             flags.given(),

@@ -23,7 +23,7 @@ def write(
     claimed: output_directory.OutputDirectory,
     source: Input,
     runs: Sequence[Predictor],
-    tta: bool | None,
+    computations: Sequence[str],
     found: Segmented,
     chosen: Postprocessing,
     flags: Sequence[str],
@@ -35,7 +35,7 @@ def write(
       claimed: the directory that it lies in.
       source: the input.
       runs: the networks.
-      tta: --tta, None for the runs' own.
+      computations: in words how each network computed, see `Predictor.computation`.
       found: what was written.
       chosen: threshold and minimum component size.
       flags: others that were given and change the result.
@@ -57,7 +57,7 @@ def write(
     prediction = section_report.Prediction(
         name=path.name,
         source=str(path),
-        networks=[(place, run.computation(tta)) for place, run in zip(places, runs)],
+        networks=list(zip(places, computations)),
         command=f"{environment.program()} --mode=predict {shlex.join(command)}",
         chosen=chosen,
         share=found.share,

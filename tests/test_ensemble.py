@@ -89,7 +89,7 @@ def test_networks_that_compute_in_different_ways(ensemble, tmp_path):
     base += [f"--input={tiles}", f"--output={tmp_path}/scores"]
     config = ensemble[1] / "config.json"
     settings = json.loads(config.read_text())
-    settings["eval"]["tta"] = True
+    settings["eval"]["tta"] = not settings["eval"]["tta"]
     settings["train"]["dtype"] = "bfloat16"
     config.write_text(json.dumps(settings))
     assert_refused(forked.launch(*base), "eval.tta differs", "give --tta or --notta")

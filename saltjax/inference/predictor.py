@@ -74,14 +74,15 @@ class Predictor:
         """The precision of products and activations, as `load` takes it."""
         return self.network.model.dtype
 
-    def computation(self, tta: bool | None = None) -> str:
+    def computation(self, tta: bool | None = None, scale: Scale = scaling.NONE) -> str:
         """Returns in words how `section_model` computes probabilities."""
         engine = "JAX" if self.engine is None else "OpenVINO"
         mirrored = self.tta if tta is None else tta
         images = (
             "mean of image and mirror image" if mirrored else "without mirror image"
         )
-        return f"{engine}, {self.network.model.dtype}, {images}"
+        stretched = "" if scale == scaling.NONE else f", stretched by {scale}"
+        return f"{engine}, {self.network.model.dtype}, {images}{stretched}"
 
     def section_model(
         self, tta: bool | None = None, scale: Scale = scaling.NONE

@@ -130,7 +130,9 @@ def test_command(plain, tmp_path):
     )
     expected = saltjax.load(plain).predict(random_traces(40, 60), scale=(2, 1.5))
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "a_prob.npy"), expected)
-    assert "--scale=2,1.5" in (tmp_path / "out" / "a_report.html").read_text()
+    page = (tmp_path / "out" / "a_report.html").read_text()
+    assert "--scale=2,1.5" in page
+    assert "without mirror image, stretched by 2,1.5" in page
 
 
 @pytest.mark.parametrize(
