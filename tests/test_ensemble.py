@@ -87,11 +87,11 @@ def test_networks_that_compute_in_different_ways(ensemble, tmp_path):
     tiles = write_tiles(tmp_path / "tiles", 9)
     base = ["--mode=evaluate", f"--workdir={','.join(map(str, ensemble))}"]
     base += [f"--input={tiles}", f"--output={tmp_path}/scores"]
-    config = ensemble[1] / "config.json"
-    settings = json.loads(config.read_text())
-    settings["eval"]["tta"] = not settings["eval"]["tta"]
+    settings, result = (read(ensemble[1] / f"{n}.json") for n in ("config", "result"))
     settings["train"]["dtype"] = "bfloat16"
-    config.write_text(json.dumps(settings))
+    result["eval"]["tta"] = not result["eval"]["tta"]
+    (ensemble[1] / "config.json").write_text(json.dumps(settings))
+    (ensemble[1] / "result.json").write_text(json.dumps(result))
     assert_refused(forked.launch(*base), "eval.tta differs", "give --tta or --notta")
     assert_refused(forked.launch(*base, "--tta"), "train.dtype", "give --precision")
     done = forked.launch(*base, "--tta", "--precision=float32")
