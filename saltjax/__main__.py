@@ -59,7 +59,8 @@ def dispatch() -> None:
         case "check":
             from saltjax import check
 
-            check.check(config, workdir)
+            if not check.check(config, workdir):
+                return  # what is sensible depends on what is missing
         case "evaluate":
             from saltjax import evaluate
 

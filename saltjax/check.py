@@ -11,7 +11,7 @@ from saltjax.system import console, locks
 from saltjax.system.errors import InputError
 
 
-def check(config: ConfigDict, workdir: pathlib.Path) -> None:
+def check(config: ConfigDict, workdir: pathlib.Path) -> bool:
     """Checks every file, prints statistics, and draws figures into `check` of the run directory.
 
     What a run has written there stays as it is.
@@ -19,6 +19,9 @@ def check(config: ConfigDict, workdir: pathlib.Path) -> None:
     Args:
       config: the complete config.
       workdir: the run directory; created if it does not exist.
+
+    Returns:
+      Whether the tiles are enough for a training with these settings.
 
     Raises:
       InputError: listing every bad file, or for a mistake in config or directory.
@@ -40,3 +43,5 @@ def check(config: ConfigDict, workdir: pathlib.Path) -> None:
         console.say(
             f"Warning    they cannot be trained on with these settings: {error}"
         )
+        return False
+    return True

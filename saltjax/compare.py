@@ -109,7 +109,7 @@ def say_best(folder: pathlib.Path, found: compared.Compared) -> None:
     best = {"the best run on validation": [found.runs[0].name]}
     if ranked := [mean for mean in found.means if mean.scores[title] is not None]:
         mean = max(ranked, key=lambda mean: mean.scores[title] or (0, 0))
-        what = "the runs of the best mean on validation, as an ensemble, which has no score here"
+        what = "the runs of the best mean on validation, as an ensemble (--mode=evaluate scores it)"
         best[what] = [run.name for run in mean.runs]
     for what, names in best.items():
         places = ",".join(str(folder / name) for name in names)
