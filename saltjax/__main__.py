@@ -118,6 +118,8 @@ def workdirs(text: str) -> list[pathlib.Path]:
     paths = text.split(",")
     if not all(paths):
         raise InputError(f"--workdir={text}: one of its names is empty")
+    if len(set(map(os.path.realpath, paths))) < len(paths):
+        raise InputError(f"--workdir={text}: one of them is given twice")
     return [pathlib.Path(path) for path in paths]
 
 

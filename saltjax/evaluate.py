@@ -61,9 +61,10 @@ def evaluate(
     postprocess.check_given(threshold, min_area)
     locations = [trained.locate(workdir) for workdir in workdirs]
     location = locations[0]
-    if len(locations) > 1 and not output:
+    own = [place.path.resolve() for place in locations]
+    if len(locations) > 1 and (not output or pathlib.Path(output).resolve() in own):
         raise InputError(
-            "evaluating several networks needs --output, a directory for the scores"
+            "evaluating several networks needs --output, a directory for the scores that is none of theirs"
         )
     if not location.is_run and not (directory and output):
         raise InputError(
@@ -247,6 +248,8 @@ def read_tiles(
         run_directory.check_data(network.path, data.facts())
         tiles, units = data.scored, data.units
         indices = data.split["test"]
+        if data.volume:
+            _check_test_lines(networks)
         # Those of the first run may have trained others.
         seen = count_seen(others, [tiles.ids[i] for i in indices])
     else:
@@ -260,6 +263,17 @@ def read_tiles(
         indices,
         result.EvaluatedData(tiles.source, tiles.directory, len(indices), seen),
     )
+
+
+def _check_test_lines(networks: Sequence[TrainedNetwork]) -> None:
+    """Raises InputError if runs on a volume have other test lines, on which some may have been trained."""
+    first, *others = networks
+    for other in others:
+        if other.tiles.splits.get("test") != first.tiles.splits.get("test"):
+            raise InputError(
+                f"{first.path} and {other.path} were tested on other lines of a volume: of those of one, "
+                "others may be training lines of the other; expected runs with the same test lines"
+            )
 
 
 def count_seen(networks: Sequence[TrainedNetwork], ids: Sequence[str]) -> int:

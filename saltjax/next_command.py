@@ -118,7 +118,7 @@ def _after_training(run: pathlib.Path) -> list[str]:
 
 def _after_evaluation(networks: Sequence[pathlib.Path]) -> list[str]:
     network = networks[0]
-    if len(networks) > 1:
+    if len(networks) > 1 and all(path.is_dir() for path in networks):
         # Compared with each of them alone.
         return _flags("compare", workdir=network.parent)
     target = pathlib.Path(FLAGS.output or network)

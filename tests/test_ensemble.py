@@ -76,6 +76,11 @@ def test_mistakes_with_ensembles(ensemble, tmp_path):
     names = ",".join(map(str, ensemble))
     base = ["--mode=evaluate", f"--workdir={names}", f"--input={tiles}"]
     assert_refused(forked.launch(*base), "several networks needs --output")
+    own = forked.launch(*base, f"--output={ensemble[1]}")
+    assert_refused(own, "several networks needs --output")
+    twice = f"--workdir={ensemble[0]},{ensemble[1]}/../one"
+    refused = forked.launch("--mode=evaluate", twice, f"--output={tmp_path}/scores")
+    assert_refused(refused, "one of them is given twice")
     (ensemble[1] / "data.json").write_text('{"height": 11, "width": 9}')
     refused = forked.launch(*base, f"--output={tmp_path}/scores")
     assert_refused(refused, "have different resolutions", "(12, 10)", "(11, 9)")

@@ -10,6 +10,8 @@ from saltjax.system.errors import InputError
 
 T = TypeVar("T", npy.ArrayTraces, segy.SegyTraces)
 
+# Line numbers have 32 bits.
+LARGEST = 2**31
 EXPECTED = "expected START:STOP or START:STOP:STEP of line numbers, as 100:200:10"
 
 
@@ -37,7 +39,8 @@ def parse(text: str) -> Lines:
         numbers = []
     if len(numbers) == 2:
         numbers.append(1)
-    if len(numbers) != 3 or numbers[2] < 1 or numbers[1] < numbers[0]:
+    known = len(numbers) == 3 and all(abs(n) < LARGEST for n in numbers)
+    if not known or numbers[2] < 1 or numbers[1] < numbers[0]:
         raise InputError(f"--lines={text}; {EXPECTED}")
     return Lines(*numbers)
 
@@ -68,6 +71,7 @@ def select(source: T, direction: str, wanted: Lines) -> T:
             raise InputError(f"{place} is of volumes; this is a 2-D line, or several")
         placed = np.flatnonzero(found.placed)
         known = (found.inline if direction == "inline" else found.crossline)[placed]
+    known = known.astype(np.int64)  # no difference overflows
     chosen = (known >= wanted.start) & (known <= wanted.stop)
     chosen &= (known - wanted.start) % wanted.step == 0
     if not chosen.any():
@@ -83,4 +87,4 @@ def select(source: T, direction: str, wanted: Lines) -> T:
         return source.select(
             direction, slice(int(indices[0]), int(indices[-1]) + 1, step)
         )
-    return source.select(placed[chosen])
+    return source.select(placed[chosen], direction)

@@ -82,25 +82,27 @@ def predict_array(
     with (
         claimed.write(prob_path) as prob_part,
         claimed.write(mask_path) as mask_part,
-        # Both take their room on the disk before anything is computed.
-        array_files.create(mask_part, source, shape, "uint8") as sink,
-        writing(prob_path),
-        array_files.create(prob_part, source, shape, "float32") as probs,
     ):
-        if image is None:
-            damaged = volumes.segment(
-                source,
-                probs,
-                wanted.models,
-                normalize,
-                first.direction,
-                limits=limits,
-            )
-        else:
-            prob = windows.predict_image(image, wanted.models)
-            probs.write(np.arange(probs.count), prob.T)
-        with writing(mask_path):
-            share = masks.write(probs, sink, first.direction, wanted.chosen)
+        with (
+            # Both take their room on the disk before anything is computed.
+            array_files.create(mask_part, source, shape, "uint8") as sink,
+            writing(prob_path),
+            array_files.create(prob_part, source, shape, "float32") as probs,
+        ):
+            if image is None:
+                damaged = volumes.segment(
+                    source,
+                    probs,
+                    wanted.models,
+                    normalize,
+                    first.direction,
+                    limits=limits,
+                )
+            else:
+                prob = windows.predict_image(image, wanted.models)
+                probs.write(np.arange(probs.count), prob.T)
+            with writing(mask_path):
+                share = masks.write(probs, sink, first.direction, wanted.chosen)
         # Those of an earlier mask.
         claimed.discard(body_files.possible_paths(claimed.folder, path))
     masks.say_share(share, LIVE, wanted.chosen)
@@ -209,7 +211,7 @@ def warn_of_scale(found: float | None, wanted: Request) -> None:
     """Prints that the dominant period of amplitudes, in samples, is not that of training data, if so."""
     scale = wanted.models[0].scale
     for path, known in wanted.periods.items():
-        if not (found and known and np.isfinite(known) and known > 0):
+        if found is None or known is None:
             continue
         factor = known / found
         ratio = factor / float(scale.samples)

@@ -45,6 +45,7 @@ NO_CHECKSUM = "0" * 64
 MAX_DOCUMENT = 32 << 20
 # Settings of the machine that trained, which another one has no use for.
 OF_THE_MACHINE = ("train.cpu_devices", "train.compile_cache")
+MAX_PERIOD = 1e6
 AGAIN = "copy or download it again, or export its run again"
 EXPECTED = "expected a file that --mode=export --output=NAME.safetensors wrote"
 
@@ -61,6 +62,14 @@ class Tiles:
     content_sha256: str = ""
     splits: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     dominant_period: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, of a damaged file, if the period is none."""
+        period = self.dominant_period
+        if period is not None and not 1 <= period <= MAX_PERIOD:
+            raise ValueError(
+                f"dominant_period {period}; expected 1 to {MAX_PERIOD:g} pixels"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -145,6 +145,9 @@ def open_grid(
         if suffix in SUFFIXES and not path.exists():
             where = "" if path.is_absolute() else f" in {pathlib.Path.cwd()}"
             raise InputError(f"{option}={path}: no such file{where}")
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            # Opening a pipe would block.
+            raise InputError(f"{option}={path}: neither a file nor a directory")
     if suffix in segy.SUFFIXES:
         return SegyGrid(path, header_bytes, option)
     if suffix == ".npy":

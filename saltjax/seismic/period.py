@@ -14,7 +14,9 @@ def dominant(traces: np.ndarray) -> float | None:
     Mathematical analysis of random noise, 1945), so that no peak of a spectrum has to be chosen, which
     short traces have not got. Samples beside others of 0, as those of a mute, do not count.
     """
-    values = traces.astype(np.float64)
+    # Between -1 and 1, since the sum of large ones may overflow.
+    peak = np.float64(np.abs(traces.astype(np.float64)).max(initial=0)) or 1.0
+    values = traces / peak
     used = values != 0
     used[:, 1:] |= values[:, :-1] != 0  # a 0 between others is one of the signal
     scale = np.abs(values).max(axis=1, keepdims=True, initial=0)

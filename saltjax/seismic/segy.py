@@ -89,10 +89,15 @@ class SegyTraces:
         """See `lines.Geometry.positions`."""
         return self.geometry.positions(numbers, direction)
 
-    def select(self, numbers: np.ndarray) -> "SegyTraces":
-        """Returns some of the traces, numbered from 0, as those of a file of their own.
+    def select(self, numbers: np.ndarray, direction: str) -> "SegyTraces":
+        """Returns the traces of some "inline" or "crossline" sections of a volume, as a file of their own.
 
-        Files that `create` makes like it have these traces alone.
+        The sections are as they are in the whole file, with its missing traces. Files that `create` makes like it
+        have these traces alone.
+
+        Args:
+          numbers: int[n], all traces of the sections, which are numbered from 0 in this order.
+          direction: of the sections.
         """
         part = copy.copy(self)
         part._chosen, part.count = numbers, len(numbers)
@@ -101,6 +106,14 @@ class SegyTraces:
         # One line of a volume alone would be a 2-D line, whose traces may be in another order, and some of
         # its lines would lie beside each other.
         part.geometry.volume, part.geometry.steps = found.volume, found.steps
+        new = np.full(self.count + 1, -1, np.int32)  # the last for -1, a missing trace
+        new[numbers] = np.arange(len(numbers))
+        sections = [new[line] for line in self.lines(direction)]
+        sections = [section for section in sections if (section >= 0).any()]
+        if direction == "inline":
+            part.geometry.by_inline = sections
+        else:
+            part.geometry.by_crossline = sections
         return part
 
     def grids(self) -> list[np.ndarray]:

@@ -135,13 +135,14 @@ class OutputDirectory:
         self._announced |= {_resolved(path) for path in beside}
 
     def discard(self, paths: Iterable[pathlib.Path]) -> None:
-        """Deletes results of an earlier command, if saltjax wrote them and they have not changed.
+        """Deletes results of an earlier command for this input, if they have not changed since.
 
         Raises:
           InputError: if one cannot be deleted.
         """
         for path in paths:
-            if self._name(path) in self._entries and not self._foreign(path):
+            entry = self._entries.get(self._name(path))
+            if entry and entry.source == self.source and not self._foreign(path):
                 with writing(path):
                     path.unlink(missing_ok=True)
 

@@ -13,6 +13,7 @@ from program import assert_refused
 import saltjax
 from saltjax import predict
 from saltjax.inference import chosen_lines
+from saltjax.seismic import npy, segy
 from saltjax.system.errors import InputError
 
 INLINES, CROSSLINES = np.arange(100, 124, 2), np.arange(301, 310)
@@ -150,3 +151,56 @@ def test_lines_that_are_not_neighbours_have_no_body_in_common(
             assert set(column) == set(lines)
     others = 7 if direction == "inline" else 6
     assert counts == {"whole": [5 * others * 40], "parts": [others * 40] * 3}
+
+
+@pytest.mark.parametrize("direction", ["inline", "crossline"])
+def test_lines_with_gaps_are_as_in_the_whole_volume(plain, tmp_path, direction):
+    """Gaps that are filled there are filled here, and traces that are padding are none of its lines."""
+    values = random_traces(12, 40, 30)
+    i, x = (a.ravel() for a in np.indices((12, 40)))
+    gap = (x > 5) & (x < 34) & np.isin(i, (4, 6))
+    if direction == "crossline":
+        values, i, x = values.swapaxes(0, 1), x, i
+    rest = np.flatnonzero(~gap)
+    traces = np.concatenate([values[i, x][rest], values[0, :3]])
+    numbers = [np.append(n[rest], [0, 0, 0]) for n in (110 + i, 300 + x)]
+    if direction == "inline":
+        numbers = [np.where(n > 0, n, 0) for n in numbers]
+    path = tmp_path / "in.sgy"
+    segy_writer.write(path, traces, 5, inline=numbers[0], crossline=numbers[1])
+    first = 110 if direction == "inline" else 300
+    for name, lines in (("whole", None), ("part", f"{first + 4}:{first + 6}")):
+        flags = predict.Flags(direction=direction, lines=lines)
+        predict.predict([plain], str(path), str(tmp_path / name), flags)
+    whole, part = (
+        segy.SegyTraces(tmp_path / name / "in_prob.sgy") for name in ("whole", "part")
+    )
+    places = {
+        place: number
+        for number, place in enumerate(zip(*whole.line_numbers(np.arange(whole.count))))
+    }
+    chosen = [places[place] for place in zip(*part.line_numbers(np.arange(part.count)))]
+    assert part.count == 12 + 12 + 40
+    # Batches are of other sizes.
+    np.testing.assert_allclose(
+        part.read(np.arange(part.count)), whole.read(np.array(chosen)), atol=1e-6
+    )
+    flags = predict.Flags(direction=direction, lines="0:9")
+    with pytest.raises(InputError, match=f"it has {first} to {first + 11}"):
+        predict.predict([plain], str(path), str(tmp_path / "none"), flags)
+
+
+@pytest.mark.parametrize(
+    "text", ["0:5000:99999999999", "-3000000000:3000000000", f"0:{10**30}"]
+)
+def test_numbers_of_more_than_32_bits_are_refused(text):
+    with pytest.raises(InputError, match="expected START:STOP"):
+        chosen_lines.parse(text)
+
+
+def test_the_largest_numbers_do_not_overflow():
+    source = npy.ArrayTraces(lambda: np.zeros((20, 3, 5)), "a")
+    wanted = chosen_lines.parse("-2147483647:2147483647:7")
+    # -2147483647 is 2 less than a multiple of 7.
+    found = chosen_lines.select(source, "inline", wanted)
+    assert found.numbers("inline").tolist() == [n for n in range(20) if (n + 2147483647) % 7 == 0]  # fmt: skip

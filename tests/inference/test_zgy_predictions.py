@@ -1,12 +1,14 @@
 """Predictions of ZGY files: those of the same volume as SEG-Y, in files that OpenZGY reads."""
 
 import csv
+import errno
 import json
 
 import numpy as np
 import pytest
 import segy_writer
 import zgy_files
+from openzgy import api
 from prediction import random_traces
 
 import saltjax
@@ -144,3 +146,30 @@ def test_damaged_file(plain, volume, tmp_path):
             predict.Flags(threshold=THRESHOLD),
         )
     assert not list((tmp_path / "out").glob("*.zgy"))
+
+
+def test_results_of_another_input_of_that_name_stay(plain, volume, tmp_path):
+    np.save(tmp_path / "in.npy", volume[0])
+    out, flags = tmp_path / "out", predict.Flags(threshold=THRESHOLD, bodies=True)
+    predict.predict([plain], str(tmp_path / "in.npy"), str(out), flags)
+    predict.predict([plain], str(volume[1]), str(out))
+    assert (out / "in_bodies.csv").exists()
+    assert (out / "in_bodies.npy").exists()
+    assert (out / "in_top_salt.txt").exists()
+
+
+def test_bodies_stay_with_their_mask_if_a_new_one_is_not_packed(
+    plain, volume, tmp_path, monkeypatch
+):
+    flags = predict.Flags(threshold=THRESHOLD, bodies=True)
+    predict.predict([plain], str(volume[1]), str(tmp_path), flags)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("in_*")}
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(api.ZgyWriter, "write", fail)
+    with pytest.raises(InputError, match=rf"cannot write {tmp_path}/in_prob\.zgy: No sp"):  # fmt: skip
+        predict.predict([plain], str(volume[1]), str(tmp_path), flags)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("in_*")} == before
+    assert not list(tmp_path.glob(".*.part"))

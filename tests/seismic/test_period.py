@@ -44,6 +44,11 @@ def test_muted_samples_do_not_count(share):
     assert period.dominant(np.rint(3 * traces)) == pytest.approx(20, rel=0.1)
 
 
+def test_the_largest_numbers_do_not_overflow():
+    traces = 1e308 * np.random.default_rng(4).uniform(-1.7, 1.7, size=(20, 400))
+    assert period.dominant(traces) == pytest.approx(4, rel=0.1)
+
+
 def test_rounding_of_a_constant_is_no_oscillation():
     traces = np.full((40, 90), 0.3)
     traces[20:] = np.random.default_rng(3).normal(size=(20, 90))
