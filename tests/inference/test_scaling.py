@@ -200,3 +200,24 @@ def test_another_period_than_that_of_training_is_announced(
             f"is 9.0 samples, and that of the training data of {run} 20.0" in lines[0]
         )
         assert "--scale=2.2,TRACES" in lines[0]
+
+
+@pytest.mark.parametrize("given", [0, -3, 5e-324, 1e308, float("nan"), "16"])
+def test_a_damaged_period_is_refused(plain, tmp_path, given):
+    run = tmp_path / "run"
+    shutil.copytree(plain, run)
+    facts = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps(facts | {"dominant_period": given}))
+    with pytest.raises(InputError, match=r"data\.json.*dominant_period"):
+        saltjax.load(run)
+
+
+def test_runs_of_earlier_versions_have_no_period(plain, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(plain, run)
+    facts = json.loads((run / "data.json").read_text())
+    del facts["dominant_period"]
+    (run / "data.json").write_text(json.dumps(facts))
+    np.save(tmp_path / "a.npy", waves(70))
+    predict.predict([run], str(tmp_path / "a.npy"), str(tmp_path / "out"))
+    assert saltjax.load(run).period is None

@@ -1,3 +1,4 @@
+import os
 import pathlib
 
 import numpy as np
@@ -125,3 +126,11 @@ def test_missing_volume_names_setting_and_directory(tmp_path, monkeypatch, name)
     message = f"config.data.volume={name}: no such file in {tmp_path}"
     with pytest.raises(InputError, match=message):
         opened(pathlib.Path(name))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".sgy", ".zgy", ".zarr"])
+def test_a_pipe_is_not_opened(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="neither a file nor a directory"):
+        opened(path)
