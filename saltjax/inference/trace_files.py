@@ -69,15 +69,8 @@ def predict_array(
     image, damaged = whole.image(), {}
     source = chosen_lines.select(whole, first.direction, lines) if lines else whole
     shape = source.shape if image is None else image.shape[:2]
-    prob_path, mask_path = (
-        claimed.folder / f"{path.stem}_{name}{path.suffix}" for name in ("prob", "mask")
-    )
-    plan = None
-    if wanted.min_body is not None:
-        survey = body_files.survey_of(path.name, source, whole)
-        plan = body_files.plan(claimed.folder, path, survey, wanted.min_body)
-    written = [prob_path, mask_path, *(plan.paths if plan else ())]
-    claimed.check([*written, *others], inputs=wanted.inputs)
+    written, plan = _plan(path, claimed, wanted, others, source, whole)
+    prob_path, mask_path = written[:2]
     normalize, limits = scaling(whole, wanted) if image is None else ("none", None)
     with (
         claimed.write(prob_path) as prob_part,
@@ -134,15 +127,8 @@ def predict_segy(
     header_bytes = wanted.header_bytes or first.header_bytes
     whole = segy.SegyTraces(path, header_bytes=header_bytes)
     source = chosen_lines.select(whole, first.direction, lines) if lines else whole
-    prob_path, mask_path = (
-        claimed.folder / f"{path.stem}_{n}{path.suffix}" for n in ("prob", "mask")
-    )
-    plan = None
-    if wanted.min_body is not None:
-        survey = body_files.survey_of(path.name, source, whole)
-        plan = body_files.plan(claimed.folder, path, survey, wanted.min_body)
-    written = [prob_path, mask_path, *(plan.paths if plan else ())]
-    claimed.check([*written, *others], inputs=wanted.inputs)
+    written, plan = _plan(path, claimed, wanted, others, source, whole)
+    prob_path, mask_path = written[:2]
     code = source.layout.format
     prob_code = code if code in segy_layout.FLOAT_FORMATS else segy_layout.IEEE_FLOAT
     say_lines(source, first.direction, lines)
@@ -184,6 +170,31 @@ def predict_segy(
     return masks.Segmented(
         prob_path, share, source, (normalize, limits), damaged, bodies
     )
+
+
+def _plan(
+    path: pathlib.Path,
+    claimed: output_directory.OutputDirectory,
+    wanted: Request,
+    others: Sequence[pathlib.Path],
+    source: volumes.Traces,
+    whole: volumes.Traces,
+) -> tuple[list[pathlib.Path], body_files.Plan | None]:
+    """Returns the files to be written, probabilities and mask first, and what of them is of salt bodies.
+
+    Raises:
+      InputError: if one would replace a file that saltjax did not write, or an input.
+    """
+    written = [
+        claimed.folder / f"{path.stem}_{n}{path.suffix}" for n in ("prob", "mask")
+    ]
+    plan = None
+    if wanted.min_body is not None:
+        survey = body_files.survey_of(path.name, source, whole)
+        plan = body_files.plan(claimed.folder, path, survey, wanted.min_body)
+        written += plan.paths
+    claimed.check([*written, *others], inputs=wanted.inputs)
+    return written, plan
 
 
 def say_written(paths: Sequence[pathlib.Path]) -> None:

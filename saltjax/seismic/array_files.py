@@ -48,8 +48,7 @@ def create(
       dtype: see `zgy.create`.
 
     Raises:
-      OSError: if the disk has no room for all of it.
-      InputError: if it cannot be written.
+      OSError: if it cannot be written, such as for want of room.
     """
     if isinstance(like, GridTraces):
         with zgy.create(path, dtype, like.grid, like.rows, like.columns) as traces:

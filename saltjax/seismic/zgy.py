@@ -21,15 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from saltjax.seismic import npy
-from saltjax.seismic.sample_axis import SampleAxis
-from saltjax.seismic.trace_coordinates import Bins
+from saltjax.seismic import npy, zgy_header
 from saltjax.system import console, files
 from saltjax.system.errors import InputError, reading
 
 SUFFIX = ".zgy"
 BRICK = 64  # samples along each dimension, of what is written
-FOOT = 0.3048
 # Of the file's header, copied as they are.
 HEADER = (
     "zunitdim",
@@ -79,18 +76,20 @@ class ZgyGrid:
             self.shape = inlines, crosslines, samples
             self._brick = tuple(map(int, reader.bricksize))
             self._header = {name: getattr(reader, name) for name in HEADER}
-            self.axis = _axis(reader, api.UnitDimension)
+            self.axis = zgy_header.axis(reader, api.UnitDimension)
             # Of inlines and of crosslines the first number and the step; x and y of the corners, or None.
             self._annotation = list(zip(reader.annotstart, reader.annotinc))
             self._corners = reader.corners and np.array(reader.corners, float)
             numbers = [
-                _numbers(*annotation, count, self._place)
+                zgy_header.numbers(*annotation, count, self._place)
                 for annotation, count in zip(self._annotation, self.shape)
             ]
-            self.unit = _length(reader, api.UnitDimension)
+            self.unit = zgy_header.length_unit(reader, api.UnitDimension)
             angles = reader.hunitdim == api.UnitDimension.arcangle
-            self.bins = None if angles else _bins(numbers, self._corners, self.shape)
-            zero = _nearest_to_zero(reader, api.SampleDataType)
+            self.bins = (
+                None if angles else zgy_header.bins(numbers, self._corners, self.shape)
+            )
+            zero = zgy_header.zero_limit(reader, api.SampleDataType)
         self.inlines, self.crosslines = numbers
         columns = [-(-n // b) for n, b in zip(self.shape[:2], self._brick)]
         # Not of a method: a cache that refers to the grid would keep grid, bricks and file.
@@ -125,7 +124,7 @@ class ZgyGrid:
     def check_numbers(self) -> None:
         """Raises InputError if the numbers of lines decrease, which training does not take."""
         for numbers in (self.inlines, self.crosslines):
-            if numbers is not None and _step(numbers) < 0:
+            if numbers is not None and zgy_header.step(numbers) < 0:
                 raise InputError(
                     f"{self._place}: lines are numbered downwards, from {numbers[0]} to {numbers[-1]}; "
                     "expected numbers that increase: export it again, or as SEG-Y"
@@ -144,7 +143,9 @@ class ZgyGrid:
             "annotstart": tuple(
                 start + step * int(index[0]) for (start, step), index in chosen
             ),
-            "annotinc": tuple(step * _step(index) for (_, step), index in chosen),
+            "annotinc": tuple(
+                step * zgy_header.step(index) for (_, step), index in chosen
+            ),
         }
         if self._corners is not None:
             origin, *others = self._corners[:3]
@@ -299,83 +300,3 @@ def _encoding() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-def _axis(reader: Any, dimension: Any) -> SampleAxis:
-    """Returns the vertical axis, of unit "sample" if the file does not say what it is."""
-    known, unit = float(reader.zunitfactor), "ms"
-    if reader.zunitdim == dimension.time:
-        factor = 1000 * known
-    elif reader.zunitdim == dimension.length:
-        feet = math.isclose(known, FOOT, rel_tol=1e-4)
-        unit, factor = ("ft", 1.0) if feet else ("m", known)
-    else:
-        return SampleAxis()
-    first, step = factor * float(reader.zstart), factor * float(reader.zinc)
-    if not (math.isfinite(first) and math.isfinite(step) and step > 0):
-        return SampleAxis()
-    # The file has float32.
-    return SampleAxis(unit, float(f"{first:.7g}"), float(f"{step:.7g}"))
-
-
-def _length(reader: Any, dimension: Any) -> str:
-    """Returns the unit of coordinates."""
-    if reader.hunitdim != dimension.length:
-        return ""
-    for unit, factor in (("m", 1.0), ("ft", FOOT)):
-        if math.isclose(float(reader.hunitfactor), factor, rel_tol=1e-4):
-            return unit
-    return ""
-
-
-def _numbers(start: float, step: float, count: int, place: str) -> np.ndarray | None:
-    """Returns the numbers int64[count] of lines; None if the file has none, that is, all the same."""
-    if step == 0 and count > 1:
-        return None
-    numbers = float(start) + float(step) * np.arange(count)
-    if not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
-        raise InputError(
-            f"{place}: lines are numbered from {start:g} in steps of {step:g}; expected whole numbers: "
-            "export it again, or as SEG-Y"
-        )
-    if np.abs(numbers).max() > np.iinfo(np.int32).max:
-        raise InputError(
-            f"{place}: lines are numbered from {start:g} in steps of {step:g}; expected numbers of up to "
-            "32 bits: export it again, or as SEG-Y"
-        )
-    return numbers.astype(np.int64)
-
-
-def _nearest_to_zero(reader: Any, kind: Any) -> float:
-    """Returns the largest absolute value that stands for 0: half a step of integers, 0 of floats."""
-    bits = {kind.int8: 8, kind.int16: 16}.get(reader.datatype)
-    if bits is None:
-        return 0.0
-    low, high = map(float, reader.datarange)
-    return 0.5001 * (high - low) / (2**bits - 1)  # more than half, for rounding
-
-
-def _bins(
-    numbers: list[np.ndarray | None], corners: np.ndarray | None, shape: tuple[int, ...]
-) -> Bins | None:
-    """Returns the grid on the map; corners are x and y at the ends of the first and last lines."""
-    if corners is None or min(shape[:2]) < 2:
-        return None
-    inlines, crosslines = (
-        np.arange(count) if axis is None else axis
-        for axis, count in zip(numbers, shape)
-    )
-    # Corner 1 is at the last inline, corner 2 at the last crossline.
-    spans = corners[1] - corners[0], corners[2] - corners[0]
-    found = Bins(
-        np.array([inlines[0], crosslines[0]]),
-        np.array(shape[:2]),
-        np.array([_step(inlines), _step(crosslines)]),
-        corners[0],
-        np.stack([span / (n - 1) for span, n in zip(spans, shape)]),
-    )
-    return found if np.isfinite(corners).all() and found.area > 0 else None
-
-
-def _step(numbers: np.ndarray) -> int:
-    return int(numbers[1] - numbers[0]) if len(numbers) > 1 else 1
