@@ -226,7 +226,7 @@ def _unlabelled(run: pathlib.Path) -> pathlib.Path | None:
     data = saved_config.read_json(run).get("data", {})
     if volume := data.get("volume"):
         path = pathlib.Path(volume)
-        return path if path.is_file() else None  # `predict` does not read Zarr
+        return path if path.exists() else None
     folder = data.get("dir")
     test = pathlib.Path(folder or "").parent / "test"
     # Imported here, and with it numpy, which --help does without.

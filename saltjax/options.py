@@ -133,8 +133,8 @@ TABLE = {
         "PATH",
         {
             "evaluate": "a directory with images/ and masks/; by default the run's own test tiles",
-            "predict": "an image (.png, .jpg, .tif), a .npy, .sgy, .segy or .zgy; several, as a,b,c; a "
-            "directory of them; or a pattern in quotes, as '*.sgy'",
+            "predict": "an image (.png, .jpg, .tif), a .npy, .sgy, .segy, .zgy, .zarr or .mdio; several, "
+            "as a,b,c; a directory of them; or a pattern in quotes, as '*.sgy'",
         },
     ),
     "output": Flag(
@@ -228,6 +228,15 @@ TABLE = {
         {
             "predict": "by how much the network sees samples and traces stretched, as 2,1 for twice the "
             "samples: for data of another scale than its training data"
+        },
+    ),
+    "scheduler": Flag(
+        flags.DEFINE_string,
+        None,
+        "ADDRESS",
+        {
+            "predict": "of a Dask scheduler, whose workers segment a volume together; or local:N, for N "
+            "processes on this machine"
         },
     ),
     "direction": Flag(

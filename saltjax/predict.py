@@ -1,17 +1,19 @@
 """--mode=predict: probabilities and masks for images and files of traces without masks."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Sequence
 
 from saltjax.inference import chosen_lines, image_files, inputs, scaling, trace_files
 from saltjax.inference import predictor as predictors
+from saltjax.inference.cluster import Cluster
 from saltjax.inference.inputs import Input
 from saltjax.inference.predictor import Predictor
-from saltjax.inference.trace_files import Request
+from saltjax.inference.request import Request
 from saltjax.runs import settings, trained
 from saltjax.scoring import postprocess
-from saltjax.seismic import array_files, segy
+from saltjax.seismic import segy
 from saltjax.system import console, devices, output_directory, signals
 from saltjax.system.errors import InputError
 from saltjax.system.output_directory import OutputDirectory
@@ -40,6 +42,7 @@ class Flags:
       scale: by how much the networks see sections stretched, see `scaling.parse`; None for not at all.
       bodies: of a section or volume, also write its salt bodies, see `body_files`.
       min_body: samples, the minimum size of such a body; None for any.
+      scheduler: computes volumes on several machines, see `cluster`; None for this process.
     """
 
     threshold: float | None = None
@@ -55,6 +58,7 @@ class Flags:
     scale: str | None = None
     bodies: bool = False
     min_body: int | None = None
+    scheduler: str | None = None
 
     def given(self) -> list[str]:
         """Returns those that were given and change the result, but for threshold and minimum size."""
@@ -115,11 +119,17 @@ def predict(
                 raise InputError(
                     f"--{name}={value} is of sections and volumes; --input={source} is of images"
                 )
+        if flags.scheduler is not None:
+            raise InputError(
+                f"--scheduler={flags.scheduler} is of volumes; --input={source} is of images"
+            )
     locations = [trained.locate(workdir) for workdir in workdirs]
+    workers = None if flags.scheduler is None else Cluster(flags.scheduler)
     try:
         with (
             signals.Pause(0),
             output_directory.claim(target, "--output", found[0].path, PAGE) as claimed,
+            workers or contextlib.nullcontext(),
         ):
             train = locations[0].config.train
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
@@ -140,6 +150,7 @@ def predict(
                 predictors.announce_tta(runs, flags.tta)
             wanted = Request(
                 first=runs[0],
+                runs=runs,
                 models=[run.section_model(flags.tta, scale) for run in runs],
                 periods={str(run.workdir): run.period for run in runs},
                 chosen=predictors.common_postprocessing(
@@ -149,12 +160,11 @@ def predict(
                 header_bytes=header_bytes,
                 min_body=min_body,
                 lines=lines,
+                cluster=workers,
             )
             _predict_all(found, claimed, runs, wanted, flags)
     except signals.Stopped as stopped:
-        stopped.advice = (
-            f"no file in {target} is incomplete; the same command starts again"
-        )
+        stopped.advice = f"no file in {target} is incomplete; the same command starts again, and goes on with Zarr"
         raise
 
 
@@ -205,10 +215,8 @@ def _predict_one(
             wanted.inputs,
             others,
         )
-    elif one.path.suffix.lower() in array_files.SUFFIXES:
-        segmented = trace_files.predict_array(one.path, claimed, wanted, others)
     else:
-        segmented = trace_files.predict_segy(one.path, claimed, wanted, others)
+        segmented = trace_files.predict(one.path, claimed, wanted, others)
     if flags.report:
         # Imported here, and with it the template library, since other predictions do without it.
         from saltjax import prediction_report
@@ -258,7 +266,7 @@ def check_bodies(
     for one in found:
         if one.images:
             raise InputError(
-                "--bodies is of sections and volumes, .npy, .sgy, .segy or .zgy; "
+                "--bodies is of sections and volumes, .npy, .sgy, .segy, .zgy, .zarr or .mdio; "
                 f"{one.images[0]} is an image"
             )
     return min_body or 0

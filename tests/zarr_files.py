@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from saltjax.seismic import grid, zarr, zarr_store
+from saltjax.seismic import grid, zarr_output
 from saltjax.seismic.sample_axis import SampleAxis
 
 AXIS = SampleAxis("ms", 100.0, 4.0)
@@ -30,7 +30,7 @@ def random_volume(*shape):
 def write_volume(path, volume, axis=AXIS, mask=None):
     inlines, crosslines, _ = volume.shape
     numbers = 10 + 2 * np.arange(inlines), 500 + np.arange(crosslines)
-    zarr.write_volume(path, volume, *numbers, axis, mask)
+    zarr_output.write_volume(path, volume, *numbers, axis, mask)
     return path
 
 
@@ -42,9 +42,9 @@ def edit(path, **changes):
 
 def write_group(path, arrays, attributes=None):
     """Writes arrays {name: (array, names of dimensions, attributes)} into a new group."""
-    zarr_store.create_group(path)
+    zarr_output.create_group(path)
     for name, (array, dimensions, *noted) in arrays.items():
-        zarr_store.write(path / name, np.asarray(array), dimensions, *noted)
+        zarr_output.write(path / name, np.asarray(array), dimensions, *noted)
     if attributes is not None:
         edit(path, attributes=attributes)
     return path

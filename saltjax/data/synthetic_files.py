@@ -109,7 +109,7 @@ def _zarr(
     path: pathlib.Path, shape: tuple[int, int, int], dtype: str
 ) -> Iterator[Append]:
     # Imported here: tensorstore takes a second.
-    from saltjax.seismic import zarr
+    from saltjax.seismic import zarr_output
 
     with writing(path):
         files.make_directory(path.parent)
@@ -117,7 +117,7 @@ def _zarr(
             array, store = pathlib.Path(folder, "array"), pathlib.Path(folder, "store")
             yield _npy(array, shape, dtype)
             volume = np.load(array, mmap_mode="r")
-            zarr.write_volume(store, volume, *_line_numbers(shape), AXIS)
+            zarr_output.write_volume(store, volume, *_line_numbers(shape), AXIS)
             store.rename(path)
 
 

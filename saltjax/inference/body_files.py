@@ -13,8 +13,8 @@ import numpy as np
 from saltjax.inference import bodies as salt_bodies
 from saltjax.inference.bodies import Bodies, Points
 from saltjax.inference.volumes import Traces
-from saltjax.seismic import npy, sample_axis, segy, surfaces, trace_coordinates
-from saltjax.seismic.grid_traces import GridCoordinates, GridTraces
+from saltjax.seismic import npy, segy, surfaces, trace_coordinates
+from saltjax.seismic.grid_traces import ArrayCoordinates, GridCoordinates, GridTraces
 from saltjax.seismic.salt_body import COLUMNS, SaltBody
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.seismic.trace_coordinates import Bins, Coordinates
@@ -45,7 +45,7 @@ class Survey:
     name: str
     volume: bool
     axis: SampleAxis
-    coordinates: Coordinates | GridCoordinates | None = None
+    coordinates: Coordinates | GridCoordinates | ArrayCoordinates | None = None
     bins: Bins | None = None
     spacings: tuple[float | None, ...] = ()
 
@@ -105,7 +105,7 @@ def survey_of(name: str, source: Traces, whole: Traces | None = None) -> Survey:
     if isinstance(source, npy.ArrayTraces):
         volume = len(source.shape) == 3 and source.image() is None
         return Survey(name, volume, source.axis)
-    axis = sample_axis.read(source.name, source.layout)
+    axis = source.axis
     volume, known = source.geometry.volume, trace_coordinates.find(source)
     if known is None:
         return Survey(name, volume, axis)
@@ -120,9 +120,9 @@ def survey_of(name: str, source: Traces, whole: Traces | None = None) -> Survey:
 
 
 def plan(
-    folder: pathlib.Path, path: pathlib.Path, survey: Survey, min_body: int
+    folder: pathlib.Path, stem: str, suffix: str, survey: Survey, min_body: int
 ) -> Plan:
-    """Returns what is written into a directory, named after the input.
+    """Returns what is written into a directory, see `possible_paths`.
 
     With surfio, those of a volume have surfaces among them; if they cannot be written, a line says why.
     """
@@ -134,15 +134,21 @@ def plan(
         if problem:
             console.say(f"Surfaces   none: {problem}")
             wanted = False
-    table, ids, top, base, *others = possible_paths(folder, path)
+    table, ids, top, base, *others = possible_paths(folder, stem, suffix)
     chosen = tuple(others) if wanted else ()
     return Plan(survey, min_body, table, ids, (top, base), chosen)
 
 
-def possible_paths(folder: pathlib.Path, path: pathlib.Path) -> list[pathlib.Path]:
-    """Returns all files that may be written for an input: table, ids, points and surfaces."""
-    horizons = [f"{path.stem}_{kind}_salt" for kind in ("top", "base")]
-    names = [f"{path.stem}_bodies.csv", f"{path.stem}_bodies{path.suffix}"]
+def possible_paths(folder: pathlib.Path, stem: str, suffix: str) -> list[pathlib.Path]:
+    """Returns all files that may be written for an input: table, ids, points and surfaces.
+
+    Args:
+      folder: the directory.
+      stem: what their names begin with.
+      suffix: of the files of traces.
+    """
+    horizons = [f"{stem}_{kind}_salt" for kind in ("top", "base")]
+    names = [f"{stem}_bodies.csv", f"{stem}_bodies{suffix}"]
     names += [f"{horizon}{end}" for end in (".txt", ".gri") for horizon in horizons]
     return [folder / name for name in names]
 

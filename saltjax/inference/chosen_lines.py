@@ -1,14 +1,11 @@
 """Some lines of a volume, for a first look: --lines."""
 
 import dataclasses
-from typing import TypeVar
 
 import numpy as np
 
 from saltjax.seismic import npy, segy
 from saltjax.system.errors import InputError
-
-T = TypeVar("T", npy.ArrayTraces, segy.SegyTraces)
 
 # Line numbers have 32 bits.
 LARGEST = 2**31
@@ -45,7 +42,9 @@ def parse(text: str) -> Lines:
     return Lines(*numbers)
 
 
-def select(source: T, direction: str, wanted: Lines) -> T:
+def select(
+    source: npy.ArrayTraces | segy.SegyTraces, direction: str, wanted: Lines
+) -> npy.ArrayTraces | segy.SegyTraces:
     """Returns the traces of some inlines or crosslines of a volume.
 
     Args:

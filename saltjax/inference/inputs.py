@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterator
 
 from saltjax.data import folder, image_file
 from saltjax.seismic import array_files, segy
-from saltjax.seismic.grid import ZARR_SUFFIXES
+from saltjax.seismic.grid import ZARR_SUFFIXES, is_zarr
 from saltjax.system.errors import InputError
 
 TRACES = (*array_files.SUFFIXES, *segy.SUFFIXES)
 KNOWN = (*TRACES, *image_file.FORMATS)
 EXPECTED = (
-    "expected an image (.png, .jpg, .tif), a .npy, .sgy, .segy or .zgy file; several, with commas "
-    "between; a directory of them; or a pattern in quotes, as '*.sgy'"
+    "expected an image (.png, .jpg, .tif), or a .npy, .sgy, .segy, .zgy, .zarr or .mdio; several, with "
+    "commas between; a directory of them; or a pattern in quotes, as '*.sgy'"
 )
 
 
@@ -43,7 +43,7 @@ class Input:
     @property
     def name(self) -> str:
         """The name of its page: that of the file without its suffix, or of the directory."""
-        if self.path.is_file():
+        if self.path.is_file() or is_zarr(self.path):
             return self.path.stem
         return self.path.resolve().name or "images"
 
@@ -124,13 +124,10 @@ def _inputs(
 ) -> list[Input]:
     """Returns the inputs of a path: one, or the files of traces in a directory."""
     suffix = path.suffix.lower()
-    if suffix in ZARR_SUFFIXES:
-        raise InputError(
-            f"--input={path}: Zarr is read by training only; save the array as .npy, or the volume as "
-            ".sgy"
-        )
     if not path.exists():
         raise InputError(f"--input={path}: no such file or directory; {EXPECTED}")
+    if is_zarr(path):
+        return [Input(path)]
     if path.is_dir():
         return _in_directory(path, results, announce)
     if not path.is_file():  # opening a pipe would block
@@ -161,10 +158,15 @@ def _in_directory(
         _check_ids(tuple(images), str(path))
         return [Input(path, tuple(images))]
     others = [p for p in others if p.resolve() not in results]
-    traces = [p for p in others if p.suffix.lower() in TRACES and p.is_file()]
+    traces = [
+        p
+        for p in others
+        if p.suffix.lower() in TRACES
+        and p.is_dir() == (p.suffix.lower() in ZARR_SUFFIXES)
+    ]
     if not traces:
         raise InputError(
-            f"--input={path}: no images, .npy, .sgy, .segy or .zgy files in {directory}; {EXPECTED}"
+            f"--input={path}: no images and no files or volumes of traces in {directory}; {EXPECTED}"
         )
     if announce:
         folder.say_ignored_files([p for p in others if p not in traces], directory)

@@ -37,6 +37,7 @@ class Predictor:
       postprocessing: threshold and minimum component size, chosen on the run's validation tiles.
       tile: height and width in pixels of the tiles that it was trained on.
       period: the dominant vertical period in them, in pixels; None if the run did not record it.
+      sha256: a checksum of the weights, see `TrainedNetwork.weights_sha256`.
       batch_size: tiles in a batch.
       header_bytes: where SEG-Y files have inline and crossline numbers, the run's setting
         `data.header_bytes`.
@@ -52,6 +53,7 @@ class Predictor:
     postprocessing: Postprocessing
     tile: tuple[int, int]
     period: float | None
+    sha256: str
     batch_size: int
     header_bytes: tuple[int, ...]
     normalize: str
@@ -288,6 +290,7 @@ def create(
         postprocessing=Postprocessing(result.threshold.value, result.min_area),
         tile=(network.tiles.height, network.tiles.width),
         period=network.tiles.dominant_period,
+        sha256=network.weights_sha256(),
         batch_size=config.train.batch_size,
         header_bytes=tuple(config.data.header_bytes),
         normalize=config.predict.normalize,

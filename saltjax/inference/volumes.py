@@ -5,6 +5,7 @@ import concurrent.futures
 import functools
 import itertools
 import math
+import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ import numpy as np
 from saltjax.inference import axes
 from saltjax.inference.line_images import LineImages
 from saltjax.inference.windows import SectionModel, predict_sections
-from saltjax.seismic import amplitudes, npy, segy
+from saltjax.seismic import amplitudes, array_files, npy, segy
 from saltjax.system import console
 from saltjax.system.errors import InputError
 
@@ -26,6 +27,21 @@ READ_AHEAD = 2
 # Amplitudes of at most so many bytes are looked through before anything is computed: seconds.
 SCAN_BYTES = 500_000_000
 SCAN_BLOCK = 2**22  # samples
+
+
+def open_traces(path: pathlib.Path, header_bytes: Sequence[int]) -> Traces:
+    """Returns the traces of a file.
+
+    Args:
+      path: the file.
+      header_bytes: of SEG-Y, where inline and crossline numbers are.
+
+    Raises:
+      InputError: if it is damaged or cannot be read, or holds no section or volume.
+    """
+    if path.suffix.lower() in segy.SUFFIXES:
+        return segy.SegyTraces(path, header_bytes=header_bytes)
+    return array_files.read(path)
 
 
 def segment(
@@ -157,15 +173,17 @@ def predict_lines(
     limits: amplitudes.Range,
     normalize: str,
     damaged: dict[int, str],
+    part: range | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (trace numbers [n], probabilities float32[n, samples]) until all lines are done.
 
-    The lines are those of `direction`. For `damaged` see `read`.
+    The lines are those of `direction`, of which only `part` is computed, by default all. For `damaged`
+    see `read`.
     """
     jobs = (
         (i, *piece)
-        for i, line in enumerate(lines)
-        for piece in pieces(len(line), models)
+        for i in (range(len(lines)) if part is None else part)
+        for piece in pieces(len(lines[i]), models)
     )
     waiting: collections.deque[Any] = collections.deque()
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from saltjax.reporting.sections import Contents, Section, choose
 from saltjax.scoring.postprocess import to_sixteen_bits
-from saltjax.seismic import amplitudes, npy, sample_axis, segy
+from saltjax.seismic import amplitudes, npy, segy
 from saltjax.seismic.neighbours import places_on
 from saltjax.seismic.sample_axis import SampleAxis
 
@@ -53,11 +53,10 @@ def of_traces(
       InputError: if one of them cannot be read.
     """
     if isinstance(source, segy.SegyTraces):
-        rows = sample_axis.read(source.name, source.layout)
         plan = plan_segy(source, direction)
     else:
-        rows = source.axis
         plan = plan_array(source, direction)
+    rows = source.axis
     total, width = len(plan.lines), float(np.mean([len(n) for n in plan.lines]))
     kept, (step, height_step) = choose(
         plan.kind == "volume", total, width, source.samples
@@ -106,7 +105,8 @@ def _read(source, probs, numbers, normalize, limits, step):
         live[there] = amplitudes.live(traces)
         found = probs.read(numbers[there])
         middle = np.minimum(starts + step // 2, source.samples - 1)
-        prob[there] = to_sixteen_bits(np.clip(found[:, middle], 0, 1))
+        # In Zarr they are NaN where there is no trace.
+        prob[there] = to_sixteen_bits(np.clip(np.nan_to_num(found[:, middle]), 0, 1))
     return grey, prob, live
 
 

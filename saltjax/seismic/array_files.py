@@ -1,13 +1,14 @@
-"""Files that hold an array of samples without trace headers: .npy and ZGY."""
+"""Files that hold an array of samples without trace headers: .npy, ZGY and Zarr."""
 
 import contextlib
 import pathlib
 from collections.abc import Iterator
 
 from saltjax.seismic import npy, zgy
+from saltjax.seismic.grid import ZARR_SUFFIXES, is_zarr
 from saltjax.seismic.grid_traces import GridTraces
 
-SUFFIXES = (".npy", zgy.SUFFIX)
+SUFFIXES = (".npy", zgy.SUFFIX, *ZARR_SUFFIXES)
 
 
 def read(path: pathlib.Path) -> npy.ArrayTraces:
@@ -18,6 +19,11 @@ def read(path: pathlib.Path) -> npy.ArrayTraces:
     """
     if path.suffix.lower() == zgy.SUFFIX:
         return GridTraces(zgy.ZgyGrid(path, "--input"))
+    if is_zarr(path):
+        # Imported here: tensorstore takes a second.
+        from saltjax.seismic.zarr import ZarrGrid
+
+        return GridTraces(ZarrGrid(path, "--input"))
     return npy.read(path)
 
 
@@ -50,7 +56,7 @@ def create(
     Raises:
       OSError: if it cannot be written, such as for want of room.
     """
-    if isinstance(like, GridTraces):
+    if isinstance(like, GridTraces) and isinstance(like.grid, zgy.ZgyGrid):
         with zgy.create(path, dtype, like.grid, like.rows, like.columns) as traces:
             yield traces
     else:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from saltjax.seismic import neighbours, npy, sample_axis, segy, survey, zgy
+from saltjax.seismic import neighbours, npy, segy, survey, zgy
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system.errors import InputError, reading
 
@@ -20,12 +20,14 @@ class Grid(Protocol):
     Attributes:
       name: the path, for messages.
       shape: number of inlines, of crosslines and of samples.
+      dtype: of the samples.
       inlines, crosslines: int[n], the numbers of the lines; None if the format has none.
       axis: the vertical axis, of unit "sample" if it is not known.
     """
 
     name: str
     shape: tuple[int, int, int]
+    dtype: np.dtype
     inlines: np.ndarray | None
     crosslines: np.ndarray | None
     axis: SampleAxis
@@ -65,6 +67,7 @@ class ArrayGrid:
                 "[inline, crossline, sample]"
             )
         self.shape: tuple[int, int, int] = self._traces.shape
+        self.dtype = self._traces.dtype
         self.inlines: np.ndarray | None = None
         self.crosslines: np.ndarray | None = None
         self.axis = SampleAxis()
@@ -111,7 +114,8 @@ class SegyGrid:
         at = tuple(np.searchsorted(all_, axis) for all_, axis in zip(numbers, places))
         self._trace[at] = np.flatnonzero(placed)
         self.shape = (len(numbers[0]), len(numbers[1]), self._traces.samples)
-        self.axis = sample_axis.read(self.name, self._traces.layout)
+        self.dtype = self._traces.dtype
+        self.axis = self._traces.axis
 
     def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
         """See `Grid`."""
@@ -120,6 +124,11 @@ class SegyGrid:
     def exists(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
         """See `Grid`."""
         return self._trace[inline, crossline] >= 0
+
+
+def is_zarr(path: pathlib.Path) -> bool:
+    """Returns whether a path is, by its name, that of a Zarr store, or of an array in one."""
+    return any(part.suffix.lower() in ZARR_SUFFIXES for part in (path, *path.parents))
 
 
 def open_grid(
@@ -157,7 +166,7 @@ def open_grid(
         grid.check_numbers()
         return grid
     # An array of a group may have any name: survey.zarr/labels.
-    if any(part.suffix.lower() in ZARR_SUFFIXES for part in (path, *path.parents)):
+    if is_zarr(path):
         # Imported here: tensorstore takes a second.
         from saltjax.seismic.zarr import ZarrGrid
 

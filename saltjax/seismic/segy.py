@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from saltjax.seismic import ibm, lines, survey
+from saltjax.seismic import ibm, lines, sample_axis, survey
 from saltjax.seismic.segy_layout import (
     FORMAT_OFFSET,
     IBM_FLOAT,
@@ -71,6 +71,15 @@ class SegyTraces:
           InputError: if there is more than one trace at a position, or headers cannot be read.
         """
         return survey.find(self.headers, self.header_bytes, self.name)
+
+    @functools.cached_property
+    def axis(self) -> sample_axis.SampleAxis:
+        """The vertical axis.
+
+        Raises:
+          InputError: if the file cannot be read.
+        """
+        return sample_axis.read(self.name, self.layout)
 
     def lines(self, direction: str) -> list[np.ndarray]:
         """Returns the trace numbers of each "inline" or "crossline", -1 for a missing trace.

@@ -60,7 +60,7 @@ def find(source: segy.SegyTraces) -> Coordinates | None:
     Raises:
       InputError: if it cannot be read.
     """
-    numbers = _some(np.arange(source.count))
+    numbers = some(np.arange(source.count))
     for pair in survey.COORDINATES:
         if any((axis != axis[0]).any() for axis in source.headers(pair, numbers)):
             return Coordinates(source, pair, _unit(source))
@@ -119,15 +119,30 @@ def bins(coordinates: Coordinates) -> Bins | None:
     axes = [n[geometry.placed] for n in (geometry.inline, geometry.crossline)]
     first = np.array([axis.min() for axis in axes], np.int64)
     last = np.array([axis.max() for axis in axes], np.int64)
-    step = np.array(geometry.steps)
-    numbers = _some(np.flatnonzero(geometry.placed))
-    known = coordinates.read(numbers)
-    # Padding and dead traces often have none.
+    numbers = some(np.flatnonzero(geometry.placed))
+    at = np.stack([geometry.inline[numbers], geometry.crossline[numbers]], 1)
+    return fit(first, last, np.array(geometry.steps), at, coordinates.read(numbers))
+
+
+def fit(
+    first: np.ndarray,
+    last: np.ndarray,
+    step: np.ndarray,
+    at: np.ndarray,
+    known: np.ndarray,
+) -> Bins | None:
+    """Returns the grid that fits the coordinates of traces by least squares; None if they are on none.
+
+    Args:
+      first, last: int[2], the lowest and highest inline and crossline number.
+      step: int[2], the usual difference of their numbers.
+      at: int[n, 2], inline and crossline number of traces.
+      known: float64[n, 2], their x and y; those at 0 and 0 have none, as padding and dead traces.
+    """
     there = known.any(axis=1)
-    known, numbers = known[there], numbers[there]
+    known, at = known[there], at[there]
     if len(known) < 3:
         return None
-    at = np.stack([geometry.inline[numbers], geometry.crossline[numbers]], 1)
     place = (at - first) / step
     # About the middle, since coordinates of millions have few digits left for a bin.
     middle, centre = place.mean(0), known.mean(0)
@@ -160,7 +175,7 @@ def spacing(coordinates: Coordinates, line: np.ndarray) -> float | None:
     Raises:
       InputError: if coordinates cannot be read.
     """
-    places = _some(np.flatnonzero(line >= 0))
+    places = some(np.flatnonzero(line >= 0))
     if coordinates.unit in ANGLES.values() or len(places) < 2:
         return None
     steps = np.diff(coordinates.read(line[places]), axis=0)
@@ -170,7 +185,7 @@ def spacing(coordinates: Coordinates, line: np.ndarray) -> float | None:
     return float(apart[usual].mean()) or None
 
 
-def _some(numbers: np.ndarray) -> np.ndarray:
+def some(numbers: np.ndarray) -> np.ndarray:
     """Returns at most MAX_TRACES of them, evenly spaced."""
     if len(numbers) <= MAX_TRACES:
         return numbers

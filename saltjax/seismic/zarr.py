@@ -5,7 +5,7 @@ with the numbers of its lines and the positions of its samples, and `trace_mask`
 trace. Dimensions that are called inline and crossline may be in any order.
 
 A chunk that is damaged is found if it has been compressed or truncated, most often, and always if its
-codecs include crc32c, as `write_volume` has it; MDIO has no such codec.
+codecs include crc32c, as those of `zarr_output` do; MDIO has no such codec.
 """
 
 import math
@@ -15,10 +15,10 @@ import numpy as np
 
 from saltjax.seismic import zarr_store
 from saltjax.seismic.sample_axis import SampleAxis
-from saltjax.system.errors import InputError, writing
+from saltjax.system.errors import InputError
 
 INLINE, CROSSLINE = ("inline", "iline", "il"), ("crossline", "xline", "xl")
-MASK = "trace_mask"
+MASK, COORDINATES = "trace_mask", ("cdp_x", "cdp_y")
 # What `SampleAxis` calls the units of MDIO and xarray, and how much of that each is.
 UNITS = {
     **dict.fromkeys(("us", "µs", "μs", "microseconds"), ("ms", 1e-3)),
@@ -36,7 +36,13 @@ READ_BYTES, KEPT_BYTES = 2**26, 2**30
 
 
 class ZarrGrid:
-    """The `Grid` of a Zarr array or group."""
+    """The `Grid` of a Zarr array or group.
+
+    Attributes:
+      place: the array of the volume.
+      group: the group that it lies in; None for an array alone.
+      names: of its dimensions, inline, crossline and sample; "" for those without.
+    """
 
     def __init__(self, path: pathlib.Path, option: str, unlabelled: int | None = None):
         """Opens the volume and reads what is stored beside it.
@@ -61,14 +67,17 @@ class ZarrGrid:
             )
         _check_fill_value(volume, f"{option}={path}", unlabelled)
         order, numbered = _order(volume.dimensions)
+        self._numbered = numbered
         i, j, k = order
         self.shape: tuple[int, int, int] = (shape[i], shape[j], shape[k])
-        names = [volume.dimensions[i] for i in order]
-        group = zarr_store.group_of(place)
+        self.names = names = [volume.dimensions[i] for i in order]
+        self.place, self.group = place, zarr_store.group_of(place)
+        group = self.group
         self.inlines = _numbers(group, names[0], self.shape[0]) if numbered else None
         self.crosslines = _numbers(group, names[1], self.shape[1]) if numbered else None
         self.axis = _axis(group, names[2], self.shape[2])
-        self._live = _live(group, names, self.shape)
+        live = self._of_traces(MASK)
+        self._live = None if live is None else live != 0
         self._chunk = [int(volume.chunk[i]) for i in order]
         kept = _bytes_to_keep(self.shape, self._chunk, self.dtype.itemsize)
         self._store = zarr_store.Array(place, kept).store.transpose(order)
@@ -104,6 +113,36 @@ class ZarrGrid:
         if self._live is None:
             return np.ones(len(inline), bool)
         return self._live[inline, crossline]
+
+    def coordinates(self) -> tuple[np.ndarray, str] | None:
+        """Returns x and y, float64[inline, crossline, 2], and their unit: "m" or "ft", "" if not known.
+
+        None if they are not stored, or are the same for all traces.
+
+        Raises:
+          InputError: if they cannot be read.
+        """
+        x, y = (self._of_traces(name) for name in COORDINATES)
+        if not self._numbered or x is None or y is None:
+            return None
+        known = np.nan_to_num(np.stack([x, y], 2).astype(float))
+        if (known == known[0, 0]).all():
+            return None
+        unit = _unit(zarr_store.member(self.group, COORDINATES[0]))
+        kind, factor = UNITS.get(unit, ("", 1.0))
+        if kind not in ("m", "ft"):
+            return known, ""
+        return known * factor, kind
+
+    def _of_traces(self, name: str) -> np.ndarray | None:
+        """Returns an array of the group [inline, crossline]; None if there is none of that name."""
+        names, shape = self.names, self.shape
+        array = zarr_store.member(self.group, name)
+        if array is None:
+            return None
+        if array.dimensions == (names[1], names[0]) != ("", ""):
+            return array.read(shape[1], shape[0]).T
+        return array.read(shape[0], shape[1])
 
 
 def _check_fill_value(
@@ -218,52 +257,3 @@ def _unit(array: zarr_store.Array | None) -> str:
     if isinstance(found, dict):  # MDIO: {"time": "ms"}
         found = next(iter(found.values()), "")
     return str(found).strip().lower()
-
-
-def _live(
-    group: pathlib.Path | None, names: list[str], shape: tuple[int, ...]
-) -> np.ndarray | None:
-    """Returns bool[inline, crossline], False where there is no trace; None if it is not stored."""
-    array = zarr_store.member(group, MASK)
-    if array is None:
-        return None
-    if array.dimensions == (names[1], names[0]) != ("", ""):
-        return (array.read(shape[1], shape[0]) != 0).T
-    return array.read(shape[0], shape[1]) != 0
-
-
-def write_volume(
-    path: pathlib.Path,
-    volume: np.ndarray,
-    inlines: np.ndarray,
-    crosslines: np.ndarray,
-    axis: SampleAxis,
-    trace_mask: np.ndarray | None = None,
-) -> None:
-    """Writes a volume as a Zarr group, which xarray opens and which resembles an MDIO store.
-
-    Args:
-      path: the group; it must not exist.
-      volume: real numbers [inline, crossline, sample].
-      inlines, crosslines: the numbers of the lines.
-      axis: of the samples.
-      trace_mask: bool[inline, crossline], False where there is no trace.
-
-    Raises:
-      InputError: if it exists, or cannot be written.
-    """
-    if path.exists():
-        raise InputError(f"{path} exists; remove it, or write to another path")
-    domain = {"ms": "time", "m": "depth", "ft": "depth"}.get(axis.unit, "sample")
-    names = ("inline", "crossline", domain)
-    positions = axis.first + axis.step * np.arange(volume.shape[2])
-    units = {"unitsV1": {"time" if domain == "time" else "length": axis.unit}}
-    with writing(path):
-        zarr_store.create_group(path)
-        zarr_store.write(path / zarr_store.VOLUME, volume, names)
-        zarr_store.write(path / names[0], np.asarray(inlines), names[:1])
-        zarr_store.write(path / names[1], np.asarray(crosslines), names[1:2])
-        if domain != "sample":
-            zarr_store.write(path / domain, positions, names[2:], units)
-        if trace_mask is not None:
-            zarr_store.write(path / MASK, trace_mask, names[:2])

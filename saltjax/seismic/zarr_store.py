@@ -6,7 +6,7 @@ import json
 import pathlib
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ VERSION_2 = (".zgroup", ".zarray")
 NUMBERS = re.compile(r"u?int(8|16|32|64)|float(16|32|64)|bool")
 # Python that writes a group, or an array, again.
 REWRITE = 'import xarray; xarray.open_zarr("OLD").drop_encoding().to_zarr("NEW.zarr", zarr_format=3)'
-CHUNK = 64  # samples along each dimension, of what is written
 REWRITE_ARRAY = 'import zarr; zarr.create_array("NEW.zarr", data=zarr.open_array("OLD"), zarr_format=3)'
 
 
@@ -42,8 +41,8 @@ class Array:
         import tensorstore  # takes a second
 
         found = metadata(path) or {}
-        kind = found.get("data_type")
-        if not (isinstance(kind, str) and NUMBERS.fullmatch(kind)):
+        if not is_numeric(found):
+            kind = found.get("data_type")
             kind = kind.get("name") if isinstance(kind, dict) else kind
             raise InputError(f"{path}: an array of {kind}; expected real numbers")
         try:
@@ -114,6 +113,12 @@ def metadata(path: pathlib.Path) -> dict[str, Any] | None:
     if not isinstance(found.get("shape", []), list):
         raise InputError(f"{file}: shape {found['shape']!r}; expected a list")
     return found
+
+
+def is_numeric(found: dict[str, Any]) -> bool:
+    """Returns whether an array of these metadata holds numbers or truth values."""
+    kind = found.get("data_type")
+    return isinstance(kind, str) and bool(NUMBERS.fullmatch(kind))
 
 
 def find_volume(path: pathlib.Path, option: str) -> pathlib.Path:
@@ -223,47 +228,3 @@ def reading_chunks(store: object) -> Iterator[None]:
         raise InputError(
             f"{file}: a damaged chunk ({problem}); copy {store} again from where it came from"
         ) from None
-
-
-def create_group(path: pathlib.Path) -> None:
-    """Writes a group without arrays, whose volume is to be called VOLUME."""
-    path.mkdir(parents=True)
-    attributes = {"attributes": {"defaultVariableName": VOLUME}}
-    group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    (path / "zarr.json").write_text(json.dumps(group, indent=2), encoding="utf-8")
-
-
-def write(
-    path: pathlib.Path,
-    array: np.ndarray,
-    dimensions: Sequence[str],
-    attributes: dict[str, Any] | None = None,
-) -> None:
-    """Writes an array in compressed chunks with checksums.
-
-    Args:
-      path: its directory.
-      array: numbers.
-      dimensions: their names.
-      attributes: to be stored with it.
-    """
-    import tensorstore
-
-    chunk = [min(CHUNK, n) for n in array.shape]
-    codecs = [
-        {"name": "bytes", "configuration": {"endian": "little"}},
-        {"name": "zstd", "configuration": {"level": 3, "checksum": False}},
-        {"name": "crc32c"},
-    ]
-    layout = {
-        "shape": array.shape,
-        "data_type": array.dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
-        "codecs": codecs,
-        "dimension_names": dimensions,
-        "attributes": attributes or {},
-    }
-    store = tensorstore.open(
-        {"driver": "zarr3", "kvstore": kvstore(path), "metadata": layout}, create=True
-    ).result()
-    store.write(array).result()

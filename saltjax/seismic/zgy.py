@@ -65,6 +65,7 @@ class ZgyGrid:
           InputError: if pyzgy is not installed, or the file cannot be read.
         """
         self.name, self._place = str(path), f"{option}={path}"
+        self.dtype = np.dtype(np.float32)
         api, self._lock = _openzgy(self._place), threading.Lock()
         # It prints the headers that it finds damaged.
         with _decoding(self._place), contextlib.redirect_stdout(None):

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -33,6 +34,8 @@ Writer = Callable[[pathlib.Path], AbstractContextManager[pathlib.Path]]
 def temporary_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a temporary path in the directory of `path`; what is left there is deleted at the end.
 
+    It may become a file or a directory.
+
     Raises:
       InputError: if it cannot be written.
     """
@@ -43,7 +46,15 @@ def temporary_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
             yield temporary
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            delete(temporary)
+
+
+def delete(path: pathlib.Path) -> None:
+    """Deletes a file, or a directory with what is in it, if there is one; raises OSError if it cannot."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def version(path: pathlib.Path) -> tuple[int, int]:
@@ -100,10 +111,10 @@ def atomic_write(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def delete_parts(folder: pathlib.Path) -> None:
-    """Deletes the temporary files that killed processes left in a directory which is locked."""
+    """Deletes the temporary files and directories that killed processes left in a directory which is locked."""
     for part in folder.glob(".saltjax-*.part"):
         with contextlib.suppress(OSError):
-            part.unlink()
+            delete(part)
 
 
 def make_directory(path: pathlib.Path) -> None:

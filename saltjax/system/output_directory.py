@@ -1,7 +1,8 @@
 """Directories for results: only what saltjax itself wrote there is ever replaced.
 
 The directory holds a record of the files that were written into it, with size and time of each. A
-file that is not in the record, or has changed since, is somebody else's.
+file that is not in the record, or has changed since, is somebody else's. A result may be a directory too,
+as Zarr is: it has changed if names in it have.
 """
 
 import collections
@@ -125,7 +126,13 @@ class OutputDirectory:
             self._record(path, temporary)
             if sync_names:
                 files.sync(self.folder / RECORD)
-            temporary.replace(path)
+            if temporary.is_dir() and path.exists():
+                # A directory does not replace another; a kill leaves the old one, or the new one.
+                with files.temporary_file(path) as old:
+                    path.rename(old)
+                    temporary.rename(path)
+            else:
+                temporary.replace(path)
             if sync_names:
                 files.sync(path.parent)
 
@@ -144,7 +151,7 @@ class OutputDirectory:
             entry = self._entries.get(self._name(path))
             if entry and entry.source == self.source and not self._foreign(path):
                 with writing(path):
-                    path.unlink(missing_ok=True)
+                    files.delete(path)
 
     def sync(self, folders: Iterable[pathlib.Path]) -> None:
         """Waits until the disk holds the record, and the names in these directories.

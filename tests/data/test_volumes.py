@@ -323,13 +323,15 @@ def test_memory_does_not_grow_with_the_volume(tmp_path):
 
 
 def test_zarr_has_the_hash_and_patches_of_other_formats(tmp_path):
-    from saltjax.seismic import zarr
+    from saltjax.seismic import zarr_output
 
     made, expected = volume_files.make(), load(tmp_path)
     paths = []
     for name, array in zip(("volume", "labels"), made):
         paths.append(tmp_path / f"{name}.zarr")
-        zarr.write_volume(paths[-1], array, INLINES, CROSSLINES, SampleAxis("ms", 0, 4))
+        zarr_output.write_volume(
+            paths[-1], array, INLINES, CROSSLINES, SampleAxis("ms", 0, 4)
+        )
     found = volumes.load(config(*paths))
     assert found.scanned.digest == expected.scanned.digest
     np.testing.assert_array_equal(found.patches.images, expected.patches.images)

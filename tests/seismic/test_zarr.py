@@ -23,7 +23,7 @@ from zarr_files import (
     write_volume,
 )
 
-from saltjax.seismic import grid, zarr, zarr_store
+from saltjax.seismic import grid, zarr, zarr_output
 from saltjax.seismic.sample_axis import SampleAxis
 from saltjax.system.errors import InputError
 
@@ -44,7 +44,7 @@ def test_store_of_multidimio_is_read():
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "uint8"])
 @pytest.mark.parametrize("kept", [0, 2**30])
 def test_volume_is_read_as_it_was_written(tmp_path, monkeypatch, dtype, kept):
-    monkeypatch.setattr(zarr_store, "CHUNK", 3)
+    monkeypatch.setattr(zarr_output, "CHUNK", 3)
     monkeypatch.setattr(zarr, "READ_BYTES", 1000)
     monkeypatch.setattr(zarr, "KEPT_BYTES", kept)
     volume = np.abs(random_volume(5, 7, 8)).astype(dtype)
@@ -64,7 +64,7 @@ def test_volume_is_read_as_it_was_written(tmp_path, monkeypatch, dtype, kept):
 
 def test_array_by_itself_has_no_numbers(tmp_path):
     volume = random_volume(2, 3, 4)
-    zarr_store.write(tmp_path / "a.zarr", volume, ("inline", "crossline", "time"))
+    zarr_output.write(tmp_path / "a.zarr", volume, ("inline", "crossline", "time"))
     found = opened(tmp_path / "a.zarr")
     assert (found.inlines, found.crosslines, found.axis) == (None, None, SampleAxis())
     np.testing.assert_array_equal(whole(found), volume)
@@ -73,7 +73,7 @@ def test_array_by_itself_has_no_numbers(tmp_path):
 def test_array_of_a_group_is_named_by_its_path(tmp_path):
     path = write_volume(tmp_path / "a.zarr", random_volume(2, 3, 4))
     labels = np.arange(24, dtype=np.int8).reshape(2, 3, 4)
-    zarr_store.write(path / "labels", labels, ("inline", "crossline", "time"))
+    zarr_output.write(path / "labels", labels, ("inline", "crossline", "time"))
     found = opened(path / "labels")
     np.testing.assert_array_equal(whole(found), labels)
     assert found.inlines.tolist() == [10, 12]
@@ -109,19 +109,19 @@ def test_chunks_that_are_not_stored_hold_the_fill_value(tmp_path):
     assert not whole(opened(path)).any()
     # As MDIO has them: dead where `trace_mask` says so, else NaN, which is dead as well.
     edit(path / "amplitude", fill_value="NaN")
-    zarr_store.write(path / "trace_mask", np.eye(2, 3) > 0, ("inline", "crossline"))
+    zarr_output.write(path / "trace_mask", np.eye(2, 3) > 0, ("inline", "crossline"))
     missing = np.isnan(whole(opened(path))).all(axis=2)
     np.testing.assert_array_equal(missing, np.eye(2, 3) > 0)
 
 
 def test_what_attributes_say_of_labels_is_the_value_without_one(tmp_path):
     labels = np.array([[[True, False]]])
-    zarr_store.write(tmp_path / "a.zarr", labels, [""] * 3)
+    zarr_output.write(tmp_path / "a.zarr", labels, [""] * 3)
     with pytest.raises(InputError, match="an array of bool"):
         opened(tmp_path / "a.zarr")
     found = grid.open_grid(tmp_path / "a.zarr", (189, 193), "x", -1)
     np.testing.assert_array_equal(whole(found), labels)
-    zarr_store.write(tmp_path / "b.zarr", labels * 7, [""] * 3, {"_FillValue": 7})
+    zarr_output.write(tmp_path / "b.zarr", labels * 7, [""] * 3, {"_FillValue": 7})
     with pytest.raises(InputError, match=r"no value .* --config.data.unlabelled=7"):
         grid.open_grid(tmp_path / "b.zarr", (189, 193), "x", -1)
     assert whole(grid.open_grid(tmp_path / "b.zarr", (189, 193), "x", 7)).max() == 7
@@ -186,7 +186,7 @@ def test_depth_of_an_mdio_store_has_the_unit_of_its_map(tmp_path):
 def test_coordinates_of_another_kind_are_refused(tmp_path, name, values, message):
     path = write_volume(tmp_path / "a.zarr", random_volume(2, 3, 4))
     shutil.rmtree(path / name, ignore_errors=True)
-    zarr_store.write(path / name, np.array(values), [""] * np.ndim(values))
+    zarr_output.write(path / name, np.array(values), [""] * np.ndim(values))
     with pytest.raises(InputError, match=message):
         opened(path)
 
@@ -202,7 +202,7 @@ def files_read():
 
 @pytest.mark.parametrize(("kept", "again"), [(2**30, 0), (0, 4)])
 def test_chunk_is_read_once_for_its_lines(tmp_path, monkeypatch, kept, again):
-    monkeypatch.setattr(zarr_store, "CHUNK", 8)
+    monkeypatch.setattr(zarr_output, "CHUNK", 8)
     monkeypatch.setattr(zarr, "KEPT_BYTES", kept)
     found = opened(write_volume(tmp_path / "a.zarr", random_volume(16, 16, 16)))
     before = files_read()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr_files import edit, opened, random_volume, whole, write_group, write_volume
 
-from saltjax.seismic import zarr_store
+from saltjax.seismic import zarr_output, zarr_store
 from saltjax.system.errors import InputError
 
 BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -26,7 +26,7 @@ def test_group_without_one_volume_is_refused(tmp_path):
     dimensions = ("inline", "crossline", "time", "offset")
     flat = {"map": (np.ones((2, 3)), dimensions[:2]), "time": ([1, 2], ["time"])}
     path = write_group(tmp_path / "b.zarr", flat)
-    zarr_store.create_group(path / "more")
+    zarr_output.create_group(path / "more")
     assert "a Zarr group of map (2, 3), more a group, time (2,);" in refused(path)
     gathers = flat | {
         "amplitude": (np.ones((2, 2, 2, 2)), dimensions),
@@ -103,14 +103,14 @@ def test_path_that_is_no_store_is_refused(tmp_path):
 )
 def test_array_that_cannot_be_a_volume_is_refused(tmp_path, changes, message):
     path = tmp_path / "a.zarr"
-    zarr_store.write(path, random_volume(2, 3, 4), [""] * 3)
+    zarr_output.write(path, random_volume(2, 3, 4), [""] * 3)
     edit(path, **changes)
     with pytest.raises(InputError, match=message):
         opened(path)
 
 
 def test_array_of_two_dimensions_is_refused(tmp_path):
-    zarr_store.write(tmp_path / "a.zarr", np.ones((2, 3)), ["", ""])
+    zarr_output.write(tmp_path / "a.zarr", np.ones((2, 3)), ["", ""])
     with pytest.raises(
         InputError, match=r"volume=.*a\.zarr: .*shape \(2, 3\); expected"
     ):
@@ -141,7 +141,7 @@ def test_damaged_metadata_are_refused_or_have_no_effect(tmp_path_factory, seed):
 
 @pytest.mark.parametrize("damage", ["bit", "truncated", "empty"])
 def test_damaged_chunk_is_named(tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(zarr_store, "CHUNK", 4)
+    monkeypatch.setattr(zarr_output, "CHUNK", 4)
     volume = random_volume(8, 4, 4)
     path = write_volume(tmp_path / "a.zarr", volume)
     chunk = path / "amplitude" / "c" / "1" / "0" / "0"

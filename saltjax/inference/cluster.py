@@ -1,0 +1,155 @@
+"""Workers on other machines, or in processes of this one: a cluster of Dask.
+
+`dask.distributed` is imported where it is used, since most commands do without it.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self, TypeVar
+
+from saltjax.runs import environment
+from saltjax.system import console
+from saltjax.system.errors import InputError
+
+T = TypeVar("T")
+EXPECTED = (
+    "expected the address of a Dask scheduler, as tcp://10.0.0.5:8786, or local:N for N processes on this "
+    "machine"
+)
+# Sent as text: a function is sent by its name, which a worker without saltjax would not find.
+VERSION = "__import__('saltjax.runs.environment', fromlist=['version']).version()"
+CONNECT_SECONDS, WORKER_SECONDS = 20, 120
+
+
+class Cluster:
+    """The workers of a scheduler; use it as a context manager.
+
+    Attributes:
+      address: of the scheduler, or local:N.
+      shares: the processes that share the cores of this machine; 0 for a scheduler that others started.
+    """
+
+    def __init__(self, address: str):
+        """Takes --scheduler.
+
+        Raises:
+          InputError: if it is no address, or dask.distributed is not installed.
+        """
+        self.address, self.shares = address, 0
+        if address.startswith("local:"):
+            count = address.removeprefix("local:")
+            if not (count.isascii() and count.isdecimal() and 0 < int(count) < 1000):
+                raise InputError(f"--scheduler={address}; {EXPECTED}")
+            self.shares = int(count)
+        elif not re.fullmatch(r"(\w+://)?\S+:\d+|.*\.json", address):
+            raise InputError(f"--scheduler={address}; {EXPECTED}")
+        try:
+            import distributed
+        except ImportError as error:
+            raise InputError(
+                f"--scheduler needs dask.distributed ({error}): pip install 'saltjax-seismic[dask]'"
+            ) from None
+        self._dask = distributed
+
+    def __enter__(self) -> Self:
+        """Connects.
+
+        Raises:
+          InputError: if there is no scheduler, no worker, or one with another version of saltjax.
+        """
+        with contextlib.ExitStack() as stack:
+            if self.shares:
+                address: Any = stack.enter_context(
+                    self._dask.LocalCluster(
+                        self.shares,
+                        threads_per_worker=1,
+                        memory_limit=None,
+                        dashboard_address=None,
+                        silence_logs=50,
+                    )
+                )
+            else:
+                address = self.address
+            self._client = stack.enter_context(self._connect(address))
+            self._check_workers()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def _connect(self, address: Any) -> Any:
+        given = {"address": address}
+        if isinstance(address, str) and address.endswith(".json"):
+            given = {"scheduler_file": address}
+        try:
+            return self._dask.Client(
+                **given, timeout=CONNECT_SECONDS, set_as_default=False
+            )
+        except (OSError, ValueError, TimeoutError) as error:
+            raise InputError(
+                f"--scheduler={self.address}: no scheduler answers there within {CONNECT_SECONDS} s "
+                f"({error or type(error).__name__}); start one with `dask scheduler`, or give local:N"
+            ) from None
+
+    def _check_workers(self) -> None:
+        """Waits for the first worker, and checks what all have that there are."""
+        if not self.shares and not self._workers():
+            console.say(
+                f"Waiting    for a worker of {self.address}, {WORKER_SECONDS} s at most: start some with "
+                f"`dask worker {self.address}`"
+            )
+        try:
+            self._client.wait_for_workers(max(1, self.shares), timeout=WORKER_SECONDS)
+        except TimeoutError:
+            raise InputError(
+                f"--scheduler={self.address}: it has no worker; start some with `dask worker {self.address}`"
+            ) from None
+        found = self._client.run(eval, VERSION, on_error="return")
+        own = environment.version()
+        for worker, version in found.items():
+            if version != own:
+                known = "no saltjax"
+                if isinstance(version, str):
+                    known = f"saltjax {version}"
+                raise InputError(
+                    f"worker {worker} has {known} ({version}); expected {own}, as here: install that where "
+                    "the worker runs, and start it again"
+                )
+        console.say(
+            f"Workers    {console.counted(len(found), 'process')} of {self.address}"
+        )
+
+    def _workers(self) -> Sequence[str]:
+        return list(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def map(
+        self, function: Callable[..., None], items: Sequence[T], **arguments: Any
+    ) -> Iterator[T]:
+        """Calls function(item, **arguments) for each item on some worker; yields those that are done.
+
+        What a worker does that is lost, another does.
+
+        Raises:
+          InputError: if the function raises one, workers end again and again, or the scheduler is lost.
+        """
+        futures = self._client.map(function, items, pure=False, **arguments)
+        by_key = dict(zip([future.key for future in futures], items))
+        try:
+            for future in self._dask.as_completed(futures):
+                future.result()
+                yield by_key[future.key]
+                future.release()
+        except self._dask.KilledWorker as error:
+            raise InputError(
+                f"several workers ended while they did the same task, the last of them {error.last_worker}; "
+                "their logs say why: often it is memory. The same command goes on"
+            ) from None
+        except (self._dask.client.FuturesCancelledError, OSError) as error:
+            raise InputError(
+                f"--scheduler={self.address}: the connection to the scheduler was lost ({error}); the same "
+                "command goes on"
+            ) from None
+        finally:
+            self._client.cancel(futures)

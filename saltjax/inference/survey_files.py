@@ -1,0 +1,265 @@
+"""The files of a survey that is segmented in tasks: groups of Zarr, which a restarted command completes."""
+
+import contextlib
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from saltjax.inference import chunks
+from saltjax.inference.chunks import Chunks, Layout
+from saltjax.inference.survey import Positions
+from saltjax.inference.volumes import Traces, passes
+from saltjax.seismic import array_files, npy, zarr_output, zarr_store
+from saltjax.seismic.grid_traces import GridTraces
+from saltjax.system import console
+from saltjax.system.errors import InputError, writing
+from saltjax.system.output_directory import OutputDirectory
+
+SUFFIX = ".zarr"
+# The arrays of the groups, and the attribute that says what they are the results of.
+PROBABILITY, MASK, NOTE = "probability", "mask", "saltjax"
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where the results of a survey are.
+
+    Attributes:
+      probs, masks: the groups.
+      first: the group of the probabilities along the first of two directions.
+    """
+
+    probs: pathlib.Path
+    masks: pathlib.Path
+    first: pathlib.Path
+
+    @property
+    def paths(self) -> list[pathlib.Path]:
+        """All of them."""
+        return [self.probs, self.masks, self.first]
+
+    def absolute(self) -> "Places":
+        """Returns them as absolute paths."""
+        return Places(*(path.absolute() for path in self.paths))
+
+
+def places(folder: pathlib.Path, stem: str, hidden: bool = False) -> Places:
+    """Returns where the results of an input are.
+
+    Args:
+      folder: the directory of results.
+      stem: what their names begin with.
+      hidden: whether they are an intermediate result, to be converted and deleted.
+    """
+    dot = "." if hidden else ""
+    return Places(
+        folder / f"{dot}{stem}_prob{SUFFIX}",
+        folder / f"{dot}{stem}_mask{SUFFIX}",
+        folder / f".{stem}_first{SUFFIX}",
+    )
+
+
+def directions(source: Traces, direction: str) -> list[str]:
+    """Returns the directions that a volume is segmented along; one if it has a single line.
+
+    Raises:
+      InputError: if it is no volume.
+    """
+    if isinstance(source, npy.ArrayTraces):
+        volume = len(source.shape) == 3 and source.image() is None
+        if volume and 1 in source.shape[:2]:
+            return ["inline" if source.shape[0] == 1 else "crossline"]
+    else:
+        volume = source.geometry.volume
+    if not volume:
+        raise InputError(
+            f"{source.name}: a section, a 2-D line or an image; a cluster segments volumes: leave --scheduler out"
+        )
+    return list(passes(direction))
+
+
+def arrays(
+    source: Traces,
+    along: Sequence[str],
+    where: Places,
+    get: Callable[[Layout, pathlib.Path, str, Sequence[str]], Chunks],
+) -> tuple[Chunks, Chunks, Chunks]:
+    """Returns the arrays of probabilities, masks, and probabilities of the first direction.
+
+    Args:
+      source: the volume.
+      along: see `directions`.
+      where: the groups.
+      get: creates or opens an array, `Layout.create` or `Layout.open`.
+    """
+    shape, names = Positions(source).shape, dimensions(source)
+
+    def array(group: pathlib.Path, name: str, dtype: str, written: str) -> Chunks:
+        read = along if name == PROBABILITY else along[:1]
+        return get(chunks.layout(shape, read, written), group / name, dtype, names)
+
+    probs = array(where.probs, PROBABILITY, "float32", along[-1])
+    masks = array(where.masks, MASK, "uint8", along[0])
+    if len(along) == 1:
+        return probs, masks, probs
+    return probs, masks, array(where.first, PROBABILITY, "float32", along[0])
+
+
+def dimensions(source: Traces) -> Sequence[str]:
+    """Returns the names of the dimensions of results: those of the input, if it has any."""
+    grid = source.grid if isinstance(source, GridTraces) else None
+    names = getattr(grid, "names", [""] * 3)
+    usual = zarr_output.dimensions(source.axis)
+    return [name or default for name, default in zip(names, usual)]
+
+
+def note(
+    source: Traces, sample: np.ndarray, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns what identifies results: the settings, and a checksum of the input.
+
+    Args:
+      source: the volume.
+      sample: traces of it, see `volumes.sample_of`.
+      settings: all else that the results depend on.
+    """
+    found = Positions(source)
+    checksum = hashlib.sha256(f"{found.shape} {sample.dtype.str}".encode())
+    for array in (found.inlines, found.crosslines, sample):
+        checksum.update(np.ascontiguousarray(array).tobytes())
+    return {**settings, "input": checksum.hexdigest()}
+
+
+def create(
+    claimed: OutputDirectory,
+    source: Traces,
+    along: Sequence[str],
+    where: Places,
+    identity: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+) -> tuple[Chunks, Chunks, Chunks]:
+    """Creates the groups that are not there, and returns their arrays.
+
+    Args:
+      claimed: the directory of results.
+      source: the volume.
+      along: see `directions`.
+      where: the groups.
+      identity: see `note`.
+      chosen: what masks depend on besides: masks of another choice are replaced.
+
+    Raises:
+      InputError: if there are probabilities of something else, or a group cannot be written.
+    """
+    _check_identity(where.probs, identity)
+    if len(along) > 1:
+        _check_identity(where.first, identity)
+    noted = {**identity, **chosen}
+
+    def create_array(layout, path, dtype, names):
+        group = path.parent
+        expected = noted if group == where.masks else identity
+        if _noted(group) != expected:
+            with claimed.write(group) as part, writing(group):
+                _create_group(part, path.name, source, names, expected)
+                layout.create(part / path.name, dtype, names)
+        return layout.open(path, dtype, names)
+
+    if where.first.exists() and _noted(where.first) != identity:
+        claimed.discard([where.first])
+    return arrays(source, along, where, create_array)
+
+
+def _noted(group: pathlib.Path) -> Any:
+    """Returns what a group is the result of; None if there is none, or it says nothing of that."""
+    found = zarr_store.metadata(group) or {}
+    return found.get("attributes", {}).get(NOTE)
+
+
+def _check_identity(group: pathlib.Path, identity: Mapping[str, Any]) -> None:
+    """Raises InputError if a group of probabilities is the result of something else."""
+    found = _noted(group)
+    if found is None or found == identity:
+        return
+    known = found if isinstance(found, dict) else {}
+    differ = [
+        f"{name} {known.get(name)} there, {value} now"
+        for name, value in identity.items()
+        if known.get(name) != value
+    ]
+    raise InputError(
+        f"{group}: holds probabilities of another prediction ({'; '.join(differ) or 'settings'}), which the "
+        "same command as before completes; remove it, or choose another --output"
+    )
+
+
+def _create_group(
+    group: pathlib.Path,
+    name: str,
+    source: Traces,
+    names: Sequence[str],
+    noted: Mapping[str, Any],
+) -> None:
+    """Creates a group for an array `name`, with what the input has beside its volume."""
+    grid = source.grid if isinstance(source, GridTraces) else None
+    origin, found = getattr(grid, "group", None), Positions(source)
+    attributes = {}
+    if origin is not None:
+        attributes = (zarr_store.metadata(origin) or {}).get("attributes", {})
+    zarr_output.create_group(group, name, {**attributes, NOTE: dict(noted)})
+    if origin is not None:
+        assert isinstance(source, GridTraces)
+        lines = {names[0]: source.rows, names[1]: source.columns}
+        zarr_output.copy_members(origin, group, lines)
+    zarr_output.write_axes(
+        group, names, found.inlines, found.crosslines, source.axis, found.shape[2]
+    )
+
+
+def convert(source: Traces, where: Places, probs: Traces, masks: Traces) -> None:
+    """Copies the results of a volume into files of traces, 0 where there is no probability.
+
+    Args:
+      source: the volume.
+      where: the groups of its results.
+      probs, masks: the files.
+
+    Raises:
+      InputError: if a result cannot be read.
+    """
+    positions = Positions(source)
+    found = [array_files.read(group) for group in (where.probs, where.masks)]
+    with console.Bar("Converting", source.count * source.samples, "samples") as bar:
+        for line in source.lines("inline"):
+            numbers = line[line >= 0]
+            there, row, column = positions.of(numbers)
+            for sink, results in zip((probs, masks), found):
+                traces = np.zeros((len(numbers), source.samples), results.dtype)
+                traces[there] = np.nan_to_num(
+                    results.read(row * positions.shape[1] + column)
+                )
+                sink.write(numbers, traces)
+            bar.advance(len(numbers) * source.samples)
+
+
+@contextlib.contextmanager
+def create_bodies(group: pathlib.Path, source: Traces, kind: str) -> Iterator[Any]:
+    """Yields what writes the salt body of each sample of a volume into a new group of Zarr.
+
+    Args:
+      group: its path.
+      source: the volume.
+      kind: the name of the array.
+
+    Raises:
+      InputError: if it cannot be written.
+    """
+    names, shape = dimensions(source), Positions(source).shape
+    with writing(group):
+        _create_group(group, kind, source, names, {})
+        layout = chunks.layout(shape, ["inline"], "inline")
+        yield layout.create(group / kind, "int32", names)
