@@ -153,12 +153,18 @@ def test_an_interrupted_prediction_leaves_no_incomplete_file(plain, tmp_path):
     ("make", "message"),
     [
         (lambda p: p / "nowhere", "nowhere: no such file or directory"),
-        (lambda p: p / "empty", r"no images, .npy, .sgy, .segy or .zgy files in"),
-        (lambda p: p / "a.txt", "expected an image .*, a .npy, .sgy"),
-        (lambda p: p / "volume.npy", r"no images, .npy, .sgy, .segy or .zgy files in"),
+        (
+            lambda p: p / "empty",
+            "no images, .npy, .sgy, .segy, .zgy, .zarr or .mdio in",
+        ),
+        (lambda p: p / "a.txt", "expected an image .*, or a .npy, .sgy"),
+        (
+            lambda p: p / "volume.npy",
+            "no images, .npy, .sgy, .segy, .zgy, .zarr or .mdio in",
+        ),
         (
             lambda p: p / "a.zarr",
-            "Zarr is read by training only; save the array as .npy",
+            "no zarr.json in it; expected a Zarr array or group",
         ),
         (lambda p: p / "a.png", "1 bad file"),
         (lambda p: p / "a.npy", "cannot read it as .npy"),
@@ -166,7 +172,7 @@ def test_an_interrupted_prediction_leaves_no_incomplete_file(plain, tmp_path):
     ],
 )
 def test_an_input_of_another_kind_is_refused(plain, tmp_path, make, message):
-    for name in ("empty", "volume.npy"):
+    for name in ("empty", "volume.npy", "a.zarr"):
         (tmp_path / name).mkdir()
     for name in ("a.txt", "a.npy", "a.sgy"):
         (tmp_path / name).write_bytes(b"garbage")

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeVar
@@ -50,6 +51,7 @@ class Cluster:
             raise InputError(
                 f"--scheduler needs dask.distributed ({error}): pip install 'saltjax-seismic[dask]'"
             ) from None
+        logging.getLogger("distributed").setLevel(logging.ERROR)
         self._dask = distributed
 
     def __enter__(self) -> Self:
@@ -66,7 +68,7 @@ class Cluster:
                         threads_per_worker=1,
                         memory_limit=None,
                         dashboard_address=None,
-                        silence_logs=50,
+                        silence_logs=logging.ERROR,
                     )
                 )
             else:
@@ -84,9 +86,7 @@ class Cluster:
         if isinstance(address, str) and address.endswith(".json"):
             given = {"scheduler_file": address}
         try:
-            return self._dask.Client(
-                **given, timeout=CONNECT_SECONDS, set_as_default=False
-            )
+            return self._dask.Client(**given, timeout=CONNECT_SECONDS)
         except (OSError, ValueError, TimeoutError) as error:
             raise InputError(
                 f"--scheduler={self.address}: no scheduler answers there within {CONNECT_SECONDS} s "
@@ -117,9 +117,7 @@ class Cluster:
                     f"worker {worker} has {known} ({version}); expected {own}, as here: install that where "
                     "the worker runs, and start it again"
                 )
-        console.say(
-            f"Workers    {console.counted(len(found), 'process')} of {self.address}"
-        )
+        console.say(f"Workers    {len(found)} of {self.address}")
 
     def _workers(self) -> Sequence[str]:
         return list(self._client.scheduler_info(n_workers=-1)["workers"])

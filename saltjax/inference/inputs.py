@@ -166,7 +166,7 @@ def _in_directory(
     ]
     if not traces:
         raise InputError(
-            f"--input={path}: no images and no files or volumes of traces in {directory}; {EXPECTED}"
+            f"--input={path}: no images, .npy, .sgy, .segy, .zgy, .zarr or .mdio in {directory}; {EXPECTED}"
         )
     if announce:
         folder.say_ignored_files([p for p in others if p not in traces], directory)

@@ -61,8 +61,18 @@ class Positions:
 
     @functools.cache  # noqa: B019 lives as long as the file is read
     def lines(self, direction: str) -> tuple[list[np.ndarray], np.ndarray]:
-        """Returns the lines of the volume, and the index int[n] of each in the results, -1 for none."""
+        """Returns the lines of the volume, and the index int[n] of each in the results, -1 for none.
+
+        As in SEG-Y, they begin and end with a trace that exists.
+        """
         lines = self._source.lines(direction)
+        if isinstance(self._source, GridTraces):
+            there = [np.flatnonzero(self._source.exists(line)) for line in lines]
+            lines = [
+                line[known[0] : known[-1] + 1]
+                for line, known in zip(lines, there)
+                if len(known)
+            ]
         index = np.full(len(lines), -1)
         for i, line in enumerate(lines):
             _, *place = self._placed(line[line >= 0])
@@ -154,6 +164,8 @@ class Survey:
         found = np.full(
             (task.stop - task.start, across, self.source.samples), np.nan, np.float32
         )
+        if not len(part):
+            return found, {}
         for numbers, prob in volumes.predict_lines(
             self.source,
             lines,

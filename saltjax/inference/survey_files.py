@@ -15,13 +15,17 @@ from saltjax.inference.survey import Positions
 from saltjax.inference.volumes import Traces, passes
 from saltjax.seismic import array_files, npy, zarr_output, zarr_store
 from saltjax.seismic.grid_traces import GridTraces
-from saltjax.system import console
+from saltjax.seismic.segy_layout import FLOAT_FORMATS, IBM_FLOAT
+from saltjax.system import console, files
 from saltjax.system.errors import InputError, writing
 from saltjax.system.output_directory import OutputDirectory
 
 SUFFIX = ".zarr"
 # The arrays of the groups, and the attribute that says what they are the results of.
 PROBABILITY, MASK, NOTE = "probability", "mask", "saltjax"
+
+# What MDIO calls the headers of a SEG-Y file, and the code of samples in them.
+SEGY_HEADER, FORMAT = "segy_file_header", "data_sample_format"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,21 +160,16 @@ def create(
       InputError: if there are probabilities of something else, or a group cannot be written.
     """
     _check_identity(where.probs, identity)
-    if len(along) > 1:
-        _check_identity(where.first, identity)
     noted = {**identity, **chosen}
 
     def create_array(layout, path, dtype, names):
         group = path.parent
         expected = noted if group == where.masks else identity
         if _noted(group) != expected:
-            with claimed.write(group) as part, writing(group):
-                _create_group(part, path.name, source, names, expected)
-                layout.create(part / path.name, dtype, names)
+            with claimed.write(group) as part:
+                _create_group(part, path.name, dtype, layout, source, expected)
         return layout.open(path, dtype, names)
 
-    if where.first.exists() and _noted(where.first) != identity:
-        claimed.discard([where.first])
     return arrays(source, along, where, create_array)
 
 
@@ -200,24 +199,46 @@ def _check_identity(group: pathlib.Path, identity: Mapping[str, Any]) -> None:
 def _create_group(
     group: pathlib.Path,
     name: str,
+    dtype: str,
+    layout: Layout,
     source: Traces,
-    names: Sequence[str],
     noted: Mapping[str, Any],
-) -> None:
-    """Creates a group for an array `name`, with what the input has beside its volume."""
+) -> Chunks:
+    """Creates a group with what the input has beside its volume; returns the array `name` in it."""
     grid = source.grid if isinstance(source, GridTraces) else None
-    origin, found = getattr(grid, "group", None), Positions(source)
+    origin, found, names = (
+        getattr(grid, "group", None),
+        Positions(source),
+        dimensions(source),
+    )
     attributes = {}
     if origin is not None:
         attributes = (zarr_store.metadata(origin) or {}).get("attributes", {})
-    zarr_output.create_group(group, name, {**attributes, NOTE: dict(noted)})
-    if origin is not None:
-        assert isinstance(source, GridTraces)
-        lines = {names[0]: source.rows, names[1]: source.columns}
-        zarr_output.copy_members(origin, group, lines)
-    zarr_output.write_axes(
-        group, names, found.inlines, found.crosslines, source.axis, found.shape[2]
-    )
+    with writing(group):
+        zarr_output.create_group(group, name, {**attributes, NOTE: dict(noted)})
+        if origin is not None:
+            assert isinstance(source, GridTraces)
+            lines = {names[0]: source.rows, names[1]: source.columns}
+            zarr_output.copy_members(origin, group, lines)
+            _correct_sample_format(group)
+        zarr_output.write_axes(
+            group, names, found.inlines, found.crosslines, source.axis, found.shape[2]
+        )
+        array = layout.create(group / name, dtype, names)
+        zarr_output.consolidate(group)
+    return array
+
+
+def _correct_sample_format(group: pathlib.Path) -> None:
+    """Makes the SEG-Y header that MDIO has beside a volume one of floats, as results are.
+
+    IBM floats, which multidimio writes unless it is told otherwise.
+    """
+    found = zarr_store.metadata(group / SEGY_HEADER) or {}
+    binary = found.get("attributes", {}).get("binaryHeader")
+    if isinstance(binary, dict) and binary.get(FORMAT) not in FLOAT_FORMATS:
+        binary[FORMAT] = IBM_FLOAT
+        files.write_json(group / SEGY_HEADER / "zarr.json", found)
 
 
 def convert(source: Traces, where: Places, probs: Traces, masks: Traces) -> None:
@@ -258,8 +279,5 @@ def create_bodies(group: pathlib.Path, source: Traces, kind: str) -> Iterator[An
     Raises:
       InputError: if it cannot be written.
     """
-    names, shape = dimensions(source), Positions(source).shape
-    with writing(group):
-        _create_group(group, kind, source, names, {})
-        layout = chunks.layout(shape, ["inline"], "inline")
-        yield layout.create(group / kind, "int32", names)
+    layout = chunks.layout(Positions(source).shape, ["inline"], "inline")
+    yield _create_group(group, kind, "int32", layout, source, {})

@@ -156,6 +156,7 @@ def write_volume(
         write_axes(path, names, inlines, crosslines, axis, volume.shape[2])
         if trace_mask is not None:
             write(path / MASK, trace_mask, names[:2])
+        consolidate(path)
 
 
 def dimensions(axis: SampleAxis) -> tuple[str, str, str]:
@@ -191,6 +192,21 @@ def write_axes(
     for name, values, unit in zip(names, known, units):
         if not (path / name).exists():
             write(path / name, values, [name], unit)
+
+
+def consolidate(path: pathlib.Path) -> None:
+    """Copies the metadata of the arrays of a group into those of the group.
+
+    Xarray looks for them there, and warns where it does not find them.
+    """
+    found = zarr_store.metadata(path) or {}
+    children = [child for child in sorted(path.iterdir()) if child.is_dir()]
+    found["consolidated_metadata"] = {
+        "kind": "inline",
+        "must_understand": False,
+        "metadata": {child.name: zarr_store.metadata(child) for child in children},
+    }
+    files.write_json(path / "zarr.json", found)
 
 
 def copy_members(

@@ -62,7 +62,8 @@ def survey_of(masks, axis):
 
 def write(folder, masks, probs, survey, min_body=0):
     """Writes the files of a mask; returns the plan, the ids and what was found."""
-    plan = body_files.plan(folder, folder / survey.name, survey, min_body)
+    path = folder / survey.name
+    plan = body_files.plan(folder, path.stem, path.suffix, survey, min_body)
 
     def create(part):
         if isinstance(masks, segy.SegyTraces):
