@@ -74,13 +74,15 @@ def predict(
     scaled = None
     if image is None:
         scaled = scaling(volumes.sample_of(whole), wanted)
+    earlier = body_files.possible_paths(claimed.folder, path.stem, suffix)
     if zarr:
         places = survey_files.places(claimed.folder, path.stem)
         damaged, share = survey_jobs.segment(
             path, source, scaled, claimed, wanted, places
         )
+        claimed.discard(earlier)
     else:
-        damaged, share = _write(path, source, image, scaled, claimed, wanted)
+        damaged, share = _write(path, source, image, scaled, claimed, wanted, earlier)
     masks.say_share(share, LIVE, wanted.chosen)
     bodies = None
     if plan:
@@ -107,8 +109,9 @@ def _write(
     scaled: Scaling | None,
     claimed: OutputDirectory,
     wanted: Request,
+    earlier: Sequence[pathlib.Path],
 ) -> tuple[dict[int, str], float]:
-    """Writes probabilities and mask in the input's format.
+    """Writes probabilities and mask in the input's format; deletes the bodies of an `earlier` mask.
 
     Returns:
       The messages on damaged traces, see `volumes.segment`, and the share of salt.
@@ -150,10 +153,7 @@ def _write(
                     probs.write(np.arange(probs.count), prob.T)
                 with writing(mask_path):
                     share = masks.write(probs, sink, first.direction, wanted.chosen)
-        # Those of an earlier mask.
-        claimed.discard(
-            body_files.possible_paths(claimed.folder, path.stem, path.suffix)
-        )
+        claimed.discard(earlier)
     claimed.discard(places.paths)
     return damaged, share
 

@@ -1,0 +1,261 @@
+"""Volumes segmented by the workers of a Dask scheduler."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import other_networks
+import pytest
+import segy_writer
+import zarr_files
+from prediction import random_traces
+
+import saltjax
+from saltjax import predict
+from saltjax.inference import cluster
+from saltjax.runs import environment
+from saltjax.seismic import zarr_store
+from saltjax.system.errors import InputError
+
+SHAPE = (7, 9, 40)
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """Returns the address of a scheduler with two workers, threads of this process."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+    ) as found:
+        yield found.scheduler_address
+
+
+def run(network, path, out, address, **flags):
+    flags = predict.Flags(threshold=0.5, scheduler=address, **flags)
+    predict.predict([network], str(path), str(out), flags)
+
+
+def read(path, name="probability"):
+    found = zarr_store.Array(path / name)
+    return found.read(*found.store.shape)
+
+
+@pytest.mark.parametrize("direction", ["inline", "both"])
+def test_zarr_is_as_in_one_process(plain, tmp_path, scheduler, direction):
+    path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(*SHAPE))
+    for address, out in ((scheduler, "many"), (None, "one")):
+        run(plain, path, tmp_path / out, address, direction=direction, bodies=True)
+    for name in ("prob.zarr/probability", "mask.zarr/mask", "bodies.zarr/bodies"):
+        many, one = (read(tmp_path / f"{out}/in_{name}", "") for out in ("many", "one"))
+        np.testing.assert_array_equal(many, one)
+    for name in ("in_bodies.csv", "in_top_salt.txt", "in_base_salt.txt"):
+        many, one = ((tmp_path / out / name).read_text() for out in ("many", "one"))
+        assert many == one
+
+
+def test_npy_becomes_zarr_and_segy_becomes_segy(plain, tmp_path, scheduler):
+    values = random_traces(*SHAPE)
+    values[4, 4] = 0
+    np.save(tmp_path / "a.npy", values)
+    inline, crossline = (n.ravel() for n in np.indices(SHAPE[:2]))
+    there = np.arange(63) != 24  # a trace is missing
+    segy_writer.write(
+        tmp_path / "b.sgy",
+        values.reshape(-1, 40)[there],
+        5,
+        inline=inline[there],
+        crossline=crossline[there] + 100,
+    )
+    run(plain, tmp_path / "a.npy", tmp_path / "out", scheduler)
+    expected = saltjax.load(plain).predict(values)
+    prob = read(tmp_path / "out/a_prob.zarr")
+    np.testing.assert_allclose(prob, expected, atol=1e-6)
+    run(plain, tmp_path / "b.sgy", tmp_path / "out", scheduler)
+    run(plain, tmp_path / "b.sgy", tmp_path / "one", None)
+    for name in ("b_prob.sgy", "b_mask.sgy"):
+        many, one = (
+            segy_writer.read_parts(tmp_path / out / name, 40, 5)
+            for out in ("out", "one")
+        )
+        assert many[0] == one[0]
+        np.testing.assert_array_equal(many[1], one[1])
+        np.testing.assert_allclose(many[2], one[2], atol=1e-6)
+    hidden = {p.name for p in (tmp_path / "out").iterdir() if p.name[0] == "."}
+    assert hidden == {".saltjax-files.jsonl"}
+
+
+def test_some_crosslines(plain, tmp_path, scheduler):
+    path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(*SHAPE))
+    flags = {"lines": "501:507:3", "direction": "crossline"}
+    for address, out in ((scheduler, "many"), (None, "one")):
+        run(plain, path, tmp_path / out, address, **flags)
+    many, one = (read(tmp_path / f"{out}/in_prob.zarr") for out in ("many", "one"))
+    assert many.shape == (7, 3, 40)
+    np.testing.assert_array_equal(many, one)
+
+
+def test_a_worker_names_itself_and_a_damaged_chunk(plain, tmp_path, scheduler):
+    path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(80, 70, 40))
+    # Of traces that the sample for the range is not of.
+    chunk = path / "amplitude/c/1/1/0"
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    with pytest.raises(InputError, match="amplitude/c/1/1/0: a damaged chunk"):
+        run(plain, path, tmp_path / "out", scheduler)
+
+
+@pytest.mark.parametrize("name", ["line.npy", "line.sgy"])
+def test_a_section_is_refused(plain, tmp_path, scheduler, name):
+    values = random_traces(40, 20)
+    if name.endswith("npy"):
+        np.save(tmp_path / name, values)
+    else:
+        segy_writer.write(tmp_path / name, values.T, 5, crossline=np.arange(20))
+    with pytest.raises(InputError, match="a cluster segments volumes"):
+        run(plain, tmp_path / name, tmp_path / "out", scheduler)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("somewhere", "expected the address of a Dask scheduler"),
+        ("local:0", "expected the address"),
+        ("local:two", "expected the address"),
+        ("tcp://127.0.0.1:1", "no scheduler answers there within 1 s"),
+        ("nowhere.json", "no scheduler answers there"),
+    ],
+)
+def test_addresses_without_a_scheduler(plain, tmp_path, monkeypatch, address, message):
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(*SHAPE))
+    with pytest.raises(InputError, match=f"--scheduler={address}.*{message}"):
+        run(plain, path, tmp_path / "out", address)
+
+
+def test_images_take_no_scheduler(plain, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(InputError, match="--scheduler=local:2 is of volumes"):
+        run(plain, tmp_path / "a.png", tmp_path / "out", "local:2")
+
+
+def test_a_scheduler_without_workers(plain, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "WORKER_SECONDS", 1)
+    path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(*SHAPE))
+    with (
+        distributed.LocalCluster(
+            0, processes=False, protocol="tcp", dashboard_address=None
+        ) as empty,
+        pytest.raises(InputError, match="it has no worker; start some with `dask"),
+    ):
+        run(plain, path, tmp_path / "out", empty.scheduler_address)
+
+
+def test_workers_with_another_version(plain, tmp_path, scheduler, monkeypatch):
+    path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(*SHAPE))
+    monkeypatch.setattr(cluster, "VERSION", "'0.1.0'")
+    expected = f"has saltjax 0.1.0; expected {re.escape(environment.version())}"
+    with pytest.raises(InputError, match=expected):
+        run(plain, path, tmp_path / "out", scheduler)
+    monkeypatch.setattr(cluster, "VERSION", "__import__('no_such_module')")
+    with pytest.raises(InputError, match="has no saltjax"):
+        run(plain, path, tmp_path / "out", scheduler)
+
+
+def test_a_worker_that_sees_another_network(tmp_path, scheduler, monkeypatch):
+    from saltjax.inference import survey_jobs
+
+    network = other_networks.write_run(tmp_path / "run")
+    path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(*SHAPE))
+    before = survey_jobs._network_job
+
+    def other(*both):
+        import dataclasses
+
+        return dataclasses.replace(before(*both), sha256="0" * 64)
+
+    monkeypatch.setattr(survey_jobs, "_network_job", other)
+    with pytest.raises(InputError, match=r"worker tcp://.*: the weights differ"):
+        run(network, path, tmp_path / "out", scheduler)
+
+
+def start(*arguments):
+    """Starts the program as a process group of its own."""
+    root = pathlib.Path(saltjax.__file__).parents[1]
+    command = [sys.executable, str(root / "launch.py"), "--mode=predict", *arguments]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def children(pid):
+    """Returns the processes that a process has started, and that these have."""
+    found = []
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            found += [int(child), *children(int(child))]
+    return found
+
+
+def wait_for(condition, process):
+    for _ in range(1200):
+        if condition() or process.poll() is not None:
+            return
+        time.sleep(0.05)
+    raise AssertionError("it took too long")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_killed_workers_and_a_killed_program(plain, tmp_path):
+    """SIGKILL of a worker costs nothing; after that of the program the same command does what is missing."""
+    path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(32, 64, 64))
+    flags = (f"--workdir={plain}", f"--input={path}", f"--output={tmp_path}/out")
+    chunks = tmp_path / "out/in_prob.zarr/probability/c"
+
+    def done():
+        return sorted(p.parent.parent.name for p in chunks.glob("*/0/0"))
+
+    first = start(*flags, "--scheduler=local:2")
+    wait_for(lambda: len(done()) > 2, first)
+    for pid in children(first.pid):
+        command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"spawn_main" in command:
+            os.kill(pid, signal.SIGKILL)
+            break
+    count = len(done())
+    wait_for(lambda: len(done()) > count + 4, first)
+    processes = [first.pid, *children(first.pid)]
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    wait_for(
+        lambda: not any(pathlib.Path(f"/proc/{p}").exists() for p in processes), first
+    )
+    for pid in processes:  # workers end with the program
+        wait_for(lambda pid=pid: not _runs(pid), start("--help"))
+    before = {name: (chunks / name / "0/0").stat().st_mtime_ns for name in done()}
+    assert 4 < len(before) < 32
+    second = start(*flags, "--scheduler=local:2")
+    output, _ = second.communicate()
+    assert second.returncode == 0, output
+    after = {name: (chunks / name / "0/0").stat().st_mtime_ns for name in done()}
+    assert len(after) == 32
+    assert {name: after[name] for name in before} == before
+    one = start(*flags[:2], f"--output={tmp_path}/one")
+    output, _ = one.communicate()
+    assert one.returncode == 0, output
+    many, one = (read(tmp_path / f"{out}/in_prob.zarr") for out in ("out", "one"))
+    np.testing.assert_allclose(many, one, atol=1e-6)
+
+
+def _runs(pid):
+    status = pathlib.Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
