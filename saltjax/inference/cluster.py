@@ -5,6 +5,7 @@
 
 import contextlib
 import logging
+import pathlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeVar
@@ -84,6 +85,12 @@ class Cluster:
     def _connect(self, address: Any) -> Any:
         given = {"address": address}
         if isinstance(address, str) and address.endswith(".json"):
+            # Dask would wait for it without end.
+            if not pathlib.Path(address).is_file():
+                raise InputError(
+                    f"--scheduler={address}: no such file; expected the one of "
+                    f"`dask scheduler --scheduler-file={address}`"
+                )
             given = {"scheduler_file": address}
         try:
             return self._dask.Client(**given, timeout=CONNECT_SECONDS)
@@ -110,12 +117,12 @@ class Cluster:
         own = environment.version()
         for worker, version in found.items():
             if version != own:
-                known = "no saltjax"
+                known = f"no saltjax ({version})"
                 if isinstance(version, str):
                     known = f"saltjax {version}"
                 raise InputError(
-                    f"worker {worker} has {known} ({version}); expected {own}, as here: install that where "
-                    "the worker runs, and start it again"
+                    f"worker {worker} has {known}; expected {own}, as here: install that where the worker "
+                    "runs, and start it again"
                 )
         console.say(f"Workers    {len(found)} of {self.address}")
 
