@@ -187,17 +187,14 @@ def test_a_worker_that_sees_another_network(tmp_path, scheduler, monkeypatch):
         run(network, path, tmp_path / "out", scheduler)
 
 
-def start(*arguments):
-    """Starts the program as a process group of its own."""
+def start(log, *arguments):
+    """Starts the program as a process group of its own, whose output goes into a file."""
     root = pathlib.Path(saltjax.__file__).parents[1]
     command = [sys.executable, str(root / "launch.py"), "--mode=predict", *arguments]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    with log.open("w") as file:
+        return subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 def children(pid):
@@ -209,12 +206,18 @@ def children(pid):
     return found
 
 
-def wait_for(condition, process):
+def runs(pid):
+    """Returns whether a process runs; one that has ended and that nobody waited for does not."""
+    status = pathlib.Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+def wait_until(condition):
     for _ in range(1200):
-        if condition() or process.poll() is not None:
+        if condition():
             return
         time.sleep(0.05)
-    raise AssertionError("it took too long")
+    raise AssertionError("it took longer than a minute")
 
 
 @pytest.mark.slow
@@ -222,44 +225,37 @@ def wait_for(condition, process):
 def test_killed_workers_and_a_killed_program(plain, tmp_path):
     """SIGKILL of a worker costs nothing; after that of the program the same command does what is missing."""
     path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(32, 64, 64))
-    flags = (f"--workdir={plain}", f"--input={path}", f"--output={tmp_path}/out")
-    chunks = tmp_path / "out/in_prob.zarr/probability/c"
+    flags = (f"--workdir={plain}", f"--input={path}")
+    many, log = (*flags, f"--output={tmp_path}/many", "--scheduler=local:2"), tmp_path
+    chunks = tmp_path / "many/in_prob.zarr/probability/c"
 
-    def done():
-        return sorted(p.parent.parent.name for p in chunks.glob("*/0/0"))
+    def written():
+        found = sorted(chunks.glob("*/0/0"))
+        return {p.parent.parent.name: p.stat().st_mtime_ns for p in found}
 
-    first = start(*flags, "--scheduler=local:2")
-    wait_for(lambda: len(done()) > 2, first)
-    for pid in children(first.pid):
-        command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"spawn_main" in command:
-            os.kill(pid, signal.SIGKILL)
-            break
-    count = len(done())
-    wait_for(lambda: len(done()) > count + 4, first)
-    processes = [first.pid, *children(first.pid)]
-    os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
-    wait_for(
-        lambda: not any(pathlib.Path(f"/proc/{p}").exists() for p in processes), first
+    first = start(log / "first", *many)
+    wait_until(lambda: len(written()) > 2)
+    killed = next(
+        pid
+        for pid in children(first.pid)
+        if b"spawn_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
     )
+    os.kill(killed, signal.SIGKILL)
+    count = len(written())
+    wait_until(lambda: len(written()) > count + 4)
+    processes = children(first.pid)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
     for pid in processes:  # workers end with the program
-        wait_for(lambda pid=pid: not _runs(pid), start("--help"))
-    before = {name: (chunks / name / "0/0").stat().st_mtime_ns for name in done()}
-    assert 4 < len(before) < 32
-    second = start(*flags, "--scheduler=local:2")
-    output, _ = second.communicate()
-    assert second.returncode == 0, output
-    after = {name: (chunks / name / "0/0").stat().st_mtime_ns for name in done()}
+        wait_until(lambda pid=pid: not runs(pid))
+    before = written()
+    assert 6 < len(before) < 32
+    second = start(log / "second", *many)
+    assert second.wait() == 0, (log / "second").read_text()
+    after = written()
     assert len(after) == 32
     assert {name: after[name] for name in before} == before
-    one = start(*flags[:2], f"--output={tmp_path}/one")
-    output, _ = one.communicate()
-    assert one.returncode == 0, output
-    many, one = (read(tmp_path / f"{out}/in_prob.zarr") for out in ("out", "one"))
-    np.testing.assert_allclose(many, one, atol=1e-6)
-
-
-def _runs(pid):
-    status = pathlib.Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
+    one = start(log / "third", *flags, f"--output={tmp_path}/one")
+    assert one.wait() == 0, (log / "third").read_text()
+    both = (read(tmp_path / f"{out}/in_prob.zarr") for out in ("many", "one"))
+    np.testing.assert_allclose(*both, atol=1e-6)
