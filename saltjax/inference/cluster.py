@@ -68,7 +68,8 @@ class Cluster:
                         self.shares,
                         threads_per_worker=1,
                         memory_limit=None,
-                        dashboard_address=None,
+                        # None would be port 8787 of all interfaces, which another may have.
+                        dashboard_address="127.0.0.1:0",
                         silence_logs=logging.ERROR,
                     )
                 )

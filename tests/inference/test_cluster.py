@@ -30,7 +30,11 @@ def scheduler():
     """Returns the address of a scheduler with two workers, threads of this process."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+        2,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp",
+        dashboard_address="127.0.0.1:0",
     ) as found:
         yield found.scheduler_address
 
@@ -151,7 +155,7 @@ def test_a_scheduler_without_workers(plain, tmp_path, monkeypatch):
             {},
             {
                 "cls": distributed.Scheduler,
-                "options": {"dashboard": False, "host": "127.0.0.1"},
+                "options": {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"},
             },
         ) as empty,
         pytest.raises(InputError, match="it has no worker; start some with `dask"),
