@@ -23,7 +23,6 @@ from saltjax.system.output_directory import OutputDirectory
 SUFFIX = ".zarr"
 # The arrays of the groups, and the attribute that says what they are the results of.
 PROBABILITY, MASK, NOTE = "probability", "mask", "saltjax"
-
 # What MDIO calls the headers of a SEG-Y file, and the code of samples in them.
 SEGY_HEADER, FORMAT = "segy_file_header", "data_sample_format"
 

@@ -22,7 +22,6 @@ def create_group(
     path: pathlib.Path,
     volume: str = zarr_store.VOLUME,
     attributes: dict[str, Any] | None = None,
-    write: files.Writer = files.atomic_write,
 ) -> None:
     """Writes the metadata of a group, whose volume is called `volume`, as MDIO notes it.
 
@@ -30,7 +29,6 @@ def create_group(
       path: its directory.
       volume: the name of the array.
       attributes: more of them.
-      write: what writes the file.
     """
     found = {**(attributes or {})}
     mdio = found.get("attributes")
@@ -39,7 +37,7 @@ def create_group(
         "defaultVariableName": volume,
     }
     group = {"zarr_format": 3, "node_type": "group", "attributes": found}
-    files.write_json(path / "zarr.json", group, write)
+    files.write_json(path / "zarr.json", group)
 
 
 def open_array(
