@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from saltjax import commandline, next_command, options
 from saltjax.runs import environment, names
-from saltjax.system import console
+from saltjax.system import console, hosts
 from saltjax.system.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -55,6 +55,7 @@ def dispatch() -> None:
 
             devices.keep_freed_memory()
             devices.request_determinism()
+            hosts.connect(FLAGS.distributed)
             train.train(config, workdir, FLAGS.overwrite)
         case "check":
             from saltjax import check

@@ -8,6 +8,7 @@ import logging
 import os
 import pathlib
 import sys
+import traceback
 from collections.abc import Callable
 
 from absl import flags
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from saltjax import options
 from saltjax.runs import settings
-from saltjax.system import console, signals
+from saltjax.system import console, hosts, signals
 from saltjax.system.errors import InputError, OutputError
 
 FLAGS = flags.FLAGS
@@ -43,7 +44,7 @@ def start(
     """Parses the command line with the flags that `define` defines, and runs `main`.
 
     Without a traceback a user's mistake ends the process with status 2, and a signal with 128 and its
-    number. `help_text` returns the output of --help.
+    number; so they do those that train together with it, see `hosts`. `help_text` returns the output of --help.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the parent process
@@ -60,40 +61,55 @@ def start(
         else:
             main()
     except OutputError as error:
-        _tell(f"Error: {error}")
         # What is left in its buffer cannot be written either.
         console.discard(sys.stdout)
-        sys.exit(2)
+        _end(2, f"Error: {error}")
     except InputError as error:
-        _tell(f"Error: {error}")
-        sys.exit(2)
+        _end(2, f"Error: {error}")
     except OSError as error:
         if error.errno not in REFUSALS or error.filename is None:
+            _end_with_traceback()
             raise
-        _tell(
-            f"Error: cannot access {error.filename}: {error.strerror}; correct that, or choose "
-            "another path"
+        _end(
+            2,
+            f"Error: cannot access {error.filename}: {error.strerror}; correct that, or choose another "
+            "path",
         )
-        sys.exit(2)
     except signals.Stopped as stopped:
-        _tell(f"Stopped by {stopped}; {stopped.advice}.")
-        _exit_at_once(128 + stopped.signum)
+        signum = 128 + stopped.signum
+        signals.exit_at_once(
+            hosts.end(signum, f"Stopped by {stopped}; {stopped.advice}.")
+        )
+    except Exception:
+        _end_with_traceback()
+        raise
+    hosts.close()
 
 
-def _tell(message: str) -> None:
-    """Prints a message on standard error, which need not be writable."""
-    try:
-        print(message, file=sys.stderr, flush=True)
-    except OSError:
-        console.discard(sys.stderr)
+def _end(status: int, message: str) -> None:
+    """Ends the process, and those that it trains with, with a message."""
+    distributed = _flag(sys.argv, "distributed")
+    if hosts.group is None and distributed:
+        signals.exit_at_once(hosts.end_unconnected(distributed, status, message))
+    connected = hosts.group is not None
+    status = hosts.end(status, message)
+    if connected:
+        signals.exit_at_once(status)
+    sys.exit(status)
 
 
-def _exit_at_once(status: int) -> None:
-    """Ends the process without shutting JAX down, which crashes while a thread compiles."""
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(status)
+def _end_with_traceback() -> None:
+    """Ends this process and those that it trains with after a failure of the program.
+
+    A process that trains alone goes on, with the exception. The failure can be that of a network
+    after another process has ended, which then is the reason.
+    """
+    if hosts.group is not None:
+        text = traceback.format_exc()
+        text += (
+            "If another process has ended, that is the cause. The same commands resume."
+        )
+        signals.exit_at_once(hosts.end(1, text))
 
 
 def silence_libraries() -> None:
@@ -194,7 +210,7 @@ def config_first(argv: list[str]) -> list[str]:
             rest.append(word)
     overrides = [word for word in rest if word.startswith("--config.")]
     if overrides and not config:
-        mode = _mode(rest)
+        mode = _flag(rest, "mode") or "train"
         if mode in options.MODES and not options.takes(mode, "config"):
             raise InputError(
                 f"{overrides[0]}: --mode={mode} takes the settings of the run; to change one, repeat "
@@ -207,13 +223,13 @@ def config_first(argv: list[str]) -> list[str]:
     return [argv[0], *(f"--config={find_config(name)}" for name in config), *rest]
 
 
-def _mode(words: list[str]) -> str:
-    """Returns the value of --mode=MODE or --mode MODE, with one dash or two."""
+def _flag(words: list[str], flag: str) -> str:
+    """Returns the value of --FLAG=VALUE or --FLAG VALUE, with one dash or two; "" without it."""
     for word, following in zip(words, [*words[1:], ""]):
         name, equals, value = word.partition("=")
-        if name in ("--mode", "-mode"):
+        if name in (f"--{flag}", f"-{flag}"):
             return value if equals else following
-    return "train"
+    return ""
 
 
 def find_config(name: str) -> str:

@@ -14,7 +14,7 @@ from saltjax.inference import evaluation
 from saltjax.inference.windows import SectionModel
 from saltjax.reporting import event_files
 from saltjax.scoring import metrics, scores
-from saltjax.system import console, devices, signals
+from saltjax.system import console, devices, hosts, signals
 from saltjax.training import progress as progresses
 from saltjax.training import steps
 from saltjax.training.progress import Progress
@@ -60,6 +60,7 @@ def run_epoch(
         row["train_lovasz"] = totals["lovasz"] / totals["tiles"]
     if "kaggle_map" in val:
         row["val_kaggle_map"] = val["kaggle_map"]
+    row = hosts.from_first(lambda: row)  # whose clock is another
     factor, patience = config.plateau.factor, config.plateau.patience
     select = config.checkpoint.select
     return state, progresses.after_epoch(progress, row, factor, patience, select)
@@ -73,15 +74,23 @@ def validate(state: TrainState, setup: Setup) -> dict[str, float]:
     """
     data, val = setup.data, setup.data.split["val"]
     kaggle_map = setup.config.checkpoint.select != "val_loss"
-    if data.scored is data.tiles:
-        return scores.mean_scores(
-            setup.feed,
-            state.variables,
-            val,
-            setup.recipe.network,
-            setup.pause.check,
-            kaggle_map,
-        )
+    if data.scored is not data.tiles:
+        return hosts.from_first(lambda: validate_lines(state, setup, kaggle_map))
+    return scores.mean_scores(
+        setup.feed,
+        state.variables,
+        val,
+        setup.recipe.network,
+        setup.pause.check,
+        kaggle_map,
+    )
+
+
+def validate_lines(
+    state: TrainState, setup: Setup, kaggle_map: bool
+) -> dict[str, float]:
+    """Returns what `validate` does for the lines of a volume, computed on the devices of this host."""
+    data, val = setup.data, setup.data.split["val"]
     outputs = evaluation.predict_tiles(
         data.scored, val, section_model(state, setup), setup.pause.check, "Validating"
     )

@@ -127,6 +127,16 @@ TABLE = {
         "",
         {"train": "start again, deleting the run in the directory"},
     ),
+    "distributed": Flag(
+        flags.DEFINE_string,
+        "",
+        "ADDRESS",
+        {
+            "train": "train with processes on several hosts, each started by this command: auto, as SLURM, "
+            "Open MPI, Kubernetes or Cloud TPU say, or HOST:PORT,COUNT,INDEX: address of process 0, "
+            "number of processes, number of this one from 0"
+        },
+    ),
     "input": Flag(
         flags.DEFINE_string,
         "",

@@ -30,16 +30,17 @@ from saltjax.runs import (
     replacement,
     result,
     saved_config,
+    settings,
 )
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.initial_weights import InitialWeights
 from saltjax.runs.workdir import Status
-from saltjax.system import console, devices, files, locks, signals
+from saltjax.system import console, devices, files, hosts, locks, signals
 from saltjax.system.errors import InputError
 from saltjax.training import optimizer, schedules, steps
 from saltjax.training import progress as progresses
 from saltjax.training.progress import Progress
-from saltjax.training.steps import Recipe
+from saltjax.training.steps import Recipe, TrainState
 
 
 def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
@@ -54,19 +55,40 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
       InputError: for a mistake in config, data or directory.
     """
     source.announce(config.data)
+    facts = {"saltjax": environment.version(), "JAX": jax.__version__}
+    flat = settings.flatten(config.to_dict())
+    hosts.check_same("settings or versions", facts | flat)
+    lock = locks.lock(workdir, "--workdir")
     with (
-        locks.lock(workdir, "--workdir"),
-        signals.Pause(config.checkpoint.every_minutes) as pause,
+        lock if hosts.is_first() else contextlib.nullcontext(),
+        signals.Pause(config.checkpoint.every_minutes, hosts.forward()) as pause,
     ):
-        status = Status.NEW
-        if not overwrite:
-            config = saved_config.adopt_added(workdir, config)
-            status = run_directory.status(workdir, config.to_dict())
-        if status is Status.FINISHED:
+        begun = hosts.from_first(lambda: begin(config, workdir, overwrite))
+        config = saved_config.checked(begun["config"])
+        status = Status[begun["status"]]
+        if status is not Status.FINISHED:
+            run_to_end(config, workdir, status, overwrite, begun["splits"], pause)
+        elif hosts.is_first():
             keep_finished(config, workdir)
             show_finished(workdir)
-        else:
-            run_to_end(config, workdir, status, overwrite, pause)
+
+
+def begin(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[str, Any]:
+    """Returns what the run directory means for a start, as JSON.
+
+    These are `config` with the settings of the run that is there, see `saved_config.adopt_added`, the
+    name of its `status`, and its `splits`, None where there are none.
+
+    Raises:
+      InputError: if the run is one of another config, or cannot be read.
+    """
+    status, splits = Status.NEW, None
+    if not overwrite:
+        config = saved_config.adopt_added(workdir, config)
+        status = run_directory.status(workdir, config.to_dict())
+        if status is not Status.FINISHED:
+            splits = run_directory.earlier_splits(workdir)
+    return {"config": config.to_dict(), "status": status.name, "splits": splits}
 
 
 def keep_finished(config: ConfigDict, workdir: pathlib.Path) -> None:
@@ -108,13 +130,53 @@ def run_to_end(
     workdir: pathlib.Path,
     status: Status,
     overwrite: bool,
+    earlier: dict[str, list[str]] | None,
     pause: signals.Pause,
 ) -> None:
-    """Prepares, restores, trains and tests the run in a locked directory."""
+    """Prepares, restores, trains and tests the run in a directory that process 0 has locked."""
     if config.train.tensorboard:
         event_files.require()
-    earlier = None if overwrite else run_directory.earlier_splits(workdir)
-    setup = prepare(config, workdir, pause, earlier)
+    setup, first = prepare(config, workdir, pause, earlier), hosts.is_first()
+    facts = setup.data.facts() | {"dir": ""}
+    hosts.check_same("data", settings.flatten(facts))
+    if first:
+        state, progress = start(setup, status, overwrite)
+    else:  # in place of those of process 0
+        state = steps.create_state(setup.recipe, config.seed)
+        progress = progresses.begin(config.optim.learning_rate)
+    progress = progresses.of_first_host(progress)
+    events = event_files.EventFile(workdir, config.train.tensorboard and first)
+    with pause.deferred(), contextlib.closing(events):
+        events.write(progress.history)
+        if first and progress.epochs == progress.step == 0:
+            # A disk that is full or read-only is noticed now and not after an epoch.
+            progresses.save(workdir, state, progress)
+            pause.saved()
+        state = devices.of_first_host(state, setup.feed.mesh)
+        state = devices.replicate(state, setup.feed.mesh)
+        feed = steps.timed_feed(setup.feed, state, setup.recipe)
+        setup = dataclasses.replace(setup, feed=feed)
+        while not finished(progress, config):
+            state, progress = epoch.run_epoch(state, progress, setup)
+            if first:
+                record_epoch(state, progress, setup, events)
+    # On the devices of process 0, for which the others wait.
+    hosts.from_first(
+        lambda: final_test.run(
+            config, workdir, setup.data, setup.recipe.network, state, progress
+        )
+    )
+    if first:
+        run_report.refresh(workdir, setup.data.scored, running=False)
+
+
+def start(setup: Setup, status: Status, overwrite: bool) -> tuple[TrainState, Progress]:
+    """Returns the state and progress that the run goes on from, and records its start.
+
+    Raises:
+      InputError: if the run cannot go on, or its weights cannot be those of train.init_from.
+    """
+    config, workdir, data = setup.config, setup.workdir, setup.data
     shapes = jax.eval_shape(lambda: steps.create_state(setup.recipe, config.seed))
     weights = None
     if overwrite or not checkpoint.exists(workdir / "checkpoints/last"):
@@ -127,13 +189,11 @@ def run_to_end(
         run_directory.delete(workdir)
     show_banner(setup, networks.count_parameters(shapes.params))
     if weights:
-        weights.announce(setup.data.facts())
-    if setup.data.volume:
-        volume_figures.show(setup.data.volume)
-    tables.show_statistics(
-        setup.data.statistics, training_noun(setup.data.tiles.source)
-    )
-    run_directory.check_data(workdir, setup.data.facts(), tested=False)
+        weights.announce(data.facts())
+    if data.volume:
+        volume_figures.show(data.volume)
+    tables.show_statistics(data.statistics, training_noun(data.tiles.source))
+    run_directory.check_data(workdir, data.facts(), tested=False)
     console.say("Compiling; this takes some seconds …")
     state = steps.create_state(setup.recipe, config.seed)
     if weights:
@@ -144,39 +204,35 @@ def run_to_end(
         config.optim.learning_rate,
         config.train.epochs,
     )
-    new = progress.epochs == progress.step == 0
-    if new and status is Status.OUTDATED:
-        raise InputError(
-            f"{workdir} has a result but no checkpoints to go on with; restore them, or start "
-            "again with --overwrite"
-        )
     if status is Status.OUTDATED:
+        if progress.epochs == progress.step == 0:
+            raise InputError(
+                f"{workdir} has a result but no checkpoints to go on with; restore them, or start "
+                "again with --overwrite"
+            )
         console.say(
             "Result     of fewer epochs, or under other settings of the test: it is kept until the "
             "new one is complete"
         )
     record_start(setup, status, progress, weights)
-    events = event_files.EventFile(workdir, config.train.tensorboard)
-    with pause.deferred(), contextlib.closing(events):
-        events.write(progress.history)
-        if new:
-            # A disk that is full or read-only is noticed now and not after an epoch.
-            progresses.save(workdir, state, progress)
-            pause.saved()
-        state = devices.replicate(state, setup.feed.mesh)
-        feed = steps.timed_feed(setup.feed, state, setup.recipe)
-        setup = dataclasses.replace(setup, feed=feed)
-        while not finished(progress, config):
-            state, progress = epoch.run_epoch(state, progress, setup)
-            images = functools.partial(epoch.example_images, state, setup)
-            events.write(progress.history, images)
-            progresses.save(workdir, state, progress)
-            best = 0 if config.checkpoint.select == "last" else progress.best_epoch
-            tables.show_epoch(progress.history[-1], best, config.train.epochs)
-            run_report.refresh(workdir, setup.data.scored, running=True)
-            pause.saved()
-    final_test.run(config, workdir, setup.data, setup.recipe.network, state, progress)
-    run_report.refresh(workdir, setup.data.scored, running=False)
+    return state, progress
+
+
+def record_epoch(
+    state: TrainState,
+    progress: Progress,
+    setup: Setup,
+    events: event_files.EventFile,
+) -> None:
+    """Saves what an epoch has changed, and shows it; raises Stopped after a signal."""
+    config, workdir = setup.config, setup.workdir
+    images = functools.partial(epoch.example_images, state, setup)
+    events.write(progress.history, images)
+    progresses.save(workdir, state, progress)
+    best = 0 if config.checkpoint.select == "last" else progress.best_epoch
+    tables.show_epoch(progress.history[-1], best, config.train.epochs)
+    run_report.refresh(workdir, setup.data.scored, running=True)
+    setup.pause.saved()
 
 
 def prepare(
@@ -232,7 +288,10 @@ def show_banner(setup: Setup, parameters: int) -> None:
     """Prints devices, model, run directory and data."""
     model, mesh = setup.config.model, setup.feed.mesh
     traits = "" if model.name == "fcn" else f", {model.downsample}, skip={model.skip}"
-    console.say(f"Device     {mesh.size} × {mesh.devices.flat[0].device_kind}")
+    several = ""
+    if hosts.group is not None:
+        several = f", of {console.counted(hosts.group.count, 'process')}"
+    console.say(f"Device     {mesh.size} × {mesh.devices.flat[0].device_kind}{several}")
     console.say(
         f"Model      {model.name} {tuple(model.features)}{traits}, {parameters:,} parameters"
     )

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from saltjax.data.tiles import Tiles
-from saltjax.system import console, devices, seeds
+from saltjax.system import console, devices, hosts, seeds
 
 # At most; a run can be interrupted and saved only between calls, see `steps.timed_feed`.
 MAX_STEPS_PER_CALL = 1024
@@ -59,8 +59,9 @@ def create(tiles: Tiles, mesh: Mesh, batch_size: int, resident: bool) -> Feed:
         np.array_equal(images[..., 0], images[..., c]) for c in (1, 2)
     ):
         images = images[..., :1]
-    size, free = images.nbytes + tiles.labels.nbytes, devices.free_memory(mesh)
-    if free is not None and size > RESIDENT_SHARE * free:
+    size = images.nbytes + tiles.labels.nbytes
+    known = [x for x in hosts.exchange(devices.free_memory(mesh)) if x is not None]
+    if known and size > RESIDENT_SHARE * (free := min(known)):
         console.say(
             f"Tiles      {size / 1e9:.1f} GB, more than {RESIDENT_SHARE:.0%} of the {free / 1e9:.1f} GB "
             "free on a device: batches come from the host"
@@ -106,12 +107,12 @@ def _streamed_calls(
 
     def read(call):
         rows, valid = call
-        return host_tiles(feed.tiles, rows[0]), valid
+        return own_tiles(feed, rows[0]), valid
 
     options = grain.ReadOptions(num_threads=READERS, prefetch_buffer_size=AHEAD)
     rows = grain.MapDataset.source(list(call_rows(feed, indices, first)))
     for arrays, valid in rows.map(read).to_iter_dataset(options):
-        yield devices.shard(arrays, feed.mesh), valid
+        yield devices.shard_own(arrays, feed.mesh, feed.padded_size), valid
 
 
 def call_rows(
@@ -167,12 +168,15 @@ def batch_rows(
 
 def host_batch(feed: Feed, rows: np.ndarray) -> dict[str, jax.Array]:
     """Returns image uint8[B, H, W, C] and label uint8[B, H, W, 1] of rows int32[B], sharded."""
-    return devices.shard(host_tiles(feed.tiles, rows), feed.mesh)
+    return devices.shard_own(own_tiles(feed, rows), feed.mesh, len(rows))
 
 
-def host_tiles(tiles: Tiles, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns image uint8[B, H, W, C] and label uint8[B, H, W, 1] of rows int32[B]."""
-    return {"image": tiles.images[rows], "label": tiles.labels[rows]}
+def own_tiles(feed: Feed, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns image uint8[b, H, W, C] and label uint8[b, H, W, 1] of those rows of int32[B] that are on
+    the devices of this host: of all, but in a training on several hosts.
+    """
+    rows = rows[devices.own_rows(feed.mesh, len(rows))]
+    return {"image": feed.tiles.images[rows], "label": feed.tiles.labels[rows]}
 
 
 def valid_means(
@@ -181,5 +185,5 @@ def valid_means(
     """Returns the means of the valid tiles of a call, float64[n], in the order of their rows."""
     return {
         name: x.reshape(valid.shape)[valid].astype(np.float64)
-        for name, x in devices.fetch(means).items()
+        for name, x in jax.device_get(means).items()
     }

@@ -58,7 +58,7 @@ class SectionModel:
     def on_devices(self, count: int) -> tuple[Mesh, Any]:
         """Returns a mesh of that many devices, with the variables on them."""
         if count not in self.placed:
-            mesh = devices.data_mesh(count)
+            mesh = devices.local_mesh(count)
             self.placed[count] = mesh, devices.replicate(self.variables, mesh)
         return self.placed[count]
 
@@ -307,9 +307,7 @@ def _start(
         windows, _ = _arrays(batch, limit, shape)
         return model.engine(model, windows, complement)
     size = _batch_size(len(batch), limit)
-    hosts = jax.process_count() > 1  # each of them takes part in every batch
-    count = jax.device_count() if hosts else min(size, jax.device_count())
-    mesh, variables = model.on_devices(count)
+    mesh, variables = model.on_devices(min(size, jax.local_device_count()))
     windows, extent = _arrays(batch, devices.padded_batch_size(size, mesh), shape)
     return predict_step(
         variables,
@@ -340,7 +338,7 @@ def _arrays(
 
 def _add(batch: list[tuple[Canvas, int, int]], probs: jax.Array | np.ndarray) -> None:
     """Adds the probabilities of a batch of windows to their canvases."""
-    fetched: np.ndarray = devices.fetch(probs)
+    fetched: np.ndarray = jax.device_get(probs)
     both = fetched.ndim == 4  # salt and no salt
     fetched = np.moveaxis(fetched, 1, 0) if both else fetched[:, None]
     for (canvas, r, c), prob in zip(batch, fetched):

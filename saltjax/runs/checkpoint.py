@@ -44,7 +44,7 @@ def save(path: pathlib.Path, tree: Any, meta: dict) -> None:
     with writing(path):
         files.make_directory(path.parent)
         try:
-            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            with _checkpointer() as checkpointer:
                 items = ocp.args.Composite(
                     state=ocp.args.StandardSave(tree),
                     meta=ocp.args.JsonSave({"meta": meta}),
@@ -60,6 +60,17 @@ def save(path: pathlib.Path, tree: Any, meta: dict) -> None:
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
     _rename(new, path)
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    """Returns orbax's reader and writer of process 0, which waits for no other process of a training."""
+    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
+        state=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        meta=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+    )
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def restore(
@@ -177,7 +188,7 @@ def _read(path: pathlib.Path, like: Any) -> tuple[Any, dict]:
         state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
     )
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        with _checkpointer() as checkpointer:
             restored = checkpointer.restore(path, args)
         for there, here in zip(*map(jax.tree.leaves, (restored["state"], like))):
             if np.shape(there) != np.shape(here):

@@ -11,6 +11,7 @@ from saltjax.data.tiles import UNLABELLED
 from saltjax.networks import network as networks
 from saltjax.networks import resize
 from saltjax.networks.network import Network
+from saltjax.system import devices
 from saltjax.training import losses
 
 COUNTS = ("tp", "fp", "fn")
@@ -104,5 +105,7 @@ def score_call(
         "unlabelled": feed.tiles.has_unlabelled,
     }
     if not feed.resident:
-        return score_step(variables, batch, **static)
-    return score_steps(variables, feed.resident, batch["rows"], **static)
+        means = score_step(variables, batch, **static)
+    else:
+        means = score_steps(variables, feed.resident, batch["rows"], **static)
+    return devices.gather(means, feed.mesh)

@@ -45,6 +45,13 @@ def show() -> None:
     shown = True
 
 
+def mute() -> None:
+    """Makes this process say nothing, neither printed nor logged; another one says the same."""
+    global shown
+    shown = False
+    logger.disabled = True
+
+
 @contextlib.contextmanager
 def bars(wanted: bool) -> Iterator[None]:
     """Shows progress bars within a `with` statement, if they are wanted, in any process."""
@@ -94,6 +101,8 @@ def counted(n: int, noun: str) -> str:
 
 def plural(noun: str) -> str:
     """Returns "images" for "image", "patches" for "patch", "bodies" for "body"."""
+    if noun.endswith("ss"):
+        return f"{noun}es"
     if noun.endswith("dy"):
         return f"{noun[:-1]}ies"
     return f"{noun}es" if noun.endswith("tch") else f"{noun}s"

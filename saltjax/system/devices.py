@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import pathlib
 import tempfile
@@ -10,10 +11,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
-from saltjax.system import console
+from saltjax.system import console, hosts
 from saltjax.system.errors import InputError
 
 # Batches of 8 tiles per device fit a core's caches; a batch of 32 on one device does not.
@@ -57,12 +57,14 @@ def configure(cpu_devices: int, batch_size: int, compile_cache: str) -> None:
 
 
 def split_cpu(cpu_devices: int, batch_size: int) -> None:
-    """Splits the CPU into virtual devices; arguments as in `configure`."""
+    """Splits the CPU into virtual devices, as many on each host; arguments as in `configure`."""
     if cpu_devices == 0:
+        batch_size //= 1 if hosts.group is None else hosts.group.count
         cores = os.cpu_count() or 1
         if hasattr(os, "sched_getaffinity"):
             cores = len(os.sched_getaffinity(0))
         cpu_devices = max(1, min(2 * cores, batch_size // TILES_PER_CPU_DEVICE))
+        cpu_devices = min(hosts.exchange(cpu_devices))
     try:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
     except RuntimeError:
@@ -112,11 +114,19 @@ def on_the_cpu() -> Iterator[None]:
         yield
 
 
-def data_mesh(count: int | None = None) -> Mesh:
-    """Returns the one-dimensional mesh ("data",) over all devices, or the first `count`."""
-    chosen = jax.devices()[:count]
+def data_mesh() -> Mesh:
+    """Returns the one-dimensional mesh ("data",) over all devices, those of other hosts too."""
+    return _mesh(jax.devices())
+
+
+def local_mesh(count: int) -> Mesh:
+    """Returns the one-dimensional mesh ("data",) over the first `count` devices of this host."""
+    return _mesh(jax.local_devices()[:count])
+
+
+def _mesh(devices: list[jax.Device]) -> Mesh:
     return jax.make_mesh(
-        (len(chosen),), ("data",), axis_types=(AxisType.Auto,), devices=chosen
+        (len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices
     )
 
 
@@ -133,29 +143,89 @@ def free_memory(mesh: Mesh) -> int | None:
     return min(s["bytes_limit"] - s["bytes_in_use"] for s in stats)
 
 
-def same_on_all_hosts(value: int) -> int:
-    """Returns the first host's value on every host."""
-    if jax.process_count() > 1:
-        return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
-    return value
-
-
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Returns the pytree with a copy of each leaf on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Returns the pytree with a copy of each leaf on every device; all hosts have the same leaves."""
+    return put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def shard(batch: Any, mesh: Mesh, axis: int = 0) -> Any:
-    """Returns the pytree with that axis of each leaf sharded over the devices."""
-    spec = PartitionSpec(*axis * [None], "data")
-    return jax.device_put(batch, NamedSharding(mesh, spec))
+    """Returns the pytree with that axis of each leaf sharded over the devices; as `replicate`."""
+    return put(batch, NamedSharding(mesh, PartitionSpec(*axis * [None], "data")))
 
 
-def fetch(tree: Any) -> Any:
-    """Returns the pytree as numpy arrays, also where other hosts hold shards of it."""
-    if jax.process_count() > 1:
-        return multihost_utils.process_allgather(tree, tiled=True)
-    return jax.device_get(tree)
+def put(tree: Any, sharding: Sharding) -> Any:
+    """Returns the pytree on the devices of a sharding; all hosts have the same leaves."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def parts(leaf):  # `device_put` would compare the leaves of all hosts
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
+
+    return jax.tree.map(parts, tree)
+
+
+def own_rows(mesh: Mesh, count: int) -> np.ndarray:
+    """Returns bool[count]: which rows of a batch, sharded over the mesh, are on this host's devices."""
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    own = np.full(count, sharding.is_fully_addressable)
+    if sharding.is_fully_addressable:
+        return own
+    for part in sharding.addressable_devices_indices_map((count,)).values():
+        assert part is not None
+        own[part] = True
+    return own
+
+
+def shard_own(batch: Any, mesh: Mesh, count: int) -> Any:
+    """Returns the pytree of `count` rows sharded over the devices; leaves have the `own_rows` alone."""
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+
+    def whole(leaf):
+        shape = (count, *leaf.shape[1:])
+        return jax.make_array_from_process_local_data(sharding, leaf, shape)
+
+    if sharding.is_fully_addressable:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(whole, batch)
+
+
+def gather(tree: Any, mesh: Mesh) -> Any:
+    """Returns the pytree so that this host can read it, once its devices have computed it."""
+    sharding = NamedSharding(mesh, PartitionSpec())
+    if sharding.is_fully_addressable:
+        return tree
+    return _identity(sharding)(tree)
+
+
+@functools.cache
+def _identity(sharding: NamedSharding) -> Callable[[Any], Any]:
+    return jax.jit(lambda tree: tree, out_shardings=sharding)
+
+
+def of_first_host(tree: Any, mesh: Mesh) -> Any:
+    """Returns the pytree of numpy arrays that process 0 has, bit for bit; the others have such a one."""
+    if hosts.group is None:
+        return tree
+    leaves, structure = jax.tree.flatten(jax.device_get(tree))
+    leaves = [np.asarray(leaf) for leaf in leaves]
+    own = np.concatenate([np.frombuffer(x.tobytes(), np.uint8) for x in leaves])
+    # A row for each device, of which that of a device of process 0 is taken.
+    rows = shard_own(
+        np.tile(own, (own_rows(mesh, mesh.size).sum(), 1)), mesh, mesh.size
+    )
+    first = [d.process_index for d in mesh.devices.flat].index(0)
+    take = jax.jit(
+        lambda rows: rows[first],
+        out_shardings=NamedSharding(mesh, PartitionSpec()),
+    )
+    found, start = np.asarray(take(rows)).tobytes(), 0
+    copies = []
+    for leaf in leaves:
+        part = found[start : start + leaf.nbytes]
+        copies.append(np.frombuffer(part, leaf.dtype).reshape(leaf.shape))
+        start += leaf.nbytes
+    return jax.tree.unflatten(structure, copies)
 
 
 def padded_batch_size(batch_size: int, mesh: Mesh) -> int:

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 SHOW_CURSOR = b"\x1b[?25h"  # which a progress bar hides
 RAISE_AGAIN_SECONDS = 0.01
@@ -35,18 +35,41 @@ class Stopped(KeyboardInterrupt):
         self.signum = signum
 
 
-def end_at_once() -> None:
-    """Makes signals end the process at once: a message, and the status 128 + the signal's number."""
+def end_at_once(before: Callable[[int], object] = lambda status: None) -> None:
+    """Makes signals end the process at once: a message, and the status 128 + the signal's number.
+
+    `before` is called first, with that status.
+    """
+
+    def end(signum, _frame) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"Stopped by {signal.Signals(signum).name}.\n".encode())
+        before(128 + signum)
+        exit_at_once(128 + signum)
+
     for signum in _handled():
-        signal.signal(signum, _end)
+        signal.signal(signum, end)
 
 
-def _end(signum, _frame) -> None:
+def exit_at_once(status: int) -> None:
+    """Ends the process without shutting JAX down, which crashes while a thread compiles."""
     with contextlib.suppress(OSError):
         if os.isatty(1):
             os.write(1, SHOW_CURSOR)
-        os.write(2, f"Stopped by {signal.Signals(signum).name}.\n".encode())
-    os._exit(128 + signum)
+    os._exit(status)
+
+
+@contextlib.contextmanager
+def default_actions() -> Iterator[None]:
+    """Leaves signals to the operating system, which ends the process, within a `with` statement."""
+    handlers = {signum: signal.getsignal(signum) for signum in _handled()}
+    for signum in handlers:
+        signal.signal(signum, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
 
 
 def _handled() -> list[signal.Signals]:
@@ -62,12 +85,16 @@ class Pause:
     """Tells a training loop when to save: at a fixed interval, and after a signal.
 
     Use as a context manager. Within `deferred()` a signal is recorded, and `check` raises Stopped;
-    elsewhere the signal raises Stopped at once.
+    elsewhere the signal raises Stopped at once. In a process that saves nothing it is handed to the one
+    that does.
     """
 
-    def __init__(self, every_minutes: float):
-        """Takes the interval between saves in minutes."""
+    def __init__(
+        self, every_minutes: float, forward: Callable[[int], None] | None = None
+    ):
+        """Takes the interval between saves in minutes, and what hands a signal to another process."""
         self._seconds = 60 * every_minutes
+        self._forward = forward
         self._last = time.monotonic()
         self._requested: int | None = None
         self._deferred = False
@@ -104,6 +131,8 @@ class Pause:
 
     def due(self) -> bool:
         """Returns whether it is time to save."""
+        if self._forward is not None:
+            return False
         return (
             self._requested is not None
             or time.monotonic() - self._last >= self._seconds
@@ -116,7 +145,7 @@ class Pause:
 
     def check(self) -> None:
         """Raises Stopped if there was a signal."""
-        if self._requested is not None:
+        if self._requested is not None and self._forward is None:
             raise Stopped(self._requested)
 
     def _restore_handlers(self) -> None:
@@ -129,7 +158,9 @@ class Pause:
             signal.raise_signal(signum)
             return
         self._again, self._requested = False, signum
-        if not self._deferred:
+        if self._forward is not None:
+            self._forward(signum)
+        elif not self._deferred:
             self._raised = True
             raise Stopped(signum)
 

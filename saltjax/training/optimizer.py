@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import optax
 
+from saltjax.system import devices
+
 
 @functools.cache
 def adam(weight_decay: float, decoupled: bool) -> optax.GradientTransformationExtraArgs:
@@ -44,5 +46,5 @@ def with_learning_rate(opt_state: Any, learning_rate: float) -> Any:
     before, rate = opt_state.hyperparams["learning_rate"], np.float32(learning_rate)
     if isinstance(before, jax.Array):
         # With another sharding the steps would be compiled again.
-        rate = jax.device_put(rate, before.sharding)
+        rate = devices.put(rate, before.sharding)
     return opt_state._replace(hyperparams={"learning_rate": rate})

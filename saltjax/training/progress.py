@@ -11,7 +11,7 @@ import numpy as np
 
 from saltjax.runs import checkpoint
 from saltjax.runs import workdir as run_directory
-from saltjax.system import console, files
+from saltjax.system import console, files, hosts
 from saltjax.system.errors import InputError
 from saltjax.training import schedules
 from saltjax.training.steps import TrainState
@@ -61,6 +61,12 @@ class Progress:
 def begin(learning_rate: float) -> Progress:
     """Returns the progress before the first epoch."""
     return Progress(schedules.Plateau(learning_rate), schedules.EarlyStopping())
+
+
+def of_first_host(progress: Progress) -> Progress:
+    """Returns the progress that process 0 of a training has; see `hosts`."""
+    tree = hosts.from_first(lambda: dataclasses.asdict(progress))
+    return msgspec.convert(tree, Progress)
 
 
 def after_epoch(

@@ -14,7 +14,7 @@ import optax
 from saltjax.data import augment
 from saltjax.data.feed import MAX_STEPS_PER_CALL, Feed, calls, resident_batch
 from saltjax.networks.network import Network, unit_image
-from saltjax.system import devices, seeds
+from saltjax.system import devices, hosts, seeds
 from saltjax.training import losses, optimizer
 
 # After a signal a run is saved once the calls that have begun, one or two, are done.
@@ -213,9 +213,11 @@ def train_call(
     weight = (valid / valid.sum(axis=1, keepdims=True)).astype(np.float32)
     if feed.resident:
         weight = devices.shard(weight, feed.mesh, axis=1)
-        return train_steps(state, feed.resident, batch["rows"], weight, recipe)
-    batch = batch | devices.shard({"weight": weight[0]}, feed.mesh)
-    return train_step(state, batch, recipe)
+        state, means = train_steps(state, feed.resident, batch["rows"], weight, recipe)
+    else:
+        batch = batch | devices.shard({"weight": weight[0]}, feed.mesh)
+        state, means = train_step(state, batch, recipe)
+    return state, devices.gather(means, feed.mesh)
 
 
 def timed_feed(feed: Feed, state: TrainState, recipe: Recipe) -> Feed:
@@ -234,5 +236,5 @@ def timed_feed(feed: Feed, state: TrainState, recipe: Recipe) -> Feed:
         jax.block_until_ready(train_call(short, copy, batch, valid, recipe))
         seconds = (time.perf_counter() - start) / TIMED_STEPS
     count = int(np.clip(SECONDS_PER_CALL / seconds, 1, MAX_STEPS_PER_CALL))
-    count = devices.same_on_all_hosts(count)
+    count = min(hosts.exchange(count))
     return dataclasses.replace(feed, steps_per_call=count)

@@ -1,0 +1,325 @@
+"""Processes on several hosts that train one network, connected by `jax.distributed`.
+
+All compute; process 0 alone decides, prints and writes, so that the others need no run directory. What
+they have to know besides arrays is JSON in the key-value store of JAX's coordination service, which is
+part of process 0. Its client has no public interface; what is used of it is in `Group` alone.
+
+A process that ends with an error or by a signal says so in that store, and the others end with the same
+status. One that is killed says nothing: its peers end by an error of the network or, within
+HEARTBEAT_SECONDS, are ended by JAX.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from saltjax.system import console, signals
+from saltjax.system.errors import InputError
+
+# JAX ends a process that has waited so long for the others.
+CONNECT_SECONDS = 300
+# A process that ends with a mistake waits so long for the others to connect, to tell them.
+TELL_SECONDS = 30
+HEARTBEAT_SECONDS = 100
+SECONDS_BETWEEN_LOOKS = 0.2
+# Process 0 ends so long after the others were to end, at most.
+LEAVE_SECONDS = 5.0
+# Keys of the store.
+ENDED, SIGNAL, LEFT, VALUE = (f"saltjax/{x}" for x in ("ended", "signal", "left", "v"))
+# The number of processes, where a scheduler says it.
+COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+EXPECTED = (
+    "expected auto, or HOST:PORT,COUNT,INDEX: address of process 0, number of processes, and number of "
+    "this one from 0, as node1:4000,2,0"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """Why the processes end: `index` of the one that said so first, exit status and message."""
+
+    index: int
+    status: int
+    message: str
+
+
+class Group:
+    """This process among those that train together.
+
+    Attributes:
+      index, count: its number, from 0, and that of all.
+    """
+
+    def __init__(self, client: Any, index: int, count: int):
+        self.index, self.count = index, count
+        self._client = client
+        self._values = 0
+        self._closed = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    def put(self, key: str, value: Any) -> None:
+        """Stores JSON; raises RuntimeError if the key has a value, or the store is gone."""
+        self._client.key_value_set(key, json.dumps(value))
+
+    def try_to_put(self, key: str, value: Any) -> None:
+        """Stores JSON, if the key has no value and the store is there."""
+        with contextlib.suppress(RuntimeError):
+            self.put(key, value)
+
+    def found(self, folder: str) -> dict[str, Any]:
+        """Returns what lies below `folder/`, by the rest of the key; nothing if the store is gone."""
+        with contextlib.suppress(RuntimeError):
+            pairs = self._client.key_value_dir_get(f"{folder}/")
+            return {k.removeprefix(f"{folder}/"): json.loads(v) for k, v in pairs}
+        return {}
+
+    def wait(self, key: str) -> Any:
+        """Returns the value of a key once it has one; signals are handled meanwhile."""
+        while True:
+            try:
+                return json.loads(self._client.blocking_key_value_get(key, 500))
+            except RuntimeError as error:
+                if "DEADLINE_EXCEEDED" not in str(error):
+                    raise
+
+    def next_key(self) -> str:
+        """Returns the same unused key on all processes, which call this equally often."""
+        self._values += 1
+        return f"{VALUE}/{self._values}"
+
+    def end(self, status: int, message: str) -> End:
+        """Makes all processes end, and waits for them; returns what the first to do so has said."""
+        self._closed.set()
+        self.try_to_put(f"{ENDED}/0", [self.index, status, message])
+        end = self._end() or End(self.index, status, message)
+        self._leave()
+        return end
+
+    def forward(self, signum: int) -> None:
+        """Hands a signal to process 0."""
+        self.try_to_put(f"{SIGNAL}/{signum}", self.index)
+
+    def close(self) -> None:
+        """Stops watching: the training is done, and all processes end by themselves."""
+        self._closed.set()
+        self._watcher.join()
+
+    def _end(self) -> End | None:
+        found = self.found(ENDED)
+        return End(*found["0"]) if found else None
+
+    def _leave(self) -> None:
+        """Says that this process ends now; the store ends with process 0, which waits for the others."""
+        self.try_to_put(f"{LEFT}/{self.index}", None)
+        until = time.monotonic() + LEAVE_SECONDS
+        while self.index == 0 and time.monotonic() < until:
+            if len(self.found(LEFT)) == self.count:
+                break
+            time.sleep(0.02)
+
+    def _watch(self) -> None:
+        """Ends this process if another one ends; in process 0 raises signals that others have got."""
+        raised: set[str] = set()
+        while not self._closed.wait(SECONDS_BETWEEN_LOOKS):
+            if end := self._end():
+                if self.index == 0 and end.message:
+                    tell(end.message, end.index)
+                self._leave()
+                signals.exit_at_once(end.status)
+            signums = set(self.found(SIGNAL)) if self.index == 0 else set()
+            for signum in signums - raised:
+                signal.pthread_kill(threading.main_thread().ident or 0, int(signum))
+            raised |= signums
+
+
+# None in a process that trains alone, as every other mode does.
+group: Group | None = None
+
+
+def connect(text: str) -> None:
+    """Connects this process with the others; call before the first use of JAX.
+
+    Args:
+      text: the flag --distributed; "" connects with none.
+
+    Raises:
+      InputError: for another value, if no cluster is found, or if process 0 cannot have the port.
+    """
+    global group
+    if not text:
+        return
+    arguments = _arguments(text)
+    import jax  # imported here: most commands need neither
+    from jax._src import distributed
+
+    # JAX's own handler of SIGTERM would replace ours.
+    jax.config.update("jax_enable_preemption_service", False)
+    known = [
+        os.environ[name] for name in COUNTS if text == "auto" and name in os.environ
+    ]
+    known = known or [str(arguments.get("num_processes", "all"))]
+    console.say(
+        f"Waiting for {known[0]} processes to connect; gives up after {CONNECT_SECONDS} s"
+    )
+    try:
+        with signals.default_actions():  # within JAX no handler of Python's runs
+            jax.distributed.initialize(
+                initialization_timeout=CONNECT_SECONDS,
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+                **arguments,
+            )
+    except (ValueError, RuntimeError) as error:
+        if "should be defined" in str(error) or "must be defined" in str(error):
+            raise InputError(
+                f"--distributed={text}: no cluster is found; {EXPECTED}. auto needs SLURM, Open MPI, "
+                "Kubernetes or a Cloud TPU"
+            ) from None
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"--distributed={text}: {reason}") from None
+    found = distributed.global_state
+    group = Group(found.client, found.process_id, found.num_processes)
+    signals.end_at_once(lambda status: group.end(status, ""))
+    if group.index:
+        console.mute()
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """Returns the arguments of `jax.distributed.initialize`; raises InputError as `connect`."""
+    if text == "auto":
+        return {}
+    try:
+        address, count, index = text.rsplit(",", 2)
+        host, port = address.rsplit(":", 1)
+        numbers = int(port), int(count), int(index)
+        if not host or not 0 < numbers[0] < 2**16 or not 0 <= numbers[2] < numbers[1]:
+            raise ValueError(text)
+    except ValueError:
+        raise InputError(f"--distributed={text}: {EXPECTED}") from None
+    return {
+        "coordinator_address": address,
+        "num_processes": numbers[1],
+        "process_id": numbers[2],
+        # Not from a scheduler around it, which would give this process one GPU of several.
+        "cluster_detection_method": "deactivate",
+    }
+
+
+def is_first() -> bool:
+    """Returns whether this is process 0, which writes; a process that trains alone is."""
+    return group is None or group.index == 0
+
+
+def from_first(compute: Callable[[], Any]) -> Any:
+    """Returns on every process what process 0 computes, which must be JSON; the others wait for it."""
+    if group is None:
+        return compute()
+    key = group.next_key()
+    if group.index:
+        return group.wait(key)
+    value = compute()
+    group.put(key, value)
+    return value
+
+
+def exchange(value: Any) -> list[Any]:
+    """Returns the values of all processes, which must be JSON, in their order."""
+    if group is None:
+        return [value]
+    key = group.next_key()
+    group.put(f"{key}/{group.index}", value)
+    return [group.wait(f"{key}/{i}") for i in range(group.count)]
+
+
+def check_same(what: str, values: dict[str, Any]) -> None:
+    """Checks that all processes have the same values, which must be JSON.
+
+    Raises:
+      InputError: on all of them, if they differ: lists in which keys.
+    """
+    everyone = exchange(values)
+    keys = sorted(everyone[0].keys() | values.keys())
+    lines = [
+        f"  {key}: {_shown(everyone[0].get(key))} in process 0, {_shown(other.get(key))} in process {i}"
+        for i, other in enumerate(everyone)
+        for key in keys
+        if other.get(key) != everyone[0].get(key)
+    ]
+    if lines:
+        raise InputError(
+            f"the processes have different {what}:\n"
+            + "\n".join(lines)
+            + "\nexpected the same in all of them"
+        )
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:76]} …"
+
+
+def forward() -> Callable[[int], None] | None:
+    """Returns what hands a signal to process 0; None where this is process 0."""
+    return group.forward if group is not None and group.index else None
+
+
+def tell(message: str, index: int | None = None) -> None:
+    """Prints an error on standard error, which need not be writable.
+
+    `index` is the process that it comes from, by default this one; process 0 is not named.
+    """
+    if group is not None:
+        index = group.index if index is None else index
+        message = f"process {index} of {group.count}: {message}" if index else message
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except OSError:
+        console.discard(sys.stderr)
+
+
+def end(status: int, message: str) -> int:
+    """Prints why this process ends, and makes the others end too; returns the status to end with.
+
+    That is another one if another process has said before that it ends; process 0 then prints why.
+    """
+    if group is None:
+        tell(message)
+        return status
+    reason = group.end(status, message)
+    if reason.index == group.index or (group.index == 0 and reason.message):
+        tell(reason.message, reason.index)
+    return reason.status
+
+
+def end_unconnected(text: str, status: int, message: str) -> int:
+    """Does what `end` does where a mistake was found before `connect`."""
+    tell(message)
+    with contextlib.suppress(InputError):
+        _arguments(text)
+        timer = threading.Timer(TELL_SECONDS, os._exit, [status])
+        timer.daemon = True
+        timer.start()
+        connect(text)
+    if group is not None:
+        group.end(status, message)
+    return status
+
+
+def close() -> None:
+    """Disconnects after a training, once all processes are done."""
+    global group
+    if group is not None:
+        import jax
+
+        group.close()
+        jax.distributed.shutdown()
+        group = None
