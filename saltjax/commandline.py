@@ -89,7 +89,8 @@ def start(
 def _end(status: int, message: str) -> None:
     """Ends the process, and those that it trains with, with a message."""
     distributed = _flag(sys.argv, "distributed")
-    if hosts.group is None and distributed:
+    training = (_flag(sys.argv, "mode") or "train") == "train"
+    if hosts.group is None and distributed and training:
         signals.exit_at_once(hosts.end_unconnected(distributed, status, message))
     connected = hosts.group is not None
     status = hosts.end(status, message)

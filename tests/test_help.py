@@ -18,7 +18,7 @@ RUN = {
     "precision",
 }
 TAKEN = {
-    "train": {"config", "config.KEY", "workdir", "overwrite"},
+    "train": {"config", "config.KEY", "workdir", "overwrite", "distributed"},
     "check": {"config", "config.KEY", "workdir"},
     "evaluate": RUN | {"unlabelled"},
     "predict": RUN
@@ -58,6 +58,7 @@ WORDS = {
     "normalize": "--normalize=minmax",
     "dialect": "--dialect=opendtect",
     "tile": "--tile=64,64",
+    "distributed": "--distributed=auto",
     "engine": "--engine=openvino",
     "precision": "--precision=bfloat16",
 }

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from saltjax.system import console, files
+from saltjax.system import console, files, hosts
 
 # The name under which the package is installed.
 DISTRIBUTION = "saltjax-seismic"
@@ -51,6 +51,7 @@ def describe(devices: list) -> dict[str, Any]:
         "versions": {"saltjax": version()} | {p: _installed(p) for p in PACKAGES},
         "devices": [str(d) for d in devices],
         "device_kind": devices[0].device_kind,
+        "processes": 1 if hosts.group is None else hosts.group.count,
         "cpu_count": os.cpu_count(),
         "git_commit": git_commit(),
     }
@@ -259,6 +260,8 @@ def announce_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
 def _compared(start: dict[str, Any]) -> dict[str, Any]:
     """Returns what `announce_changes` compares, by its name on the screen."""
     devices = f"{len(start.get('devices') or [])} × {start.get('device_kind')}"
+    if (processes := start.get("processes", 1)) != 1:
+        devices += f" of {processes} processes"
     versions = start.get("versions")
     found = {"devices": devices, "Python": start.get("python")}
     return found | (versions if isinstance(versions, dict) else {})

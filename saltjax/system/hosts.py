@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -144,20 +145,24 @@ class Group:
 
 # None in a process that trains alone, as every other mode does.
 group: Group | None = None
+# Whether this process has tried to connect.
+tried = False
 
 
-def connect(text: str) -> None:
+def connect(text: str, seconds: int = CONNECT_SECONDS) -> None:
     """Connects this process with the others; call before the first use of JAX.
 
     Args:
       text: the flag --distributed; "" connects with none.
+      seconds: after which it gives up, for the message.
 
     Raises:
       InputError: for another value, if no cluster is found, or if process 0 cannot have the port.
     """
-    global group
+    global group, tried
     if not text:
         return
+    tried = True
     arguments = _arguments(text)
     import jax  # imported here: most commands need neither
     from jax._src import distributed
@@ -169,7 +174,7 @@ def connect(text: str) -> None:
     ]
     known = known or [str(arguments.get("num_processes", "all"))]
     console.say(
-        f"Waiting for {known[0]} processes to connect; gives up after {CONNECT_SECONDS} s"
+        f"Waiting for {known[0]} processes to connect; gives up after {seconds} s"
     )
     try:
         with signals.default_actions():  # within JAX no handler of Python's runs
@@ -205,6 +210,8 @@ def _arguments(text: str) -> dict[str, Any]:
             raise ValueError(text)
     except ValueError:
         raise InputError(f"--distributed={text}: {EXPECTED}") from None
+    if numbers[2] == 0:
+        _check_port(text, numbers[0])
     return {
         "coordinator_address": address,
         "num_processes": numbers[1],
@@ -212,6 +219,20 @@ def _arguments(text: str) -> dict[str, Any]:
         # Not from a scheduler around it, which would give this process one GPU of several.
         "cluster_detection_method": "deactivate",
     }
+
+
+def _check_port(text: str, port: int) -> None:
+    """Raises InputError if process 0 cannot have the port; JAX would crash."""
+    dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=dual).close()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise InputError(
+            f"--distributed={text}: cannot listen on port {port} ({reason}); expected a free "
+            "port of this host, the same in all processes"
+        ) from None
 
 
 def is_first() -> bool:
@@ -303,12 +324,14 @@ def end(status: int, message: str) -> int:
 def end_unconnected(text: str, status: int, message: str) -> int:
     """Does what `end` does where a mistake was found before `connect`."""
     tell(message)
+    if tried:
+        return status
     with contextlib.suppress(InputError):
         _arguments(text)
         timer = threading.Timer(TELL_SECONDS, os._exit, [status])
         timer.daemon = True
         timer.start()
-        connect(text)
+        connect(text, TELL_SECONDS)
     if group is not None:
         group.end(status, message)
     return status

@@ -99,7 +99,7 @@ def test_computations_on_the_cpu_take_its_first_device():
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 7), (2, 8), (3, 9), (4, 8)])
 def test_batches_are_padded_to_a_multiple_of_the_devices(count, expected):
-    mesh = devices.data_mesh(count)
+    mesh = devices.local_mesh(count)
     assert mesh.size == count
     assert devices.padded_batch_size(7, mesh) == expected
     assert devices.padded_batch_size(expected, mesh) == expected

@@ -281,7 +281,7 @@ def test_steps_of_one_call_are_those_of_several(tiles):
 
 
 def test_weights_do_not_depend_on_the_number_of_steps_in_a_call(tiles):
-    mesh, recipe = devices.data_mesh(1), make_recipe(optimizer.adam(0.0, True))
+    mesh, recipe = devices.local_mesh(1), make_recipe(optimizer.adam(0.0, True))
     feed, outcomes = feeds.create(tiles, mesh, 2, resident=True), []
     for count in (1, 2, 3, 4):
         part = dataclasses.replace(feed, steps_per_call=count)
@@ -299,7 +299,7 @@ def test_weights_do_not_depend_on_the_number_of_steps_in_a_call(tiles):
     ("step_seconds", "count"), [(0.015, 66), (2.0, 1), (1e-6, 1024)]
 )
 def test_steps_of_a_call_take_about_a_second(tiles, monkeypatch, step_seconds, count):
-    mesh, recipe = devices.data_mesh(1), make_recipe()
+    mesh, recipe = devices.local_mesh(1), make_recipe()
     now, counts = 0.0, []
 
     def train_call(feed, state, batch, valid, recipe):
@@ -322,7 +322,7 @@ def test_steps_of_a_call_take_about_a_second(tiles, monkeypatch, step_seconds, c
 
 def test_last_batch_is_the_mean_over_its_own_tiles(tiles):
     """A batch of one tile, padded, moves the weights as that tile alone."""
-    mesh, recipe = devices.data_mesh(1), make_recipe()
+    mesh, recipe = devices.local_mesh(1), make_recipe()
     changed = []
     for batch_size in (1, 4):
         feed = feeds.create(tiles, mesh, batch_size, resident=False)
