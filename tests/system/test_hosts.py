@@ -9,11 +9,21 @@ from saltjax.system import console, hosts, signals
 from saltjax.system.errors import InputError
 
 
-@pytest.mark.parametrize(
-    "text",
-    "node1 node1,2,0 node1:x,2,0 :4000,2,0 node1:4000,2,2 node1:0,2,0 node1:65536,2,0 node1:4000,2,-1 "
-    "node1:4000,0,0 node1:4000,2".split(),
-)
+WRONG = """
+node1
+node1,2,0
+node1:x,2,0
+:4000,2,0
+node1:4000,2,2
+node1:0,2,0
+node1:65536,2,0
+node1:4000,2,-1
+node1:4000,0,0
+node1:4000,2
+"""
+
+
+@pytest.mark.parametrize("text", WRONG.split())
 def test_other_values_are_refused(text):
     with pytest.raises(InputError, match=r"expected auto, or HOST:PORT,COUNT,INDEX"):
         hosts.connect(text)
