@@ -8,7 +8,6 @@ import pytest
 from saltjax.system import console, hosts, signals
 from saltjax.system.errors import InputError
 
-
 WRONG = """
 node1
 node1,2,0
