@@ -20,6 +20,7 @@ from saltjax import predict
 from saltjax.inference import cluster
 from saltjax.runs import environment
 from saltjax.seismic import zarr_store
+from saltjax.system import locks
 from saltjax.system.errors import InputError
 
 SHAPE = (7, 9, 40)
@@ -41,7 +42,8 @@ def scheduler():
 
 def run(network, path, out, address, **flags):
     flags = predict.Flags(threshold=0.5, scheduler=address, **flags)
-    predict.predict([network], str(path), str(out), flags)
+    networks = network if isinstance(network, list) else [network]
+    predict.predict(networks, str(path), str(out), flags)
 
 
 def read(path, name="probability"):
@@ -91,6 +93,42 @@ def test_npy_becomes_zarr_and_segy_becomes_segy(plain, tmp_path, scheduler):
         np.testing.assert_allclose(many[2], one[2], atol=1e-6)
     hidden = {p.name for p in (tmp_path / "out").iterdir() if p.name[0] == "."}
     assert hidden == {".saltjax-files.jsonl"}
+
+
+def test_zgy_becomes_zgy(plain, tmp_path, scheduler):
+    pytest.importorskip("openzgy")
+    import zgy_files
+
+    path = zgy_files.write(tmp_path / "a.zgy", random_traces(*SHAPE))
+    for address, out in ((scheduler, "many"), (None, "one")):
+        run(plain, path, tmp_path / out, address)
+    for name in ("a_prob.zgy", "a_mask.zgy"):
+        (many, header), (one, expected) = (
+            zgy_files.read(tmp_path / out / name) for out in ("many", "one")
+        )
+        np.testing.assert_allclose(many, one, atol=1e-6)
+        assert header == expected
+    assert not list((tmp_path / "many").glob("*.zarr"))
+
+
+def test_two_networks_are_averaged(plain, tmp_path, scheduler):
+    deeper = other_networks.write_run(tmp_path / "run", {"features": (3, 5)})
+    path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(*SHAPE))
+    for address, out in ((scheduler, "many"), (None, "one")):
+        run([plain, deeper], path, tmp_path / out, address)
+    many, one = (read(tmp_path / f"{out}/in_prob.zarr") for out in ("many", "one"))
+    np.testing.assert_array_equal(many, one)
+    assert not np.allclose(many, saltjax.load(plain).predict(random_traces(*SHAPE)))
+
+
+def test_a_second_prediction_into_the_directory_is_refused(plain, tmp_path, scheduler):
+    path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(*SHAPE))
+    out = tmp_path / "out"
+    with (
+        locks.lock(out, "--output"),
+        pytest.raises(InputError, match="another process is writing there"),
+    ):
+        run(plain, path, out, scheduler)
 
 
 def test_some_crosslines(plain, tmp_path, scheduler):
