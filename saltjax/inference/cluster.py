@@ -111,9 +111,13 @@ class Cluster:
         try:
             self._client.wait_for_workers(max(1, self.shares), timeout=WORKER_SECONDS)
         except TimeoutError:
-            raise InputError(
-                f"--scheduler={self.address}: it has no worker; start some with `dask worker {self.address}`"
-            ) from None
+            advice = f"it has no worker; start some with `dask worker {self.address}`"
+            if self.shares:
+                advice = (
+                    f"its processes have not started within {WORKER_SECONDS} s; give fewer, or wait until "
+                    "the machine is less busy"
+                )
+            raise InputError(f"--scheduler={self.address}: {advice}") from None
         found = self._client.run(eval, VERSION, on_error="return")
         own = environment.version()
         for worker, version in found.items():
