@@ -227,12 +227,16 @@ def test_two_hosts_compute_the_same_as_one(tmp_path):
 
 
 def two_steps_and_a_prediction(mesh):
-    feed = feeds.create(make_tiles(10), mesh, 7, resident=False)
-    network, state, losses = train(feed, np.arange(10))
-    variables = jax.device_get(state.variables)
-    model = SectionModel(network, variables, (12, 10), 7, tta=False)
-    outputs = evaluation.predict_tiles(feed.tiles, np.arange(10), model)
-    return {"loss": losses, "prob": outputs.prob, "test_loss": outputs.loss}
+    found = {}
+    for resident in (False, True):
+        feed = feeds.create(make_tiles(10), mesh, 7, resident)
+        network, state, losses = train(feed, np.arange(10))
+        variables = jax.device_get(state.variables)
+        model = SectionModel(network, variables, (12, 10), 7, tta=False)
+        outputs = evaluation.predict_tiles(feed.tiles, np.arange(10), model)
+        outcome = {"loss": losses, "prob": outputs.prob, "test_loss": outputs.loss}
+        found |= {f"{name} {resident}": value for name, value in outcome.items()}
+    return found
 
 
 if __name__ == "__main__":
