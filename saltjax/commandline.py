@@ -44,7 +44,8 @@ def start(
     """Parses the command line with the flags that `define` defines, and runs `main`.
 
     Without a traceback a user's mistake ends the process with status 2, and a signal with 128 and its
-    number; so they do those that train together with it, see `hosts`. `help_text` returns the output of --help.
+    number; and with it those that it trains with, see `hosts`. `help_text` returns the output of
+    --help.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the parent process

@@ -137,8 +137,7 @@ def run_to_end(
     if config.train.tensorboard:
         event_files.require()
     setup, first = prepare(config, workdir, pause, earlier), hosts.is_first()
-    facts = setup.data.facts() | {"dir": ""}
-    hosts.check_same("data", settings.flatten(facts))
+    hosts.check_same("data", settings.flatten(setup.data.facts()))
     if first:
         state, progress = start(setup, status, overwrite)
     else:  # in place of those of process 0
@@ -289,8 +288,8 @@ def show_banner(setup: Setup, parameters: int) -> None:
     model, mesh = setup.config.model, setup.feed.mesh
     traits = "" if model.name == "fcn" else f", {model.downsample}, skip={model.skip}"
     several = ""
-    if hosts.group is not None:
-        several = f", of {console.counted(hosts.group.count, 'process')}"
+    if hosts.count() > 1:
+        several = f", of {console.counted(hosts.count(), 'process')}"
     console.say(f"Device     {mesh.size} × {mesh.devices.flat[0].device_kind}{several}")
     console.say(
         f"Model      {model.name} {tuple(model.features)}{traits}, {parameters:,} parameters"

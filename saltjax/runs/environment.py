@@ -51,7 +51,7 @@ def describe(devices: list) -> dict[str, Any]:
         "versions": {"saltjax": version()} | {p: _installed(p) for p in PACKAGES},
         "devices": [str(d) for d in devices],
         "device_kind": devices[0].device_kind,
-        "processes": 1 if hosts.group is None else hosts.group.count,
+        "processes": hosts.count(),
         "cpu_count": os.cpu_count(),
         "git_commit": git_commit(),
     }

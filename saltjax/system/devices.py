@@ -59,7 +59,7 @@ def configure(cpu_devices: int, batch_size: int, compile_cache: str) -> None:
 def split_cpu(cpu_devices: int, batch_size: int) -> None:
     """Splits the CPU into virtual devices, as many on each host; arguments as in `configure`."""
     if cpu_devices == 0:
-        batch_size //= 1 if hosts.group is None else hosts.group.count
+        batch_size //= hosts.count()
         cores = os.cpu_count() or 1
         if hasattr(os, "sched_getaffinity"):
             cores = len(os.sched_getaffinity(0))
@@ -205,7 +205,7 @@ def _identity(sharding: NamedSharding) -> Callable[[Any], Any]:
 
 def of_first_host(tree: Any, mesh: Mesh) -> Any:
     """Returns the pytree of numpy arrays that process 0 has, bit for bit; the others have such a one."""
-    if hosts.group is None:
+    if hosts.count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(jax.device_get(tree))
     leaves = [np.asarray(leaf) for leaf in leaves]

@@ -240,6 +240,11 @@ def is_first() -> bool:
     return group is None or group.index == 0
 
 
+def count() -> int:
+    """Returns the number of processes that train together."""
+    return 1 if group is None else group.count
+
+
 def from_first(compute: Callable[[], Any]) -> Any:
     """Returns on every process what process 0 computes, which must be JSON; the others wait for it."""
     if group is None:
