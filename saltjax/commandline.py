@@ -77,9 +77,9 @@ def start(
             "path",
         )
     except signals.Stopped as stopped:
-        signum = 128 + stopped.signum
+        status = 128 + stopped.signum
         signals.exit_at_once(
-            hosts.end(signum, f"Stopped by {stopped}; {stopped.advice}.")
+            hosts.end(status, f"Stopped by {stopped}; {stopped.advice}.")
         )
     except Exception:
         _end_with_traceback()
@@ -89,8 +89,11 @@ def start(
 
 def _end(status: int, message: str) -> None:
     """Ends the process, and those that it trains with, with a message."""
-    distributed = _flag(sys.argv, "distributed")
-    training = (_flag(sys.argv, "mode") or "train") == "train"
+    words = sys.argv
+    with contextlib.suppress(flags.Error):
+        words = FLAGS.read_flags_from_files(words, force_gnu=True)
+    distributed = _flag(words, "distributed")
+    training = (_flag(words, "mode") or "train") == "train"
     if hosts.group is None and distributed and training:
         signals.exit_at_once(hosts.end_unconnected(distributed, status, message))
     connected = hosts.group is not None

@@ -245,8 +245,8 @@ TABLE = {
         None,
         "ADDRESS",
         {
-            "predict": "of a Dask scheduler, whose workers segment a volume together; or local:N, for N "
-            "processes on this machine"
+            "predict": "of a Dask scheduler, whose workers segment a volume together, or its scheduler file "
+            "*.json; or local:N, for N processes on this machine"
         },
     ),
     "direction": Flag(

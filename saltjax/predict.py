@@ -130,6 +130,8 @@ def predict(
             signals.Pause(0),
             output_directory.claim(target, "--output", found[0].path, PAGE) as claimed,
             workers or contextlib.nullcontext(),
+            # Where workers compute, the devices of this machine are left to them.
+            devices.on_the_cpu() if workers else contextlib.nullcontext(),
         ):
             train = locations[0].config.train
             devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)

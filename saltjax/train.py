@@ -63,6 +63,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
         lock if hosts.is_first() else contextlib.nullcontext(),
         signals.Pause(config.checkpoint.every_minutes, hosts.forward()) as pause,
     ):
+        hosts.take_signals(pause.request)
         begun = hosts.from_first(lambda: begin(config, workdir, overwrite))
         config = saved_config.checked(begun["config"])
         status = Status[begun["status"]]
@@ -159,14 +160,14 @@ def run_to_end(
             state, progress = epoch.run_epoch(state, progress, setup)
             if first:
                 record_epoch(state, progress, setup, events)
-    # On the devices of process 0, for which the others wait.
-    hosts.from_first(
-        lambda: final_test.run(
+
+    def test() -> None:  # on the devices of process 0
+        final_test.run(
             config, workdir, setup.data, setup.recipe.network, state, progress
         )
-    )
-    if first:
         run_report.refresh(workdir, setup.data.scored, running=False)
+
+    hosts.from_first(test)
 
 
 def start(setup: Setup, status: Status, overwrite: bool) -> tuple[TrainState, Progress]:

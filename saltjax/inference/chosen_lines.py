@@ -81,9 +81,5 @@ def select(
             f"{f', every {step}th' if step > 1 else ''}"
         )
     if isinstance(source, npy.ArrayTraces):
-        indices = np.flatnonzero(chosen)
-        step = int(indices[1] - indices[0]) if len(indices) > 1 else 1
-        return source.select(
-            direction, slice(int(indices[0]), int(indices[-1]) + 1, step)
-        )
+        return source.select(direction, np.flatnonzero(chosen))
     return source.select(placed[chosen], direction)

@@ -18,8 +18,8 @@ from saltjax.system.errors import InputError, writing
 # Of what a task writes, as far as one line has no more; and tasks in a volume, as far as it has so many
 # lines.
 TASK_BYTES, LEAST_TASKS = 2**26, 32
-# Below an array: what there is to tell of tasks, a file for each of some. Not beside it, where readers of
-# a group look for arrays.
+# Below an array: notes on tasks, a JSON file for each task that has one. Not beside it, where readers of a
+# group look for arrays.
 NOTES = ".tasks"
 
 
@@ -51,7 +51,7 @@ class Layout:
     Attributes:
       shape: inlines, crosslines, samples.
       written: "inline" or "crossline", the direction of the tasks that write it.
-      lines: inlines, and crosslines, of a task in either direction.
+      lines: inlines of a task along inlines, crosslines of one along crosslines.
       crossed: whether tasks of the other direction read it, so that chunks have inner ones.
     """
 
@@ -85,9 +85,13 @@ class Layout:
                 f"{path}: no such array; expected the one that the prediction has created: a directory "
                 "that all machines see"
             )
-        return self.create(path, dtype, names)
+        with writing(path):
+            store = self._open(path, dtype, names, create=False)
+            return Chunks(path, store, self.written)
 
-    def _open(self, path: pathlib.Path, dtype: str, names: Sequence[str]) -> Any:
+    def _open(
+        self, path: pathlib.Path, dtype: str, names: Sequence[str], create: bool = True
+    ) -> Any:
         inlines, crosslines, samples = self.shape
         rows, columns = self.lines
         chunk = [rows, crosslines] if self.written == "inline" else [inlines, columns]
@@ -103,6 +107,7 @@ class Layout:
             names,
             np.nan if np.dtype(dtype).kind == "f" else 0,
             inner=inner,
+            create=create,
         )
 
 
@@ -112,13 +117,13 @@ def layout(
     """Returns the layout of float32 results that tasks of these directions write and read.
 
     >>> layout((1000, 500, 1024), ["inline"], "inline").lines
-    (32, 16)
+    (31, 15)
     """
     inlines, crosslines, samples = shape
     lines = tuple(
         min(
             max(1, TASK_BYTES // (4 * samples * across)),
-            max(1, -(-count // LEAST_TASKS)),
+            max(1, count // LEAST_TASKS),
         )
         for count, across in ((inlines, crosslines), (crosslines, inlines))
     )

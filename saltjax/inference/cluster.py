@@ -3,10 +3,12 @@
 `dask.distributed` is imported where it is used, since most commands do without it.
 """
 
+import concurrent.futures
 import contextlib
 import logging
 import pathlib
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
@@ -16,12 +18,14 @@ from saltjax.system.errors import InputError
 
 T = TypeVar("T")
 EXPECTED = (
-    "expected the address of a Dask scheduler, as tcp://10.0.0.5:8786, or local:N for N processes on this "
-    "machine"
+    "expected the address of a Dask scheduler, as tcp://10.0.0.5:8786, its scheduler file *.json, or "
+    "local:N for N processes on this machine"
 )
 # Sent as text: a function is sent by its name, which a worker without saltjax would not find.
 VERSION = "__import__('saltjax.runs.environment', fromlist=['version']).version()"
 CONNECT_SECONDS, WORKER_SECONDS = 20, 120
+# After which, without a task that is done, it is looked whether there are workers.
+SECONDS_BETWEEN_LOOKS = 5.0
 
 
 class Cluster:
@@ -101,23 +105,31 @@ class Cluster:
                 f"({error or type(error).__name__}); start one with `dask scheduler`, or give local:N"
             ) from None
 
-    def _check_workers(self) -> None:
-        """Waits for the first worker, and checks what all have that there are."""
-        if not self.shares and not self._workers():
+    def _wait_for_workers(self, count: int) -> None:
+        """Waits until there are workers; raises InputError if there are none for WORKER_SECONDS."""
+        start = "start some with `dask worker --nthreads=1 "
+        start += (
+            "--scheduler-file=" * self.address.endswith(".json") + f"{self.address}`"
+        )
+        there = self._client.scheduler_info(n_workers=-1)["workers"]
+        if not self.shares and not there:
             console.say(
-                f"Waiting    for a worker of {self.address}, {WORKER_SECONDS} s at most: start some with "
-                f"`dask worker {self.address}`"
+                f"Waiting    for a worker of {self.address}, {WORKER_SECONDS} s at most: {start}"
             )
         try:
-            self._client.wait_for_workers(max(1, self.shares), timeout=WORKER_SECONDS)
+            self._client.wait_for_workers(count, timeout=WORKER_SECONDS)
         except TimeoutError:
-            advice = f"it has no worker; start some with `dask worker {self.address}`"
+            advice = f"it has no worker; {start}"
             if self.shares:
                 advice = (
                     f"its processes have not started within {WORKER_SECONDS} s; give fewer, or wait until "
                     "the machine is less busy"
                 )
             raise InputError(f"--scheduler={self.address}: {advice}") from None
+
+    def _check_workers(self) -> None:
+        """Waits for the first worker, and checks what all have that there are."""
+        self._wait_for_workers(max(1, self.shares))
         found = self._client.run(eval, VERSION, on_error="return")
         own = environment.version()
         for worker, version in found.items():
@@ -131,9 +143,6 @@ class Cluster:
                 )
         console.say(f"Workers    {len(found)} of {self.address}")
 
-    def _workers(self) -> Sequence[str]:
-        return list(self._client.scheduler_info(n_workers=-1)["workers"])
-
     def map(
         self, function: Callable[..., None], items: Sequence[T], **arguments: Any
     ) -> Iterator[T]:
@@ -142,24 +151,41 @@ class Cluster:
         What a worker does that is lost, another does.
 
         Raises:
-          InputError: if the function raises one, workers end again and again, or the scheduler is lost.
+          InputError: if the function raises one, workers end again and again, all are gone for
+            WORKER_SECONDS, or the scheduler is lost.
         """
         futures = self._client.map(function, items, pure=False, **arguments)
         by_key = dict(zip([future.key for future in futures], items))
+        completed, seen = self._dask.as_completed(futures), time.monotonic()
         try:
-            for future in self._dask.as_completed(futures):
-                future.result()
-                yield by_key[future.key]
-                future.release()
-        except self._dask.KilledWorker as error:
-            raise InputError(
-                f"several workers ended while they did the same task, the last of them {error.last_worker}; "
-                "their logs say why: often it is memory. The same command goes on"
-            ) from None
-        except (self._dask.client.FuturesCancelledError, OSError) as error:
-            raise InputError(
-                f"--scheduler={self.address}: the connection to the scheduler was lost ({error}); the same "
-                "command goes on"
-            ) from None
+            while not completed.is_empty():
+                batch = completed.next_batch(block=False)
+                for future in batch:
+                    self._check_done(future)
+                    yield by_key[future.key]
+                    future.release()
+                if batch:
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > SECONDS_BETWEEN_LOOKS:
+                    self._wait_for_workers(1)
+                    seen = time.monotonic()
+                else:
+                    time.sleep(0.02)
         finally:
             self._client.cancel(futures)
+
+    def _check_done(self, future: Any) -> None:
+        """Raises what a task has raised; see `map`."""
+        try:
+            future.result()
+        except self._dask.KilledWorker as error:
+            raise InputError(
+                "several workers ended while they did the same task, the last of them "
+                f"{error.last_worker.address}; their logs say why: often it is memory. The same command goes "
+                "on"
+            ) from None
+        except concurrent.futures.CancelledError:
+            raise InputError(
+                f"--scheduler={self.address}: the connection to the scheduler was lost; the same command goes "
+                "on"
+            ) from None

@@ -32,6 +32,7 @@ class Positions:
     def __init__(self, source: Traces):
         """Takes a volume: an array, or a SEG-Y file, whose padding has no place."""
         self._source = source
+        self._lines: dict[str, tuple[list[np.ndarray], np.ndarray]] = {}
         if isinstance(source, npy.ArrayTraces):
             self.inlines = source.numbers("inline")
             self.crosslines = source.numbers("crossline")
@@ -59,12 +60,16 @@ class Positions:
         row = np.searchsorted(self.inlines, inline)
         return placed, row, np.searchsorted(self.crosslines, crossline)
 
-    @functools.cache  # noqa: B019 lives as long as the file is read
     def lines(self, direction: str) -> tuple[list[np.ndarray], np.ndarray]:
         """Returns the lines of the volume, and the index int[n] of each in the results, -1 for none.
 
         As in SEG-Y, they begin and end with a trace that exists.
         """
+        if direction not in self._lines:
+            self._lines[direction] = self._find_lines(direction)
+        return self._lines[direction]
+
+    def _find_lines(self, direction: str) -> tuple[list[np.ndarray], np.ndarray]:
         lines = self._source.lines(direction)
         if isinstance(self._source, GridTraces):
             there = [np.flatnonzero(self._source.exists(line)) for line in lines]
@@ -166,21 +171,27 @@ class Survey:
         )
         if not len(part):
             return found, {}
+        first, stop = int(part[0]), int(part[-1]) + 1
+        source = self.source
+        if isinstance(source, GridTraces):
+            context = max(model.network.context for model in self.models)
+            needed = lines[max(0, first - context) : stop + context]
+            source = source.held(np.unique(np.concatenate(needed)))
         for numbers, prob in volumes.predict_lines(
-            self.source,
+            source,
             lines,
             task.direction,
             self.models,
             self.limits,
             self.normalize,
             damaged,
-            range(int(part[0]), int(part[-1]) + 1),
+            range(first, stop),
         ):
             there, row, column = positions.of(numbers)
             prob, numbers = prob[there], numbers[there]
             # Of NaN alone is how a missing trace is stored where nothing else tells.
             dead = np.flatnonzero(~amplitudes.live(prob))
-            missing = np.isnan(self.source.read(numbers[dead])).all(axis=1)
+            missing = np.isnan(source.read(numbers[dead])).all(axis=1)
             prob[dead[missing]] = np.nan
             line, place = (row, column) if task.direction == "inline" else (column, row)
             found[line - task.start, place] = prob

@@ -102,7 +102,8 @@ def arrays(
     shape, names = Positions(source).shape, dimensions(source)
 
     def array(group: pathlib.Path, name: str, dtype: str, written: str) -> Chunks:
-        read = along if name == PROBABILITY else along[:1]
+        # Masks are read along inlines, to label bodies.
+        read = along if name == PROBABILITY else {along[0], "inline"}
         return get(chunks.layout(shape, read, written), group / name, dtype, names)
 
     probs = array(where.probs, PROBABILITY, "float32", along[-1])
@@ -124,6 +125,8 @@ def note(
     source: Traces, sample: np.ndarray, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns what identifies results: the settings, and a checksum of the input.
+
+    The checksum is one of shape, line numbers and the sample: a change elsewhere in it is not noticed.
 
     Args:
       source: the volume.
@@ -240,11 +243,14 @@ def _correct_sample_format(group: pathlib.Path) -> None:
         files.write_json(group / SEGY_HEADER / "zarr.json", found)
 
 
-def convert(source: Traces, where: Places, probs: Traces, masks: Traces) -> None:
+def convert(
+    source: Traces, direction: str, where: Places, probs: Traces, masks: Traces
+) -> None:
     """Copies the results of a volume into files of traces, 0 where there is no probability.
 
     Args:
       source: the volume.
+      direction: the first that it was segmented along, in which each chunk of results is read once.
       where: the groups of its results.
       probs, masks: the files.
 
@@ -254,7 +260,7 @@ def convert(source: Traces, where: Places, probs: Traces, masks: Traces) -> None
     positions = Positions(source)
     found = [array_files.read(group) for group in (where.probs, where.masks)]
     with console.Bar("Converting", source.count * source.samples, "samples") as bar:
-        for line in source.lines("inline"):
+        for line in source.lines(direction):
             numbers = line[line >= 0]
             there, row, column = positions.of(numbers)
             for sink, results in zip((probs, masks), found):

@@ -63,6 +63,7 @@ class Job:
       direction: of these.
       directions, chosen, normalize, limits: see `Survey`.
       places: of the results.
+      input: the checksum of the input: a worker opens another one anew.
     """
 
     version: str
@@ -77,6 +78,7 @@ class Job:
     normalize: str
     limits: amplitudes.Range
     places: Places
+    input: str
 
 
 def segment(
@@ -139,6 +141,7 @@ def segment(
             normalize,
             limits,
             places.absolute(),
+            identity["input"],
         )
         survey.run(found, functools.partial(wanted.cluster.map, run_task, job=job))
     claimed.discard([places.first])
@@ -201,8 +204,7 @@ def _open(job: Job) -> Survey:
 def _load(network: NetworkJob, shares: int) -> SectionModel:
     """Returns a network that this worker reads once."""
     location = trained.locate(network.path)
-    if shares:
-        _take_share(shares)
+    _take_share(shares)
     train = location.config.train
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
     found = predictor.restore(location, network.engine, network.precision)
@@ -214,15 +216,16 @@ def _load(network: NetworkJob, shares: int) -> SectionModel:
     return found.section_model(network.tta, network.scale)
 
 
+@functools.cache
 def _take_share(shares: int) -> None:
-    """Leaves this thread, and those that it starts, a share of the cores, where the system can.
+    """Leaves this thread, and those that it starts, a share of the cores, where the system can; once.
 
     XLA starts as many threads as there are cores for the thread that uses it first.
     """
-    if hasattr(os, "sched_setaffinity"):
+    if shares and hasattr(os, "sched_setaffinity"):
         cores, i = sorted(os.sched_getaffinity(0)), int(_worker().name)
         if len(cores) >= shares:
-            os.sched_setaffinity(0, cores[i % shares :: shares])
+            os.sched_setaffinity(0, cores[i::shares])
         else:
             os.sched_setaffinity(0, [cores[i % len(cores)]])
 

@@ -58,7 +58,8 @@ def predict(
     whole = volumes.open_traces(path, wanted.header_bytes_of_segy())
     source = chosen_lines.select(whole, direction, lines) if lines else whole
     image = whole.image() if isinstance(whole, npy.ArrayTraces) else None
-    zarr = grid.is_zarr(path) or (wanted.cluster and path.suffix.lower() == ".npy")
+    zarr = grid.is_zarr(path)
+    zarr |= wanted.cluster is not None and path.suffix.lower() == ".npy"
     suffix = survey_files.SUFFIX if zarr else path.suffix
     written = [claimed.folder / f"{path.stem}_{n}{suffix}" for n in ("prob", "mask")]
     prob_path, mask_path = written
@@ -136,7 +137,8 @@ def _write(
                 damaged, share = survey_jobs.segment(
                     path, source, scaled, claimed, wanted, places
                 )
-                survey_files.convert(source, places, probs, sink)
+                along = survey_files.directions(source, first.direction)[0]
+                survey_files.convert(source, along, places, probs, sink)
             else:
                 if scaled:
                     damaged = volumes.segment(

@@ -98,15 +98,23 @@ class ArrayTraces:
         inline, crossline = np.divmod(numbers, self.shape[1])
         return (inline, crossline) if direction == "inline" else (crossline, inline)
 
-    def select(self, direction: str, lines: slice) -> Self:
-        """Returns some "inline" or "crossline" sections of a volume, as an array of their own."""
-        part, skips = copy.copy(self), (lines.step or 1) > 1
+    def select(self, direction: str, lines: np.ndarray) -> Self:
+        """Returns some "inline" or "crossline" sections of a volume, as an array of their own.
+
+        `lines` are their indices int[n], in increasing order.
+        """
+        part, steps = copy.copy(self), np.diff(lines)
+        skips = bool((steps > 1).any())
+        # Of an array every nth, as its lines are numbered from 0.
+        cut = slice(
+            int(lines[0]), int(lines[-1]) + 1, int(steps[0]) if len(steps) else 1
+        )
         if direction == "inline":
             part.rows, part.apart = self.rows[lines], (skips, self.apart[1])
-            part._cut(np.s_[lines])
+            part._cut(np.s_[cut])
         else:
             part.columns, part.apart = self.columns[lines], (self.apart[0], skips)
-            part._cut(np.s_[:, lines])
+            part._cut(np.s_[:, cut])
         part.shape = (len(part.rows), len(part.columns), self.samples)
         part.count = len(part.rows) * len(part.columns)
         return part

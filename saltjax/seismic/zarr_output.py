@@ -49,8 +49,9 @@ def open_array(
     fill_value: float | None = None,
     attributes: dict[str, Any] | None = None,
     inner: Sequence[int] | None = None,
+    create: bool = True,
 ) -> Any:
-    """Returns an array, a `tensorstore.TensorStore`, which is created if it does not exist.
+    """Returns an array, a `tensorstore.TensorStore`.
 
     Args:
       path: its directory.
@@ -61,9 +62,10 @@ def open_array(
         written is there also if it holds nothing else; None for 0, chunks of which are left out.
       attributes: to be stored with it.
       inner: the shape of what can be read alone within a chunk, which it divides; None for chunks.
+      create: whether it is created if it does not exist.
 
     Raises:
-      ValueError: if there is an array with other metadata.
+      ValueError: if there is an array with other metadata, or none and it is not to be created.
     """
     import tensorstore  # takes a second
 
@@ -100,7 +102,7 @@ def open_array(
             "store_data_equal_to_fill_value": fill_value is not None,
         },
         open=True,
-        create=True,
+        create=create,
     ).result()
 
 

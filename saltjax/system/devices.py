@@ -168,9 +168,9 @@ def put(tree: Any, sharding: Sharding) -> Any:
 def own_rows(mesh: Mesh, count: int) -> np.ndarray:
     """Returns bool[count]: which rows of a batch, sharded over the mesh, are on this host's devices."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    own = np.full(count, sharding.is_fully_addressable)
     if sharding.is_fully_addressable:
-        return own
+        return np.ones(count, bool)
+    own = np.zeros(count, bool)
     for part in sharding.addressable_devices_indices_map((count,)).values():
         assert part is not None
         own[part] = True
@@ -191,7 +191,10 @@ def shard_own(batch: Any, mesh: Mesh, count: int) -> Any:
 
 
 def gather(tree: Any, mesh: Mesh) -> Any:
-    """Returns the pytree so that this host can read it, once its devices have computed it."""
+    """Returns the pytree so that this host can read it, once its devices have computed it.
+
+    All hosts call this, in the same order of calls.
+    """
     sharding = NamedSharding(mesh, PartitionSpec())
     if sharding.is_fully_addressable:
         return tree
@@ -204,7 +207,12 @@ def _identity(sharding: NamedSharding) -> Callable[[Any], Any]:
 
 
 def of_first_host(tree: Any, mesh: Mesh) -> Any:
-    """Returns the pytree of numpy arrays that process 0 has, bit for bit; the others have such a one."""
+    """Returns the pytree of numpy arrays that process 0 has, bit for bit, on all.
+
+    Args:
+      tree: of the others too, with the same structure, shapes and dtypes; their values are ignored.
+      mesh: of the devices of all.
+    """
     if hosts.count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(jax.device_get(tree))

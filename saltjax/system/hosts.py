@@ -26,7 +26,7 @@ from typing import Any
 from saltjax.system import console, signals
 from saltjax.system.errors import InputError
 
-# JAX ends a process that has waited so long for the others.
+# A process waits so long for the others to connect.
 CONNECT_SECONDS = 300
 # A process that ends with a mistake waits so long for the others to connect, to tell them.
 TELL_SECONDS = 30
@@ -58,10 +58,12 @@ class Group:
 
     Attributes:
       index, count: its number, from 0, and that of all.
+      request: what process 0 does for a signal that another process has got.
     """
 
     def __init__(self, client: Any, index: int, count: int):
         self.index, self.count = index, count
+        self.request: Callable[[int], None] = signal.raise_signal
         self._client = client
         self._values = 0
         self._closed = threading.Event()
@@ -139,7 +141,7 @@ class Group:
                 signals.exit_at_once(end.status)
             signums = set(self.found(SIGNAL)) if self.index == 0 else set()
             for signum in signums - raised:
-                signal.pthread_kill(threading.main_thread().ident or 0, int(signum))
+                self.request(int(signum))
             raised |= signums
 
 
@@ -152,9 +154,11 @@ tried = False
 def connect(text: str, seconds: int = CONNECT_SECONDS) -> None:
     """Connects this process with the others; call before the first use of JAX.
 
+    After `seconds` without them it ends the process with status 2 and a message.
+
     Args:
       text: the flag --distributed; "" connects with none.
-      seconds: after which it gives up, for the message.
+      seconds: to wait for the others.
 
     Raises:
       InputError: for another value, if no cluster is found, or if process 0 cannot have the port.
@@ -176,10 +180,14 @@ def connect(text: str, seconds: int = CONNECT_SECONDS) -> None:
     console.say(
         f"Waiting for {known[0]} processes to connect; gives up after {seconds} s"
     )
+    timer = threading.Timer(seconds, _give_up, [text, seconds])
+    timer.daemon = True
+    timer.start()
     try:
         with signals.default_actions():  # within JAX no handler of Python's runs
             jax.distributed.initialize(
-                initialization_timeout=CONNECT_SECONDS,
+                # When JAX would end the process with a trace of its own.
+                initialization_timeout=seconds + 60,
                 heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
                 **arguments,
             )
@@ -191,11 +199,23 @@ def connect(text: str, seconds: int = CONNECT_SECONDS) -> None:
             ) from None
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"--distributed={text}: {reason}") from None
+    finally:
+        timer.cancel()
     found = distributed.global_state
     group = Group(found.client, found.process_id, found.num_processes)
-    signals.end_at_once(lambda status: group.end(status, ""))
+    joined = group
+    signals.end_at_once(lambda status: joined.end(status, ""))
     if group.index:
         console.mute()
+
+
+def _give_up(text: str, seconds: int) -> None:
+    tell(
+        f"Error: --distributed={text}: the other processes have not connected within {seconds} s; start "
+        "all of them, with the same HOST:PORT and COUNT, and each with an INDEX of its own, where the "
+        "port of process 0 can be reached"
+    )
+    signals.exit_at_once(2)
 
 
 def _arguments(text: str) -> dict[str, Any]:
@@ -252,9 +272,8 @@ def from_first(compute: Callable[[], Any]) -> Any:
     key = group.next_key()
     if group.index:
         return group.wait(key)
-    value = compute()
-    group.put(key, value)
-    return value
+    group.put(key, compute())
+    return group.wait(key)  # as the others have it: lists for tuples
 
 
 def exchange(value: Any) -> list[Any]:
@@ -298,6 +317,12 @@ def forward() -> Callable[[int], None] | None:
     return group.forward if group is not None and group.index else None
 
 
+def take_signals(request: Callable[[int], None]) -> None:
+    """Sets what process 0 does for a signal that another process has got."""
+    if group is not None:
+        group.request = request
+
+
 def tell(message: str, index: int | None = None) -> None:
     """Prints an error on standard error, which need not be writable.
 
@@ -329,14 +354,9 @@ def end(status: int, message: str) -> int:
 def end_unconnected(text: str, status: int, message: str) -> int:
     """Does what `end` does where a mistake was found before `connect`."""
     tell(message)
-    if tried:
-        return status
-    with contextlib.suppress(InputError):
-        _arguments(text)
-        timer = threading.Timer(TELL_SECONDS, os._exit, [status])
-        timer.daemon = True
-        timer.start()
-        connect(text, TELL_SECONDS)
+    if not tried:
+        with contextlib.suppress(InputError):
+            connect(text, TELL_SECONDS)
     if group is not None:
         group.end(status, message)
     return status
@@ -348,6 +368,7 @@ def close() -> None:
     if group is not None:
         import jax
 
+        from_first(lambda: None)  # until which its mistakes are told
         group.close()
         jax.distributed.shutdown()
         group = None

@@ -129,6 +129,15 @@ class Pause:
             self._deferred = False
         self.check()
 
+    def request(self, signum: int) -> None:
+        """Does what the signal would do, from another thread; nothing if there was one already."""
+        if self._requested is not None:
+            return
+        if self._deferred:
+            self._requested = signum
+        else:
+            signal.pthread_kill(threading.main_thread().ident or 0, signum)
+
     def due(self) -> bool:
         """Returns whether it is time to save."""
         if self._forward is not None:
