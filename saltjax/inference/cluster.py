@@ -164,15 +164,26 @@ class Cluster:
                     self._check_done(future)
                     yield by_key[future.key]
                     future.release()
-                if batch:
-                    seen = time.monotonic()
-                elif time.monotonic() - seen > SECONDS_BETWEEN_LOOKS:
-                    self._wait_for_workers(1)
-                    seen = time.monotonic()
-                else:
+                if not batch and time.monotonic() - seen < SECONDS_BETWEEN_LOOKS:
                     time.sleep(0.02)
+                    continue
+                if not batch:
+                    self._check_connected()
+                seen = time.monotonic()
         finally:
             self._client.cancel(futures)
+
+    def _check_connected(self) -> None:
+        """Waits for a worker if there is none; see `map`. Of a connection it is waited that Dask mends it."""
+        if self._client.status == "running":
+            self._wait_for_workers(1)
+        elif self._client.status != "connecting":
+            raise self._lost()
+
+    def _lost(self) -> InputError:
+        return InputError(
+            f"--scheduler={self.address}: the connection to the scheduler was lost; the same command goes on"
+        )
 
     def _check_done(self, future: Any) -> None:
         """Raises what a task has raised; see `map`."""
@@ -185,7 +196,4 @@ class Cluster:
                 "on"
             ) from None
         except concurrent.futures.CancelledError:
-            raise InputError(
-                f"--scheduler={self.address}: the connection to the scheduler was lost; the same command goes "
-                "on"
-            ) from None
+            raise self._lost() from None

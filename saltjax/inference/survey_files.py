@@ -103,7 +103,7 @@ def arrays(
 
     def array(group: pathlib.Path, name: str, dtype: str, written: str) -> Chunks:
         # Masks are read along inlines, to label bodies.
-        read = along if name == PROBABILITY else {along[0], "inline"}
+        read = along if name == PROBABILITY else sorted({along[0], "inline"})
         return get(chunks.layout(shape, read, written), group / name, dtype, names)
 
     probs = array(where.probs, PROBABILITY, "float32", along[-1])
@@ -169,7 +169,10 @@ def create(
         expected = noted if group == where.masks else identity
         if _noted(group) != expected:
             with claimed.write(group) as part:
-                _create_group(part, path.name, dtype, layout, source, expected)
+                of_input = group != where.first  # which nobody exports
+                _create_group(
+                    part, path.name, dtype, layout, source, expected, of_input
+                )
         return layout.open(path, dtype, names)
 
     return arrays(source, along, where, create_array)
@@ -205,8 +208,12 @@ def _create_group(
     layout: Layout,
     source: Traces,
     noted: Mapping[str, Any],
+    of_input: bool = True,
 ) -> Chunks:
-    """Creates a group with what the input has beside its volume; returns the array `name` in it."""
+    """Creates a group, and an array `name` in it, which is returned.
+
+    If `of_input`, the group has what the input has beside its volume.
+    """
     grid = source.grid if isinstance(source, GridTraces) else None
     origin, found, names = (
         getattr(grid, "group", None),
@@ -218,7 +225,7 @@ def _create_group(
         attributes = (zarr_store.metadata(origin) or {}).get("attributes", {})
     with writing(group):
         zarr_output.create_group(group, name, {**attributes, NOTE: dict(noted)})
-        if origin is not None:
+        if origin is not None and of_input:
             assert isinstance(source, GridTraces)
             lines = {names[0]: source.rows, names[1]: source.columns}
             zarr_output.copy_members(origin, group, lines)

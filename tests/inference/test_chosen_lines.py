@@ -6,6 +6,7 @@ import forked
 import numpy as np
 import pytest
 import segy_writer
+import zarr_files
 import zgy_files
 from prediction import random_traces
 from program import assert_refused
@@ -13,7 +14,7 @@ from program import assert_refused
 import saltjax
 from saltjax import predict
 from saltjax.inference import chosen_lines
-from saltjax.seismic import npy, segy
+from saltjax.seismic import npy, segy, zarr_output, zarr_store
 from saltjax.system.errors import InputError
 
 INLINES, CROSSLINES = np.arange(100, 124, 2), np.arange(301, 310)
@@ -196,6 +197,20 @@ def test_lines_with_gaps_are_as_in_the_whole_volume(plain, tmp_path, direction):
 def test_numbers_of_more_than_32_bits_are_refused(text):
     with pytest.raises(InputError, match="expected START:STOP"):
         chosen_lines.parse(text)
+
+
+def test_lines_whose_numbers_have_gaps(plain, tmp_path):
+    values = random_traces(5, 9, 40)
+    path = tmp_path / "in.zarr"
+    numbers = np.array([10, 11, 12, 20, 24])
+    zarr_output.write_volume(path, values, numbers, np.arange(9), zarr_files.AXIS)
+    flags = predict.Flags(threshold=0.5, lines="10:24:2")
+    predict.predict([plain], str(path), str(tmp_path / "out"), flags)
+    group = tmp_path / "out/in_prob.zarr"
+    assert zarr_store.Array(group / "inline").read(4).tolist() == [10, 12, 20, 24]
+    expected = saltjax.load(plain).predict(values)[[0, 2, 3, 4]]
+    found = zarr_store.Array(group / "probability").read(4, 9, 40)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_the_largest_numbers_do_not_overflow():

@@ -141,12 +141,17 @@ def test_some_crosslines(plain, tmp_path, scheduler):
     np.testing.assert_array_equal(many, one)
 
 
-def test_a_worker_names_itself_and_a_damaged_chunk(plain, tmp_path, scheduler):
+def test_a_worker_names_itself_and_a_damaged_chunk(
+    plain, tmp_path, scheduler, monkeypatch
+):
+    monkeypatch.setattr("saltjax.seismic.amplitudes.MAX_SAMPLES", 80)  # two traces
     path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(80, 70, 40))
     # Of traces that the sample for the range is not of.
-    chunk = path / "amplitude/c/1/1/0"
+    chunk = path / "amplitude/c/1/0/0"
     chunk.write_bytes(chunk.read_bytes()[:-1])
-    with pytest.raises(InputError, match="amplitude/c/1/1/0: a damaged chunk"):
+    with pytest.raises(
+        InputError, match=r"worker tcp://.*: .*amplitude/c/1/0/0: a damaged"
+    ):
         run(plain, path, tmp_path / "out", scheduler)
 
 
@@ -176,6 +181,56 @@ def test_addresses_without_a_scheduler(plain, tmp_path, monkeypatch, address, me
     path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(*SHAPE))
     with pytest.raises(InputError, match=f"--scheduler={address}.*{message}"):
         run(plain, path, tmp_path / "out", address)
+
+
+def fail(item, **_):
+    raise FileNotFoundError(2, "No such file", str(item))
+
+
+def wait(seconds, **_):
+    time.sleep(seconds)
+
+
+def test_what_a_task_raises_is_raised(scheduler):
+    with cluster.Cluster(scheduler) as workers:
+        assert sorted(workers.map(str, [1, 2, 3])) == [1, 2, 3]
+        with pytest.raises(FileNotFoundError, match=r"No such file.*7"):
+            list(workers.map(fail, [7]))
+
+
+def a_scheduler_of_one(monkeypatch):
+    """Returns a scheduler with one worker, in processes of their own, without one that restarts it."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "SECONDS_BETWEEN_LOOKS", 0.2)
+    return distributed.LocalCluster(
+        1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0"
+    )
+
+
+def test_workers_that_are_all_gone(monkeypatch):
+    with (
+        a_scheduler_of_one(monkeypatch) as found,
+        cluster.Cluster(found.scheduler_address) as workers,
+    ):
+        done = workers.map(wait, [0, 10])
+        assert next(done) == 0
+        found.scale(0)
+        monkeypatch.setattr(cluster, "WORKER_SECONDS", 2)
+        with pytest.raises(InputError, match="it has no worker"):
+            next(done)
+
+
+def test_a_scheduler_that_ends(monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 2)
+    found = a_scheduler_of_one(monkeypatch)
+    with cluster.Cluster(found.scheduler_address) as workers:
+        done = workers.map(wait, [0, 10])
+        assert next(done) == 0
+        found.close()
+        with pytest.raises(
+            InputError, match="the connection to the scheduler was lost"
+        ):
+            next(done)
 
 
 def test_images_take_no_scheduler(plain, tmp_path):
