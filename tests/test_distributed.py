@@ -6,16 +6,18 @@ import random
 import shutil
 import signal
 import socket
+import time
 
 import forked
 import jax
 import numpy as np
 import pytest
-from run_outcome import outcome
+from run_outcome import outcome, read_checkpoint
 from test_survival import OPTIONS, kill_in_save
 from tile_files import flip_a_bit, write_tiles
 
 from saltjax import epoch
+from saltjax.runs import checkpoint
 from saltjax.system import hosts
 
 pytestmark = pytest.mark.slow
@@ -186,6 +188,45 @@ def test_a_signal_to_one_ends_both_after_a_save(tiles, whole, tmp_path, rank):
     assert run(tiles, workdir) == [0, 0]
     assert "Resuming after step" in printed(workdir, 0)
     assert outcome(workdir) == outcome(whole)
+
+
+def stop_in_a_slow_save():
+    """Makes this process get a signal in its ninth step, and a save take a second."""
+    forked.send_signal(signal.SIGTERM, 9)
+    save = checkpoint.save
+
+    def save_slowly(*args):
+        time.sleep(1)
+        save(*args)
+
+    checkpoint.save = save_slowly
+
+
+def test_a_signal_to_all_ends_them_after_one_save(tiles, tmp_path):
+    """As SLURM sends it. What the others hand on must not interrupt the save."""
+    workdir, never = tmp_path / "stopped", "--config.checkpoint.every_minutes=1000"
+    both = [stop_in_a_slow_save] * 2
+    assert run(tiles, workdir, never, prepare=both) == [143, 143]
+    meta = read_checkpoint(workdir / "checkpoints/last")["meta"]["meta"]
+    assert (len(meta["history"]), meta["step"]) == (1, 3)
+
+
+def refuse_to_report():
+    from saltjax.reporting import run_report
+    from saltjax.system.errors import InputError
+
+    def refuse(*_, running):
+        if not running:
+            raise InputError("no room for the report")
+
+    run_report.refresh = refuse
+
+
+def test_a_mistake_after_the_test_ends_both(tiles, tmp_path):
+    options = "--config.train.epochs=1"
+    prepare = (refuse_to_report, None)
+    assert run(tiles, tmp_path / "run", options, prepare=prepare) == [2, 2]
+    assert "Error: no room for the report" in printed(tmp_path / "run", 0)
 
 
 def test_a_damaged_checkpoint_is_set_aside_for_all(tiles, whole, tmp_path):
