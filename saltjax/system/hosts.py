@@ -1,148 +1,37 @@
 """Processes on several hosts that train one network, connected by `jax.distributed`.
 
-All compute; process 0 alone decides, prints and writes, so that the others need no run directory. What
-they have to know besides arrays is JSON in the key-value store of JAX's coordination service, which is
-part of process 0. Its client has no public interface; what is used of it is in `Group` alone.
+All compute; process 0 alone decides, prints and writes, so that the others need no run directory.
 
-A process that ends with an error or by a signal says so in that store, and the others end with the same
-status. One that is killed says nothing: its peers end by an error of the network or, within
+A process that ends with an error or by a signal says so to the others, see `process_group`, and they end with
+the same status. One that is killed says nothing: its peers end by an error of the network or, within
 HEARTBEAT_SECONDS, are ended by JAX.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
-import signal
 import socket
-import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
-from saltjax.system import console, signals
+from saltjax.system import console, process_group, signals
 from saltjax.system.errors import InputError
+from saltjax.system.process_group import Group
 
 # A process waits so long for the others to connect.
 CONNECT_SECONDS = 300
 # A process that ends with a mistake waits so long for the others to connect, to tell them.
 TELL_SECONDS = 30
 HEARTBEAT_SECONDS = 100
-SECONDS_BETWEEN_LOOKS = 0.2
-# Process 0 ends so long after the others were to end, at most.
-LEAVE_SECONDS = 5.0
-# Keys of the store.
-ENDED, SIGNAL, LEFT, VALUE = (f"saltjax/{x}" for x in ("ended", "signal", "left", "v"))
 # The number of processes, where a scheduler says it.
 COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 EXPECTED = (
     "expected auto, or HOST:PORT,COUNT,INDEX: address of process 0, number of processes, and number of "
     "this one from 0, as node1:4000,2,0"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class End:
-    """Why the processes end: `index` of the one that said so first, exit status and message."""
-
-    index: int
-    status: int
-    message: str
-
-
-class Group:
-    """This process among those that train together.
-
-    Attributes:
-      index, count: its number, from 0, and that of all.
-      request: what process 0 does for a signal that another process has got.
-    """
-
-    def __init__(self, client: Any, index: int, count: int):
-        self.index, self.count = index, count
-        self.request: Callable[[int], None] = signal.raise_signal
-        self._client = client
-        self._values = 0
-        self._closed = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
-        self._watcher.start()
-
-    def put(self, key: str, value: Any) -> None:
-        """Stores JSON; raises RuntimeError if the key has a value, or the store is gone."""
-        self._client.key_value_set(key, json.dumps(value))
-
-    def try_to_put(self, key: str, value: Any) -> None:
-        """Stores JSON, if the key has no value and the store is there."""
-        with contextlib.suppress(RuntimeError):
-            self.put(key, value)
-
-    def found(self, folder: str) -> dict[str, Any]:
-        """Returns what lies below `folder/`, by the rest of the key; nothing if the store is gone."""
-        with contextlib.suppress(RuntimeError):
-            pairs = self._client.key_value_dir_get(f"{folder}/")
-            return {k.removeprefix(f"{folder}/"): json.loads(v) for k, v in pairs}
-        return {}
-
-    def wait(self, key: str) -> Any:
-        """Returns the value of a key once it has one; signals are handled meanwhile."""
-        while True:
-            try:
-                return json.loads(self._client.blocking_key_value_get(key, 500))
-            except RuntimeError as error:
-                if "DEADLINE_EXCEEDED" not in str(error):
-                    raise
-
-    def next_key(self) -> str:
-        """Returns the same unused key on all processes, which call this equally often."""
-        self._values += 1
-        return f"{VALUE}/{self._values}"
-
-    def end(self, status: int, message: str) -> End:
-        """Makes all processes end, and waits for them; returns what the first to do so has said."""
-        self._closed.set()
-        self.try_to_put(f"{ENDED}/0", [self.index, status, message])
-        end = self._end() or End(self.index, status, message)
-        self._leave()
-        return end
-
-    def forward(self, signum: int) -> None:
-        """Hands a signal to process 0."""
-        self.try_to_put(f"{SIGNAL}/{signum}", self.index)
-
-    def close(self) -> None:
-        """Stops watching: the training is done, and all processes end by themselves."""
-        self._closed.set()
-        self._watcher.join()
-
-    def _end(self) -> End | None:
-        found = self.found(ENDED)
-        return End(*found["0"]) if found else None
-
-    def _leave(self) -> None:
-        """Says that this process ends now; the store ends with process 0, which waits for the others."""
-        self.try_to_put(f"{LEFT}/{self.index}", None)
-        until = time.monotonic() + LEAVE_SECONDS
-        while self.index == 0 and time.monotonic() < until:
-            if len(self.found(LEFT)) == self.count:
-                break
-            time.sleep(0.02)
-
-    def _watch(self) -> None:
-        """Ends this process if another one ends; in process 0 raises signals that others have got."""
-        raised: set[str] = set()
-        while not self._closed.wait(SECONDS_BETWEEN_LOOKS):
-            if end := self._end():
-                if self.index == 0 and end.message:
-                    tell(end.message, end.index)
-                self._leave()
-                signals.exit_at_once(end.status)
-            signums = set(self.found(SIGNAL)) if self.index == 0 else set()
-            for signum in signums - raised:
-                self.request(int(signum))
-            raised |= signums
 
 
 # None in a process that trains alone, as every other mode does.
@@ -323,18 +212,12 @@ def take_signals(request: Callable[[int], None]) -> None:
         group.request = request
 
 
-def tell(message: str, index: int | None = None) -> None:
-    """Prints an error on standard error, which need not be writable.
-
-    `index` is the process that it comes from, by default this one; process 0 is not named.
-    """
-    if group is not None:
-        index = group.index if index is None else index
-        message = f"process {index} of {group.count}: {message}" if index else message
-    try:
-        print(message, file=sys.stderr, flush=True)
-    except OSError:
-        console.discard(sys.stderr)
+def tell(message: str) -> None:
+    """Prints an error on standard error, with the number of this process if that is not 0."""
+    if group is None:
+        process_group.write(message)
+    else:
+        group.tell(message, group.index)
 
 
 def end(status: int, message: str) -> int:
@@ -347,7 +230,7 @@ def end(status: int, message: str) -> int:
         return status
     reason = group.end(status, message)
     if reason.index == group.index or (group.index == 0 and reason.message):
-        tell(reason.message, reason.index)
+        group.tell(reason.message, reason.index)
     return reason.status
 
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from saltjax.system import console, hosts, signals
+from saltjax.system import console, hosts, process_group, signals
 from saltjax.system.errors import InputError
 
 WRONG = """
@@ -69,10 +69,10 @@ class Store:
 @pytest.fixture
 def pair(monkeypatch):
     """Two processes that train together, without the threads that watch for each other's end."""
-    monkeypatch.setattr(hosts.threading.Thread, "start", lambda thread: None)
-    monkeypatch.setattr(hosts, "LEAVE_SECONDS", 0.0)
+    monkeypatch.setattr(process_group.threading.Thread, "start", lambda thread: None)
+    monkeypatch.setattr(process_group, "LEAVE_SECONDS", 0.0)
     store = Store()
-    return [hosts.Group(store, index, 2) for index in range(2)]
+    return [process_group.Group(store, index, 2) for index in range(2)]
 
 
 def test_all_get_what_process_0_computes(pair, monkeypatch):
@@ -110,7 +110,7 @@ def test_a_signal_is_handed_to_process_0(pair, monkeypatch):
     monkeypatch.setattr(hosts, "group", pair[1])
     with signals.Pause(0, hosts.forward()) as pause:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert pair[0].found(hosts.SIGNAL) == {str(int(signal.SIGTERM)): 1}
+        assert pair[0].found(process_group.SIGNAL) == {str(int(signal.SIGTERM)): 1}
         assert not pause.due()
         pause.saved()
         with pause.deferred():
