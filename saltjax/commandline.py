@@ -89,18 +89,11 @@ def start(
 
 def _end(status: int, message: str) -> None:
     """Ends the process, and those that it trains with, with a message."""
-    words = sys.argv
-    with contextlib.suppress(flags.Error):
-        words = FLAGS.read_flags_from_files(words, force_gnu=True)
-    distributed = _flag(words, "distributed")
-    training = (_flag(words, "mode") or "train") == "train"
-    if hosts.group is None and distributed and training:
+    if hosts.group is not None:
+        signals.exit_at_once(hosts.end(status, message))
+    if distributed := _distributed():
         signals.exit_at_once(hosts.end_unconnected(distributed, status, message))
-    connected = hosts.group is not None
-    status = hosts.end(status, message)
-    if connected:
-        signals.exit_at_once(status)
-    sys.exit(status)
+    sys.exit(hosts.end(status, message))
 
 
 def _end_with_traceback() -> None:
@@ -109,12 +102,21 @@ def _end_with_traceback() -> None:
     A process that trains alone goes on, with the exception. The failure can be that of a network
     after another process has ended, which then is the reason.
     """
-    if hosts.group is not None:
+    if hosts.group is not None or _distributed():
         text = traceback.format_exc()
         text += (
             "If another process has ended, that is the cause. The same commands resume."
         )
-        signals.exit_at_once(hosts.end(1, text))
+        _end(1, text)
+
+
+def _distributed() -> str:
+    """Returns --distributed, also of a command line that could not be parsed; "" without it."""
+    words = sys.argv
+    with contextlib.suppress(flags.Error):
+        words = FLAGS.read_flags_from_files(words, force_gnu=True)
+    training = (_flag(words, "mode") or "train") == "train"
+    return _flag(words, "distributed") if training else ""
 
 
 def silence_libraries() -> None:

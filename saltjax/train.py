@@ -56,8 +56,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> None:
     """
     source.announce(config.data)
     facts = {"saltjax": environment.version(), "JAX": jax.__version__}
-    flat = settings.flatten(config.to_dict())
-    hosts.check_same("settings or versions", facts | flat)
+    facts |= {"--overwrite": overwrite} | settings.flatten(config.to_dict())
+    hosts.check_same("settings or versions", facts)
     lock = locks.lock(workdir, "--workdir")
     with (
         lock if hosts.is_first() else contextlib.nullcontext(),
@@ -144,7 +144,6 @@ def run_to_end(
     else:  # in place of those of process 0
         state = steps.create_state(setup.recipe, config.seed)
         progress = progresses.begin(config.optim.learning_rate)
-    progress = progresses.of_first_host(progress)
     events = event_files.EventFile(workdir, config.train.tensorboard and first)
     with pause.deferred(), contextlib.closing(events):
         events.write(progress.history)
@@ -152,6 +151,8 @@ def run_to_end(
             # A disk that is full or read-only is noticed now and not after an epoch.
             progresses.save(workdir, state, progress)
             pause.saved()
+        # The others wait here, and not in a collective, which JAX allows half a minute to begin.
+        progress = progresses.of_first_host(progress)
         state = devices.of_first_host(state, setup.feed.mesh)
         state = devices.replicate(state, setup.feed.mesh)
         feed = steps.timed_feed(setup.feed, state, setup.recipe)

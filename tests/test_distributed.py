@@ -3,6 +3,7 @@
 import functools
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -131,7 +132,8 @@ def test_process_0_alone_prints_and_names_the_number_of_processes(whole):
     assert "Device     4 × cpu, of 2 processes\n" in printed(whole, 0)
     assert "epoch   3/3" in printed(whole, 0)
     lines = [x for x in printed(whole, 1).splitlines() if not x.startswith("[Gloo]")]
-    assert lines == ["Waiting for 2 processes to connect; gives up after 300 s"]
+    (line,) = lines
+    assert re.fullmatch(r"Waiting for 2 processes .* at localhost:\d+; .*300 s", line)
 
 
 def short_heartbeat():
@@ -245,6 +247,20 @@ def test_another_config_in_one_process_ends_both(tiles, tmp_path):
     assert run(tiles, tmp_path / "run", own=own) == [2, 2]
     assert "seed: 0 in process 0, 7 in process 1" in printed(tmp_path / "run", 0)
     assert not (tmp_path / "run").exists()
+
+
+def test_another_count_in_one_process_ends_both(tiles, tmp_path):
+    workdir, port = tmp_path / "run", free_port()
+    children = [
+        forked.start(
+            *options(tiles, workdir),
+            f"--distributed=localhost:{port},{count},{rank}",
+            stdout=log_of(workdir, rank),
+        )
+        for rank, count in ((0, 2), (1, 3))
+    ]
+    assert finish(children) == [2, 2]
+    assert "3 processes, but process 0 was started for 2" in printed(workdir, 0)
 
 
 def other_tiles(monkeyed):

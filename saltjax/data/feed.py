@@ -52,7 +52,7 @@ class Feed:
 
 def create(tiles: Tiles, mesh: Mesh, batch_size: int, resident: bool) -> Feed:
     """Returns the feed; `resident` copies all tiles to every device, if RESIDENT_SHARE allows it."""
-    if not resident or tiles.streamed:
+    if not resident or any(hosts.exchange(tiles.streamed)):
         return Feed(tiles, mesh, batch_size)
     images = tiles.images
     if images.shape[3] == 3 and all(

@@ -18,6 +18,7 @@ from saltjax.system.errors import InputError, writing
 # Of what a task writes, as far as one line has no more; and tasks in a volume, as far as it has so many
 # lines.
 TASK_BYTES, LEAST_TASKS = 2**26, 32
+OWN_ADVICE = "delete it, and run the same command again"
 # Below an array: notes on tasks, a JSON file for each task that has one. Not beside it, where readers of a
 # group look for arrays.
 NOTES = ".tasks"
@@ -143,15 +144,23 @@ class Chunks:
         self.path, self._store, self._written = path, store, written
         self.shape: tuple[int, ...] = tuple(store.shape)
         self._chunk: tuple[int, ...] = tuple(store.chunk_layout.write_chunk.shape)
+        self._axis = 0 if written == "inline" else 1
 
-    def tasks(self) -> list[Task]:
-        """Returns the tasks that write it and whose chunks are not there, in the order of their lines."""
-        axis = 0 if self._written == "inline" else 1
-        count, step = self.shape[axis], self._chunk[axis]
+    @property
+    def count(self) -> int:
+        """The number of the tasks that write it."""
+        return -(-self.shape[self._axis] // self._chunk[self._axis])
+
+    def tasks(self, missing: bool = True) -> list[Task]:
+        """Returns the tasks that write it, in the order of their lines.
+
+        If `missing`, only those whose chunks are not there, else only those whose chunks are.
+        """
+        lines, step = self.shape[self._axis], self._chunk[self._axis]
         return [
-            Task(self._written, start, min(count, start + step))
-            for start in range(0, count, step)
-            if not self._file(axis, start // step).exists()
+            Task(self._written, start, min(lines, start + step))
+            for start in range(0, lines, step)
+            if self._file(start // step).exists() != missing
         ]
 
     def read_task(self, task: Task) -> np.ndarray:
@@ -160,7 +169,7 @@ class Chunks:
         Raises:
           InputError: if it cannot be read.
         """
-        with zarr_store.reading_chunks(self.path):
+        with zarr_store.reading_chunks(self.path, OWN_ADVICE):
             found = self._store[task.region()].read().result()
         return found if task.direction == "inline" else found.swapaxes(0, 1)
 
@@ -188,6 +197,15 @@ class Chunks:
         with writing(self.path):
             self._store[row, column].write(traces[there]).result()
 
+    def note(self, task: Task) -> dict[str, Any]:
+        """Returns the note on a task, {} if there is none.
+
+        Raises:
+          InputError: if it cannot be read.
+        """
+        path = self.path / NOTES / f"{task.start}.json"
+        return files.read_json(path) if path.exists() else {}
+
     def notes(self) -> list[dict[str, Any]]:
         """Returns all notes.
 
@@ -197,6 +215,6 @@ class Chunks:
         folder = self.path / NOTES
         return [files.read_json(path) for path in sorted(folder.glob("*.json"))]
 
-    def _file(self, axis: int, index: int) -> pathlib.Path:
-        place = [str(index), "0"] if axis == 0 else ["0", str(index)]
+    def _file(self, index: int) -> pathlib.Path:
+        place = [str(index), "0"] if self._axis == 0 else ["0", str(index)]
         return self.path.joinpath("c", *place, "0")

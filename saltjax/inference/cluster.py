@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
 from saltjax.runs import environment
-from saltjax.system import console
+from saltjax.system import console, files
 from saltjax.system.errors import InputError
 
 T = TypeVar("T")
@@ -67,6 +67,7 @@ class Cluster:
         """
         with contextlib.ExitStack() as stack:
             if self.shares:
+                console.say(f"Starting   {console.counted(self.shares, 'process')}")
                 address: Any = stack.enter_context(
                     self._dask.LocalCluster(
                         self.shares,
@@ -88,17 +89,10 @@ class Cluster:
         self._stack.__exit__(*error)
 
     def _connect(self, address: Any) -> Any:
-        given = {"address": address}
         if isinstance(address, str) and address.endswith(".json"):
-            # Dask would wait for it without end.
-            if not pathlib.Path(address).is_file():
-                raise InputError(
-                    f"--scheduler={address}: no such file; expected the one of "
-                    f"`dask scheduler --scheduler-file={address}`"
-                )
-            given = {"scheduler_file": address}
+            address = _address_in(pathlib.Path(address))
         try:
-            return self._dask.Client(**given, timeout=CONNECT_SECONDS)
+            return self._dask.Client(address, timeout=CONNECT_SECONDS)
         except (OSError, ValueError, TimeoutError) as error:
             raise InputError(
                 f"--scheduler={self.address}: no scheduler answers there within {CONNECT_SECONDS} s "
@@ -197,3 +191,14 @@ class Cluster:
             ) from None
         except concurrent.futures.CancelledError:
             raise self._lost() from None
+
+
+def _address_in(path: pathlib.Path) -> str:
+    """Returns the address in a scheduler file; raises InputError if it has none."""
+    expected = f"expected the file of `dask scheduler --scheduler-file={path}`"
+    if not path.is_file():  # for which Dask would wait without end
+        raise InputError(f"--scheduler={path}: no such file; {expected}")
+    found = files.read_json(path, expected)
+    if not isinstance(found.get("address"), str):
+        raise InputError(f"--scheduler={path}: it names no address; {expected}")
+    return found["address"]

@@ -205,6 +205,12 @@ def run(survey: Survey, compute: Compute) -> None:
       survey: what is segmented.
       compute: does the tasks.
     """
+    left = len(survey.probs.tasks()) + len(survey.masks.tasks())
+    total = survey.probs.count + survey.masks.count
+    if left < total:
+        console.say(
+            f"Resuming   {total - left} of {total} parts of the results are there"
+        )
     for stage in survey.stages():
         tasks = survey.tasks(stage)
         shape = survey.probs.shape

@@ -23,6 +23,12 @@ from saltjax.system.output_directory import OutputDirectory
 SUFFIX = ".zarr"
 # The arrays of the groups, and the attribute that says what they are the results of.
 PROBABILITY, MASK, NOTE = "probability", "mask", "saltjax"
+# What messages say of settings whose values would tell nothing.
+OTHERWISE = {
+    "networks": "other networks",
+    "computation": "another engine, precision or scale, or other mirror images",
+    "input": "another input",
+}
 # What MDIO calls the headers of a SEG-Y file, and the code of samples in them.
 SEGY_HEADER, FORMAT = "segy_file_header", "data_sample_format"
 
@@ -162,6 +168,7 @@ def create(
       InputError: if there are probabilities of something else, or a group cannot be written.
     """
     _check_identity(where.probs, identity)
+    _check_unchanged(where.masks, {**identity, **chosen})
     noted = {**identity, **chosen}
 
     def create_array(layout, path, dtype, names):
@@ -187,18 +194,34 @@ def _noted(group: pathlib.Path) -> Any:
 def _check_identity(group: pathlib.Path, identity: Mapping[str, Any]) -> None:
     """Raises InputError if a group of probabilities is the result of something else."""
     found = _noted(group)
-    if found is None or found == identity:
+    if found is None or found == identity or not (group / PROBABILITY / "c").exists():
         return
     known = found if isinstance(found, dict) else {}
     differ = [
-        f"{name} {known.get(name)} there, {value} now"
+        OTHERWISE.get(name) or f"{name} {known.get(name)} there, {value} now"
         for name, value in identity.items()
         if known.get(name) != value
     ]
     raise InputError(
         f"{group}: holds probabilities of another prediction ({'; '.join(differ) or 'settings'}), which the "
-        "same command as before completes; remove it, or choose another --output"
+        "same command as before completes; remove that directory, or choose another --output"
     )
+
+
+def _check_unchanged(group: pathlib.Path, noted: Mapping[str, Any]) -> None:
+    """Raises InputError if a mask that is to be replaced was changed by others, as its salt tells."""
+    found = _noted(group)
+    if not isinstance(found, dict) or found == noted:
+        return
+    store = zarr_store.Array(group / MASK).store
+    masks = Chunks(group / MASK, store, found["directions"][0])
+    for task in masks.tasks(missing=False):
+        salt = int(masks.read_task(task).sum(dtype=np.int64))
+        if masks.note(task).get("salt") != salt:
+            raise InputError(
+                f"{group}: the mask was changed after it was written, and one of other settings would replace "
+                "it; move it away, or choose another --output"
+            )
 
 
 def _create_group(

@@ -211,8 +211,11 @@ def _not_opened(path: pathlib.Path, text: str) -> InputError:
 
 
 @contextlib.contextmanager
-def reading_chunks(store: object) -> Iterator[None]:
-    """Turns tensorstore's failure to read a chunk into an InputError that names the chunk's file."""
+def reading_chunks(store: object, advice: str = "") -> Iterator[None]:
+    """Turns tensorstore's failure to read a chunk into an InputError that names the chunk's file.
+
+    `advice` says what to do about a damaged chunk; by default to copy the store again.
+    """
     try:
         yield
     except ValueError as error:
@@ -225,6 +228,5 @@ def reading_chunks(store: object) -> Iterator[None]:
             raise InputError(
                 f"cannot read {file}: {reason}; correct that, and run the same command again"
             ) from None
-        raise InputError(
-            f"{file}: a damaged chunk ({problem}); copy {store} again from where it came from"
-        ) from None
+        advice = advice or f"copy {store} again from where it came from"
+        raise InputError(f"{file}: a damaged chunk ({problem}); {advice}") from None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -36,7 +37,7 @@ EXPECTED = (
 
 # None in a process that trains alone, as every other mode does.
 group: Group | None = None
-# Whether this process has tried to connect.
+# Whether this process has begun to connect.
 tried = False
 
 
@@ -55,7 +56,6 @@ def connect(text: str, seconds: int = CONNECT_SECONDS) -> None:
     global group, tried
     if not text:
         return
-    tried = True
     arguments = _arguments(text)
     import jax  # imported here: most commands need neither
     from jax._src import distributed
@@ -66,9 +66,11 @@ def connect(text: str, seconds: int = CONNECT_SECONDS) -> None:
         os.environ[name] for name in COUNTS if text == "auto" and name in os.environ
     ]
     known = known or [str(arguments.get("num_processes", "all"))]
+    place = f" at {arguments['coordinator_address']}" if arguments else ""
     console.say(
-        f"Waiting for {known[0]} processes to connect; gives up after {seconds} s"
+        f"Waiting for {known[0]} processes to connect{place}; gives up after {seconds} s"
     )
+    tried = True
     timer = threading.Timer(seconds, _give_up, [text, seconds])
     timer.daemon = True
     timer.start()
@@ -93,13 +95,23 @@ def connect(text: str, seconds: int = CONNECT_SECONDS) -> None:
     found = distributed.global_state
     group = Group(found.client, found.process_id, found.num_processes)
     joined = group
-    signals.end_at_once(lambda status: joined.end(status, ""))
+    signals.end_at_once(
+        lambda signum: joined.end(
+            128 + signum, f"Stopped by {signal.Signals(signum).name}."
+        )
+    )
     if group.index:
         console.mute()
+    group.put(f"count/{group.index}", group.count)
+    if (expected := group.wait("count/0")) != group.count:
+        raise InputError(
+            f"--distributed={text}: {group.count} processes, but process 0 was started for {expected}; "
+            "expected the same COUNT in all"
+        )
 
 
 def _give_up(text: str, seconds: int) -> None:
-    tell(
+    process_group.write(
         f"Error: --distributed={text}: the other processes have not connected within {seconds} s; start "
         "all of them, with the same HOST:PORT and COUNT, and each with an INDEX of its own, where the "
         "port of process 0 can be reached"
@@ -121,6 +133,8 @@ def _arguments(text: str) -> dict[str, Any]:
         raise InputError(f"--distributed={text}: {EXPECTED}") from None
     if numbers[2] == 0:
         _check_port(text, numbers[0])
+    else:
+        _check_name(text, host)
     return {
         "coordinator_address": address,
         "num_processes": numbers[1],
@@ -139,8 +153,19 @@ def _check_port(text: str, port: int) -> None:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise InputError(
-            f"--distributed={text}: cannot listen on port {port} ({reason}); expected a free "
-            "port of this host, the same in all processes"
+            f"--distributed={text}: cannot listen on port {port} ({reason}); expected a free port of this "
+            "host, the same in all processes, and one process alone with INDEX 0"
+        ) from None
+
+
+def _check_name(text: str, host: str) -> None:
+    """Raises InputError if the name of process 0's host is not known."""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
+        raise InputError(
+            f"--distributed={text}: no host {host} is known here ({error.strerror}); expected the name or "
+            "address of the host of process 0"
         ) from None
 
 
@@ -212,46 +237,35 @@ def take_signals(request: Callable[[int], None]) -> None:
         group.request = request
 
 
-def tell(message: str) -> None:
-    """Prints an error on standard error, with the number of this process if that is not 0."""
-    if group is None:
-        process_group.write(message)
-    else:
-        group.tell(message, group.index)
-
-
 def end(status: int, message: str) -> int:
     """Prints why this process ends, and makes the others end too; returns the status to end with.
 
-    That is another one if another process has said before that it ends; process 0 then prints why.
+    That is another one, and another reason, if another process has said before that it ends.
     """
-    if group is None:
-        tell(message)
-        return status
-    reason = group.end(status, message)
-    if reason.index == group.index or (group.index == 0 and reason.message):
-        group.tell(reason.message, reason.index)
-    return reason.status
+    if group is not None:
+        return group.end(status, message).status
+    process_group.write(message)
+    return status
 
 
 def end_unconnected(text: str, status: int, message: str) -> int:
     """Does what `end` does where a mistake was found before `connect`."""
-    tell(message)
+    process_group.write(message)
+    console.mute()
     if not tried:
         with contextlib.suppress(InputError):
             connect(text, TELL_SECONDS)
     if group is not None:
-        group.end(status, message)
+        group.end(status, message, tell=False)
     return status
 
 
 def close() -> None:
-    """Disconnects after a training, once all processes are done."""
-    global group
-    if group is not None:
-        import jax
+    """Ends a process that has trained with others, once process 0 is done.
 
+    JAX's own way would wait for a process that was killed meanwhile, and then fail.
+    """
+    if group is not None:
         from_first(lambda: None)  # until which its mistakes are told
-        group.close()
-        jax.distributed.shutdown()
-        group = None
+        group.leave()
+        signals.exit_at_once(0)

@@ -79,33 +79,38 @@ class Group:
         self._values += 1
         return f"{VALUE}/{self._values}"
 
-    def end(self, status: int, message: str) -> End:
-        """Makes all processes end, and waits for them; returns what the first to do so has said."""
+    def end(self, status: int, message: str, tell: bool = True) -> End:
+        """Makes all processes end, and waits for them; returns, and tells, what the first has said."""
         self._closed.set()
         self.try_to_put(f"{ENDED}/0", [self.index, status, message])
         end = self._end() or End(self.index, status, message)
-        self._leave()
+        if tell:
+            self._tell(end)
+        self.leave()
         return end
 
     def forward(self, signum: int) -> None:
         """Hands a signal to process 0."""
         self.try_to_put(f"{SIGNAL}/{signum}", self.index)
 
-    def tell(self, message: str, index: int) -> None:
-        """Prints an error on standard error, and which process it is of, unless that is process 0."""
-        write(f"process {index} of {self.count}: {message}" if index else message)
-
-    def close(self) -> None:
-        """Stops watching: the training is done, and all processes end by themselves."""
-        self._closed.set()
-        self._watcher.join()
+    def _tell(self, end: End) -> None:
+        """Prints why all end: process 0 and the one that said so the whole message, others its start."""
+        place = f"process {end.index} of {self.count}: " if end.index else ""
+        if self.index in (0, end.index):
+            write(f"{place}{end.message}")
+        else:
+            first = end.message.partition("\n")[0]
+            write(
+                f"process {self.index} of {self.count} ends, as process {end.index}: {first}"
+            )
 
     def _end(self) -> End | None:
         found = self.found(ENDED)
         return End(*found["0"]) if found else None
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Says that this process ends now; the store ends with process 0, which waits for the others."""
+        self._closed.set()
         self.try_to_put(f"{LEFT}/{self.index}", None)
         until = time.monotonic() + LEAVE_SECONDS
         while self.index == 0 and time.monotonic() < until:
@@ -118,9 +123,8 @@ class Group:
         raised: set[str] = set()
         while not self._closed.wait(SECONDS_BETWEEN_LOOKS):
             if end := self._end():
-                if self.index == 0 and end.message:
-                    self.tell(end.message, end.index)
-                self._leave()
+                self._tell(end)
+                self.leave()
                 signals.exit_at_once(end.status)
             signums = set(self.found(SIGNAL)) if self.index == 0 else set()
             for signum in signums - raised:

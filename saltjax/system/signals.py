@@ -35,16 +35,19 @@ class Stopped(KeyboardInterrupt):
         self.signum = signum
 
 
-def end_at_once(before: Callable[[int], object] = lambda status: None) -> None:
+def _say_stopped(signum: int) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"Stopped by {signal.Signals(signum).name}.\n".encode())
+
+
+def end_at_once(say: Callable[[int], object] = _say_stopped) -> None:
     """Makes signals end the process at once: a message, and the status 128 + the signal's number.
 
-    `before` is called first, with that status.
+    `say` is called with the signal's number.
     """
 
     def end(signum, _frame) -> None:
-        with contextlib.suppress(OSError):
-            os.write(2, f"Stopped by {signal.Signals(signum).name}.\n".encode())
-        before(128 + signum)
+        say(signum)
         exit_at_once(128 + signum)
 
     for signum in _handled():
@@ -101,6 +104,8 @@ class Pause:
         self._raised = False
         self._timer: threading.Timer | None = None  # raises a signal again
         self._again = False  # the next signal is that of the timer
+        self._handed_on = False  # the next signal is one of `request`
+        self._received = False  # one that was neither
 
     def __enter__(self) -> "Pause":
         self._handlers = {s: signal.getsignal(s) for s in _handled()}
@@ -136,6 +141,7 @@ class Pause:
         if self._deferred:
             self._requested = signum
         else:
+            self._handed_on = True
             signal.pthread_kill(threading.main_thread().ident or 0, signum)
 
     def due(self) -> bool:
@@ -162,11 +168,16 @@ class Pause:
             signal.signal(signum, handler)
 
     def _handle(self, signum, _frame) -> None:
-        if self._requested is not None and not self._again:
+        again, own = self._again, not (self._again or self._handed_on)
+        self._again = self._handed_on = False
+        if own and self._received:
             self._restore_handlers()  # a second signal ends the program at once
             signal.raise_signal(signum)
             return
-        self._again, self._requested = False, signum
+        self._received |= own
+        if self._requested is not None and not again:
+            return  # as `request` has said before
+        self._requested = signum
         if self._forward is not None:
             self._forward(signum)
         elif not self._deferred:

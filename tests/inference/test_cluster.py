@@ -233,6 +233,15 @@ def test_a_scheduler_that_ends(monkeypatch):
             next(done)
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "tcp://", '{"address": 1}'])
+def test_a_file_that_is_of_no_scheduler(plain, tmp_path, text):
+    file = tmp_path / "s.json"
+    file.write_text(text)
+    path = zarr_files.write_volume(tmp_path / "in.zarr", random_traces(*SHAPE))
+    with pytest.raises(InputError, match=f"{file.name}.*expected the file of `dask"):
+        run(plain, path, tmp_path / "out", str(file))
+
+
 def test_images_take_no_scheduler(plain, tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(InputError, match="--scheduler=local:2 is of volumes"):

@@ -179,7 +179,7 @@ def test_traces_of_nan_are_missing_where_no_mask_tells(plain, tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "message"),
-    [({"tta": True}, "computation .* there, .* now"), ({"direction": "both"}, "directions")],
+    [({"tta": True}, "another engine"), ({"direction": "both"}, "directions .* there, .* now")],
 )  # fmt: skip
 def test_probabilities_of_other_settings_are_refused(
     plain, volume, tmp_path, flags, message
@@ -208,6 +208,27 @@ def test_masks_of_another_threshold_are_replaced(plain, volume, tmp_path, done):
     prob = read(tmp_path / "out/in_prob.zarr")
     np.testing.assert_array_equal(mask, prob >= np.float32(0.45))
     assert not list((tmp_path / "out").glob("*bodies*"))  # those of the other mask
+
+
+def test_a_mask_that_was_corrected_is_not_replaced(plain, volume, tmp_path):
+    run(plain, volume[1], tmp_path / "out")
+    mask = zarr_store.Array(tmp_path / "out/in_mask.zarr/mask").store
+    mask[3, 2:5].write(1 - mask[3, 2:5].read().result()).result()
+    corrected = read(tmp_path / "out/in_mask.zarr", "mask")
+    with pytest.raises(InputError, match="the mask was changed after it was written"):
+        run(plain, volume[1], tmp_path / "out", threshold=0.4)
+    np.testing.assert_array_equal(
+        read(tmp_path / "out/in_mask.zarr", "mask"), corrected
+    )
+
+
+def test_probabilities_of_which_no_chunk_is_there_are_replaced(plain, volume, tmp_path):
+    run(plain, volume[1], tmp_path / "out")
+    shutil.rmtree(tmp_path / "out/in_prob.zarr/probability/c")
+    run(plain, volume[1], tmp_path / "out", tta=True)
+    run(plain, volume[1], tmp_path / "new", tta=True)
+    found, expected = (read(tmp_path / f"{d}/in_prob.zarr") for d in ("out", "new"))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_group_that_others_changed_is_not_replaced(plain, volume, tmp_path):

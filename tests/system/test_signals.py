@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 
@@ -213,3 +214,30 @@ def test_nohup_keeps_the_program_running_without_its_terminal():
         signal.signal(signal.SIGHUP, before)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.parametrize("requested_first", [True, False])
+def test_a_signal_that_another_process_got_too_counts_once(requested_first):
+    def stop(pause):
+        with pause.deferred():
+            if requested_first:
+                pause.request(signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            pause.request(signal.SIGTERM)
+            assert pause.due()
+            passed.append(True)
+
+    passed = []
+    with Pause(60.0) as pause:
+        with pytest.raises(Stopped):
+            stop(pause)
+        with pytest.raises(Stopped):
+            pause.saved()
+    assert passed
+
+
+def test_a_signal_that_another_process_got_is_raised_in_the_main_thread():
+    with Pause(60.0) as pause:
+        threading.Timer(0.1, pause.request, [signal.SIGTERM]).start()
+        with pytest.raises(Stopped):
+            wait()
