@@ -69,7 +69,7 @@ def start(
         _end(2, f"Error: {error}")
     except OSError as error:
         if error.errno not in REFUSALS or error.filename is None:
-            _end_with_traceback()
+            _end_with_traceback(error)
             raise
         _end(
             2,
@@ -81,8 +81,8 @@ def start(
         signals.exit_at_once(
             hosts.end(status, f"Stopped by {stopped}; {stopped.advice}.")
         )
-    except Exception:
-        _end_with_traceback()
+    except Exception as error:
+        _end_with_traceback(error)
         raise
     hosts.close()
 
@@ -96,17 +96,17 @@ def _end(status: int, message: str) -> None:
     sys.exit(hosts.end(status, message))
 
 
-def _end_with_traceback() -> None:
+def _end_with_traceback(error: Exception) -> None:
     """Ends this process and those that it trains with after a failure of the program.
 
-    A process that trains alone goes on, with the exception. The failure can be that of a network
-    after another process has ended, which then is the reason.
+    A process that trains alone goes on, with the exception.
     """
     if hosts.group is not None or _distributed():
         text = traceback.format_exc()
-        text += (
-            "If another process has ended, that is the cause. The same commands resume."
-        )
+        if isinstance(
+            error, RuntimeError
+        ):  # as JAX's are, such as of a lost connection
+            text += "If another process has ended, that is the cause. The same commands resume."
         _end(1, text)
 
 

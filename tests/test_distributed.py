@@ -276,7 +276,7 @@ def test_other_data_in_one_process_end_both(tiles, tmp_path):
     shutil.copytree(tiles, copy)
     masks = sorted((copy / "masks").iterdir())
     shutil.copy(masks[0], masks[1])
-    prepare = (None, functools.partial(other_tiles, copy))
+    prepare = (None, functools.partial(other_tiles, str(copy)))
     assert run(tiles, tmp_path / "run", prepare=prepare) == [2, 2]
     text = printed(tmp_path / "run", 0)
     assert "the processes have different data" in text
