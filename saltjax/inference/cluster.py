@@ -70,7 +70,7 @@ class Cluster:
                 console.say(f"Starting   {console.counted(self.shares, 'process')}")
                 address: Any = stack.enter_context(
                     self._dask.LocalCluster(
-                        self.shares,
+                        n_workers=self.shares,
                         threads_per_worker=1,
                         memory_limit=None,
                         # None would be port 8787 of all interfaces, which another may have.

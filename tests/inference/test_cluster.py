@@ -31,12 +31,13 @@ def scheduler():
     """Returns the address of a scheduler with two workers, threads of this process."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        2,
+        n_workers=2,
         threads_per_worker=1,
         processes=False,
         protocol="tcp",
         dashboard_address="127.0.0.1:0",
     ) as found:
+        assert len(found.workers) == 2
         yield found.scheduler_address
 
 
@@ -183,6 +184,14 @@ def test_addresses_without_a_scheduler(plain, tmp_path, monkeypatch, address, me
         run(plain, path, tmp_path / "out", address)
 
 
+@pytest.mark.slow
+def test_more_processes_than_cores():
+    count = len(os.sched_getaffinity(0)) + 1 if sys.platform == "linux" else 3
+    with cluster.Cluster(f"local:{count}") as workers:
+        found = workers._client.scheduler_info(n_workers=-1)["workers"]
+        assert len(found) == count
+
+
 def fail(item, **_):
     raise FileNotFoundError(2, "No such file", str(item))
 
@@ -203,7 +212,7 @@ def a_scheduler_of_one(monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(cluster, "SECONDS_BETWEEN_LOOKS", 0.2)
     return distributed.LocalCluster(
-        1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0"
+        n_workers=1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0"
     )
 
 
