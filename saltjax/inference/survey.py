@@ -112,6 +112,10 @@ class Survey:
     masks: Chunks
     first: Chunks
 
+    def __post_init__(self):
+        if isinstance(self.source, GridTraces):
+            self.source.keep(self.directions)
+
     @functools.cached_property
     def positions(self) -> Positions:
         """The places of traces in the results."""

@@ -2,11 +2,12 @@
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from saltjax.seismic import lines, npy, trace_coordinates, zgy
+from saltjax.seismic import lines, npy, trace_coordinates, zarr, zgy
 from saltjax.seismic.grid import Grid
 from saltjax.seismic.trace_coordinates import Bins
 
@@ -26,6 +27,11 @@ class GridTraces(npy.ArrayTraces):
         self.count, self.samples = len(self.rows) * len(self.columns), grid.shape[2]
         self.apart = (False, False)
         self._held: tuple[np.ndarray, np.ndarray] | None = None
+
+    def keep(self, directions: Sequence[str]) -> None:
+        """Keeps what the next line of these directions needs too, where it is decoded in chunks."""
+        if isinstance(self.grid, zarr.ZarrGrid):
+            self.grid.keep(directions)
 
     def held(self, numbers: np.ndarray) -> Self:
         """Returns the same volume with some traces in memory, which are read at once.

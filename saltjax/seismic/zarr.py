@@ -10,6 +10,7 @@ codecs include crc32c, as those of `zarr_output` do; MDIO has no such codec.
 
 import math
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -78,9 +79,19 @@ class ZarrGrid:
         self.axis = _axis(group, names[2], self.shape[2])
         live = self._of_traces(MASK)
         self._live = None if live is None else live != 0
-        self._chunk = [int(volume.chunk[i]) for i in order]
-        kept = _bytes_to_keep(self.shape, self._chunk, self.dtype.itemsize)
-        self._store = zarr_store.Array(place, kept).store.transpose(order)
+        self._chunk, self._order = [int(volume.chunk[i]) for i in order], order
+        self.keep(("inline", "crossline"))
+
+    def keep(self, directions: Sequence[str]) -> None:
+        """Keeps the decoded chunks in memory that the next line of these directions needs too.
+
+        `directions` are "inline" or "crossline", or both.
+        """
+        bytes_kept = _bytes_to_keep(
+            self.shape, self._chunk, self.dtype.itemsize, directions
+        )
+        store = zarr_store.Array(self.place, bytes_kept).store
+        self._store = store.transpose(self._order)
 
     def read(self, inline: np.ndarray, crossline: np.ndarray) -> np.ndarray:
         """Returns the traces [n, samples] at indices int[n], zeros where `trace_mask` is False.
@@ -173,16 +184,20 @@ def _order(dimensions: tuple[str, ...]) -> tuple[list[int], bool]:
     return [*inline, *crossline, 3 - inline[0] - crossline[0]], True
 
 
-def _bytes_to_keep(shape: tuple[int, ...], chunk: list[int], item: int) -> int:
-    """Returns the bytes of the chunks along an inline or crossline, the larger; 0 if too many.
+def _bytes_to_keep(
+    shape: tuple[int, ...], chunk: list[int], item: int, directions: Sequence[str]
+) -> int:
+    """Returns the bytes of the chunks along a line of these directions, the larger; 0 if too many.
 
     Then the next line is read without decoding them again. A part of them would be of no use: the
     chunk that was used longest ago is dropped first.
     """
     whole = [-(-n // size) * size for n, size in zip(shape, chunk)]
-    inline = chunk[0] * whole[1] * whole[2] * item
-    crossline = whole[0] * chunk[1] * whole[2] * item
-    kept = max((n for n in (inline, crossline) if n <= KEPT_BYTES), default=0)
+    along = {
+        "inline": chunk[0] * whole[1] * whole[2] * item,
+        "crossline": whole[0] * chunk[1] * whole[2] * item,
+    }
+    kept = max((along[d] for d in directions if along[d] <= KEPT_BYTES), default=0)
     return kept and int(1.1 * kept) + 2**20  # with what tensorstore notes of each chunk
 
 
