@@ -206,7 +206,7 @@ def check_same(what: str, values: dict[str, Any]) -> None:
       InputError: on all of them, if they differ: lists in which keys.
     """
     everyone = exchange(values)
-    keys = sorted(everyone[0].keys() | values.keys())
+    keys = sorted(set().union(*everyone))
     lines = [
         f"  {key}: {_shown(everyone[0].get(key))} in process 0, {_shown(other.get(key))} in process {i}"
         for i, other in enumerate(everyone)
