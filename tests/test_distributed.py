@@ -150,12 +150,9 @@ def kill_in_step(number):
     forked.send_signal(signal.SIGKILL, number)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_after_a_kill_both_end_and_the_same_commands_resume(
-    tiles, whole, tmp_path, rank
-):
+def test_after_a_kill_of_either_the_other_ends_and_both_resume(tiles, whole, tmp_path):
     workdir = tmp_path / "killed"
-    for step in (1, 8):  # the first of the run, and one within its second epoch
+    for rank, step in ((1, 1), (0, 8)):  # the first step, one of the second epoch
         prepare = [short_heartbeat, short_heartbeat]
         prepare[rank] = functools.partial(kill_in_step, step)
         statuses = run(tiles, workdir, prepare=prepare)
@@ -177,19 +174,15 @@ def test_after_kills_within_saves_the_same_commands_resume(tiles, whole, tmp_pat
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_signal_to_one_ends_both_after_a_save(tiles, whole, tmp_path, rank):
-    workdir = tmp_path / "stopped"
+def test_a_signal_to_one_ends_both_after_a_save(tiles, tmp_path, rank):
+    workdir, never = tmp_path / "stopped", "--config.checkpoint.every_minutes=1000"
     prepare = [None, None]
-    prepare[rank] = functools.partial(forked.send_signal, signal.SIGTERM, 9)
-    never = "--config.checkpoint.every_minutes=1000"
+    prepare[rank] = functools.partial(forked.send_signal, signal.SIGTERM, 2)
     assert run(tiles, workdir, never, prepare=prepare) == [143, 143]
     assert "Stopped by SIGTERM; the same command resumes" in printed(workdir, 0)
     assert "Traceback" not in printed(workdir, 0) + printed(workdir, 1)
-    if rank == 0:
-        return
-    assert run(tiles, workdir) == [0, 0]
-    assert "Resuming after step" in printed(workdir, 0)
-    assert outcome(workdir) == outcome(whole)
+    meta = read_checkpoint(workdir / "checkpoints/last")["meta"]["meta"]
+    assert len(meta["history"]) > 0 or meta["step"] > 0
 
 
 def stop_in_a_slow_save():
@@ -214,8 +207,12 @@ def test_a_signal_to_all_ends_them_after_one_save(tiles, tmp_path):
 
 
 def refuse_to_report():
+    """Makes this process fail after the final test, which is left out."""
+    from saltjax import final_test
     from saltjax.reporting import run_report
     from saltjax.system.errors import InputError
+
+    final_test.run = lambda *_: None
 
     def refuse(*_, running):
         if not running:
@@ -316,6 +313,7 @@ def test_slurm_says_how_many_processes_there_are(tiles, whole, tmp_path):
         forked.start(
             *options(tiles, workdir),
             "--distributed=auto",
+            "--config.train.epochs=1",
             stdout=log_of(workdir, rank),
             prepare=functools.partial(as_slurm, port, rank),
         )
@@ -323,4 +321,5 @@ def test_slurm_says_how_many_processes_there_are(tiles, whole, tmp_path):
     ]
     assert finish(children) == [0, 0]
     assert "Waiting for 2 processes" in printed(workdir, 0)
-    assert outcome(workdir) == outcome(whole)
+    (row,), (expected, *_) = (outcome(path)[1] for path in (workdir, whole))
+    assert row == expected
