@@ -134,7 +134,10 @@ def predict(
             devices.on_the_cpu() if workers else contextlib.nullcontext(),
         ):
             train = locations[0].config.train
-            devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
+            if workers is None:
+                devices.configure(
+                    train.cpu_devices, train.batch_size, train.compile_cache
+                )
             runs = [
                 predictors.restore(place, flags.engine, flags.precision)
                 for place in locations

@@ -56,7 +56,10 @@ class Cluster:
             raise InputError(
                 f"--scheduler needs dask.distributed ({error}): pip install 'saltjax-seismic[dask]'"
             ) from None
-        logging.getLogger("distributed").setLevel(logging.ERROR)
+        # What it logs with a traceback is told here too. Its modules have levels of their own.
+        for name in logging.root.manager.loggerDict:
+            if name.partition(".")[0] == "distributed":
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         self._dask = distributed
 
     def __enter__(self) -> Self:
@@ -75,7 +78,7 @@ class Cluster:
                         memory_limit=None,
                         # None would be port 8787 of all interfaces, which another may have.
                         dashboard_address="127.0.0.1:0",
-                        silence_logs=logging.ERROR,
+                        silence_logs=logging.CRITICAL,
                     )
                 )
             else:

@@ -229,7 +229,7 @@ def test_workers_that_are_all_gone(monkeypatch):
             next(done)
 
 
-def test_a_scheduler_that_ends(monkeypatch):
+def test_a_scheduler_that_ends(monkeypatch, caplog):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 2)
     found = a_scheduler_of_one(monkeypatch)
     with cluster.Cluster(found.scheduler_address) as workers:
@@ -240,6 +240,7 @@ def test_a_scheduler_that_ends(monkeypatch):
             InputError, match="the connection to the scheduler was lost"
         ):
             next(done)
+    assert not [r for r in caplog.records if r.name.startswith("distributed")]
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "tcp://", '{"address": 1}'])
