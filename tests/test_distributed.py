@@ -152,9 +152,13 @@ def kill_in_step(number):
 
 def test_after_a_kill_of_either_the_other_ends_and_both_resume(tiles, whole, tmp_path):
     workdir = tmp_path / "killed"
-    for rank, step in ((1, 1), (0, 8)):  # the first step, one of the second epoch
+    for rank, fault in (
+        (1, functools.partial(kill_in_step, 1)),
+        (0, functools.partial(kill, "rename", 5)),  # within a save
+        (0, functools.partial(kill_in_step, 8)),  # of the second epoch
+    ):
         prepare = [short_heartbeat, short_heartbeat]
-        prepare[rank] = functools.partial(kill_in_step, step)
+        prepare[rank] = fault
         statuses = run(tiles, workdir, prepare=prepare)
         assert statuses[rank] == -signal.SIGKILL
         assert statuses[1 - rank] not in (0, 2)
@@ -162,22 +166,9 @@ def test_after_a_kill_of_either_the_other_ends_and_both_resume(tiles, whole, tmp
     assert outcome(workdir) == outcome(whole)
 
 
-def test_after_kills_within_saves_the_same_commands_resume(tiles, whole, tmp_path):
-    workdir = tmp_path / "killed"
-    for name, call in (("fsync", 9), ("rename", 5)):
-        prepare = [functools.partial(kill, name, call), short_heartbeat]
-        statuses = run(tiles, workdir, prepare=prepare)
-        assert statuses[0] == -signal.SIGKILL
-        assert statuses[1] not in (0, 2)
-    assert run(tiles, workdir) == [0, 0]
-    assert outcome(workdir) == outcome(whole)
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_signal_to_one_ends_both_after_a_save(tiles, tmp_path, rank):
+def test_a_signal_to_one_ends_both_after_a_save(tiles, tmp_path):
     workdir, never = tmp_path / "stopped", "--config.checkpoint.every_minutes=1000"
-    prepare = [None, None]
-    prepare[rank] = functools.partial(forked.send_signal, signal.SIGTERM, 2)
+    prepare = (None, functools.partial(forked.send_signal, signal.SIGTERM, 2))
     assert run(tiles, workdir, never, prepare=prepare) == [143, 143]
     assert "Stopped by SIGTERM; the same command resumes" in printed(workdir, 0)
     assert "Traceback" not in printed(workdir, 0) + printed(workdir, 1)
