@@ -103,9 +103,8 @@ def _end_with_traceback(error: Exception) -> None:
     """
     if hosts.group is not None or _distributed():
         text = traceback.format_exc()
-        if isinstance(
-            error, RuntimeError
-        ):  # as JAX's are, such as of a lost connection
+        # JAX's errors are of this kind, that of a lost connection too.
+        if isinstance(error, RuntimeError):
             text += "If another process has ended, that is the cause. The same commands resume."
         _end(1, text)
 

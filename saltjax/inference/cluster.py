@@ -171,7 +171,7 @@ class Cluster:
             self._client.cancel(futures)
 
     def _check_connected(self) -> None:
-        """Waits for a worker if there is none; see `map`. Of a connection it is waited that Dask mends it."""
+        """Waits for a worker if there is none, see `map`; does nothing while Dask reconnects."""
         if self._client.status == "running":
             self._wait_for_workers(1)
         elif self._client.status != "connecting":

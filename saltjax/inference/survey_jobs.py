@@ -63,7 +63,7 @@ class Job:
       direction: of these.
       directions, chosen, normalize, limits: see `Survey`.
       places: of the results.
-      input: the checksum of the input: a worker opens another one anew.
+      input: the checksum of the input, so that a worker does not take another one, of the same path, for it.
     """
 
     version: str

@@ -105,7 +105,7 @@ class ArrayTraces:
         """
         part, steps = copy.copy(self), np.diff(lines)
         skips = bool((steps > 1).any())
-        # Of an array every nth, as its lines are numbered from 0.
+        # Lines of an array are numbered from 0, so that those chosen are evenly spaced.
         cut = slice(
             int(lines[0]), int(lines[-1]) + 1, int(steps[0]) if len(steps) else 1
         )

@@ -62,13 +62,12 @@ def connect(text: str, seconds: int = CONNECT_SECONDS) -> None:
 
     # JAX's own handler of SIGTERM would replace ours.
     jax.config.update("jax_enable_preemption_service", False)
-    known = [
-        os.environ[name] for name in COUNTS if text == "auto" and name in os.environ
-    ]
-    known = known or [str(arguments.get("num_processes", "all"))]
+    wanted = next((os.environ[name] for name in COUNTS if name in os.environ), "all")
+    if arguments:
+        wanted = arguments["num_processes"]
     place = f" at {arguments['coordinator_address']}" if arguments else ""
     console.say(
-        f"Waiting for {known[0]} processes to connect{place}; gives up after {seconds} s"
+        f"Waiting for {wanted} processes to connect{place}; gives up after {seconds} s"
     )
     tried = True
     timer = threading.Timer(seconds, _give_up, [text, seconds])
