@@ -91,3 +91,18 @@ def finished_run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("finished")
     train.train(tiny_config(), workdir, overwrite=False)
     return workdir
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """Returns the address of a scheduler with two workers, threads of this process."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp",
+        dashboard_address="127.0.0.1:0",
+    ) as found:
+        assert len(found.workers) == 2
+        yield found.scheduler_address

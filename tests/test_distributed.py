@@ -31,11 +31,10 @@ def free_port():
 
 
 def options(tiles, workdir):
-    """Returns the options of both processes: a save after every step, and programs compiled once."""
+    """Returns the options of both processes: a save after every step."""
     return (
         *OPTIONS,
         "--config.checkpoint.every_minutes=0",
-        f"--config.train.compile_cache={tiles.parent / 'cache'}",
         f"--config.data.dir={tiles}",
         f"--workdir={workdir}",
     )
