@@ -108,7 +108,8 @@ def default_workdir() -> pathlib.Path:
     """Returns the run directory in runs/, named after config file and overrides."""
     flag = FLAGS["config"]
     overrides = config_flags.get_override_values(flag)
-    return names.find_workdir(config_flags.get_config_filename(flag), overrides)
+    config_file = config_flags.get_config_filename(flag)
+    return names.find_workdir(config_file, overrides, bool(FLAGS.config.data.volume))
 
 
 def workdirs(text: str) -> list[pathlib.Path]:

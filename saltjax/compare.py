@@ -12,7 +12,7 @@ from saltjax.reporting.averages import Mean
 from saltjax.reporting.compared import COLUMNS, TEST, TRAINING, VALIDATION
 from saltjax.reporting.paired import Difference
 from saltjax.runs import environment, settings
-from saltjax.runs.completed import Run, ranking_score
+from saltjax.runs.completed import Run
 from saltjax.runs.result import Interval
 from saltjax.system import console, files, output_directory
 from saltjax.system.errors import writing
@@ -28,7 +28,7 @@ MEANS = "Mean ± standard error"
 def compare(folder: pathlib.Path, reference: str, output: str) -> None:
     """Prints the completed runs of a directory, by data and validation score.
 
-    Settings that differ follow, means over folds and seeds, and differences to a reference on the
+    Settings that differ follow, means over folds and seeds, and differences from a reference on the
     same test tiles. Writes compare.csv, compare.md and compare.png and, where there are any,
     folds.csv (the means) and differences.csv.
 
@@ -63,7 +63,7 @@ def compare(folder: pathlib.Path, reference: str, output: str) -> None:
         rows is not None,
     )
     write(folder, output, markdown, csv_files, figure)
-    if rows is None and len({run.result.data.label for run in runs}) == 1:
+    if rows is None and len({run.data for run in runs}) == 1:
         say_best(folder, found)
 
 
@@ -103,14 +103,12 @@ def say_best(folder: pathlib.Path, found: compared.Compared) -> None:
 
     Args:
       folder: the directory of the runs.
-      found: the runs, ordered by their validation score.
+      found: runs and means, ordered by their validation score.
     """
-    title = "val F1" if ranking_score(found.runs) == "f1" else "val score"
     best = {"the best run on validation": [found.runs[0].name]}
-    if ranked := [mean for mean in found.means if mean.scores[title] is not None]:
-        mean = max(ranked, key=lambda mean: mean.scores[title] or (0, 0))
+    if found.means:
         what = "the runs of the best mean on validation, as an ensemble (--mode=evaluate scores it)"
-        best[what] = [run.name for run in mean.runs]
+        best[what] = [run.name for run in found.means[0].runs]
     for what, names in best.items():
         places = ",".join(str(folder / name) for name in names)
         console.say(

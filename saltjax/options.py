@@ -17,7 +17,7 @@ NETWORK = (
 )
 THRESHOLD = "the probability from which a pixel is salt; by default the run's"
 MIN_AREA = (
-    "the least pixels of a connected component of salt: smaller ones are removed from the mask; by "
+    "minimum pixels of a connected component of salt: smaller ones are removed from the mask; by "
     "default the run's"
 )
 TTA = (
@@ -164,8 +164,8 @@ TABLE = {
         "RUN",
         dict.fromkeys(
             ("compare", "report"),
-            "the run that differences of scores are taken to, by default the one with the best "
-            "validation score on the same test tiles; previous: of each the one before it by name",
+            "the run that the others are compared with, by default the one with the best validation "
+            "score on the same test tiles; previous: each with the one before it by name",
         ),
     ),
     "threshold": Flag(
@@ -211,7 +211,7 @@ TABLE = {
         flags.DEFINE_integer,
         None,
         "SAMPLES",
-        {"predict": "the least samples of a salt body; by default 0, for any size"},
+        {"predict": "minimum samples of a salt body; by default 0, for any size"},
     ),
     "header_bytes": Flag(
         flags.DEFINE_list,

@@ -320,7 +320,7 @@ def record_start(
         files.write_json(workdir / "data.json", data.facts())
     start = environment.describe(list(setup.feed.mesh.devices.flat))
     if weights:
-        start[initial_weights.KEY] = weights.record()
+        start[environment.INITIAL] = weights.record()
     environment.record(workdir, start)
     run_directory.write_metrics(workdir, progress.history)
     run_figures.draw_data(data.tiles, workdir / "plots", config.data.seed)

@@ -131,6 +131,51 @@ def test_the_same_tiles_at_another_path_are_no_difference(tmp_path):
     assert {row["data"] for row in rows.values()} == {"data/tiles 40/5/5"}
 
 
+def test_the_same_volume_or_initial_weights_at_another_path_are_no_difference(
+    tmp_path,
+):
+    for seed, folder in ((0, ""), (1, "/data/")):
+        changes = {
+            "seed": seed,
+            "data.volume": f"{folder}salt.sgy",
+            "data.labels": f"{folder}labels.sgy",
+            "train.init_from": f"{folder}start.safetensors",
+        }
+        tested_run.write(tmp_path / f"a{seed}", None, changes, initial="weights")
+    # The same path leads to other weights.
+    changes |= {"seed": 2, "train.init_from": "start.safetensors"}
+    tested_run.write(tmp_path / "other", None, changes, initial="other weights")
+    compare.compare(tmp_path, "", "")
+    (row,) = tested_run.read_csv(tmp_path / "folds.csv")
+    assert row["runs"] == "a*"
+    header = tested_run.read_csv(tmp_path / "compare.csv")[0].keys()
+    assert not {"data.volume", "data.labels"} & header
+    assert "train.init_from" not in header
+
+
+def test_the_scaling_of_a_volume_and_its_patches_are_settings(tmp_path):
+    for number, changes in enumerate(
+        [
+            {"seed": 0},
+            {"seed": 1, "predict.direction": "both"},
+            {"seed": 0, "predict.normalize": "minmax"},
+            {"seed": 0, "data.seed": 1, "predict.normalize": "minmax"},
+        ]
+    ):
+        changes |= {"data.volume": "salt.sgy", "data.labels": "labels.sgy"}
+        tested_run.write(tmp_path / f"run{number}", None, changes)
+    compare.compare(tmp_path, "", "")
+    means = {
+        row["mean of"]: row["runs"]
+        for row in tested_run.read_csv(tmp_path / "folds.csv")
+    }
+    # data.seed draws patches and chooses no test lines.
+    assert means == {
+        "2 runs (seeds 0-1); error over 2 seeds": "run0, run1",
+        "2 runs (data.seed 0-1); error over 2 seeds": "run2, run3",
+    }
+
+
 def test_settings_of_the_test_are_not_averaged_over(tmp_path):
     for fold, tta in enumerate((False, True)):
         changes = {"data.folds": 2, "data.fold": fold, "eval.tta": tta}
@@ -255,7 +300,17 @@ def test_a_run_in_place_of_the_directory_of_runs_is_refused(tmp_path):
         compare.compare(tmp_path / "plain", "", "")
 
 
-def test_the_best_mean_is_applied_as_an_ensemble(tmp_path, caplog):
+def test_folds_of_several_sizes_are_applied(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
+    for fold, test in ((0, 5), (1, 6)):
+        changes = {"data.dir": "/data", "data.folds": 2, "data.fold": fold}
+        tested_run.write(tmp_path / f"a{fold}", None, changes, counts=(39, 5, test))
+    compare.compare(tmp_path, "", "")
+    assert "data, then" not in caplog.text
+    assert sum(line.startswith("Apply") for line in caplog.messages) == 2
+
+
+def test_the_best_mean_is_the_first_and_is_applied_as_an_ensemble(tmp_path, caplog):
     caplog.set_level(logging.INFO, "saltjax")
     # The best run is not one of the best mean.
     for name, seed, features, score in (
@@ -265,8 +320,18 @@ def test_the_best_mean_is_applied_as_an_ensemble(tmp_path, caplog):
         ("b1", 1, (8, 16), 0.7),
     ):
         changes = {"seed": seed, "model.features": features}
-        tested_run.write(tmp_path / name, None, changes, val_score=score)
+        outputs = tested_run.outputs(0.1, seed)
+        tested_run.write(tmp_path / name, outputs, changes, val_score=score)
     compare.compare(tmp_path, "", "")
+    assert [row["runs"] for row in tested_run.read_csv(tmp_path / "folds.csv")] == [
+        "b*",
+        "a*",
+    ]
+    references = {
+        row["run"]: row["reference"]
+        for row in tested_run.read_csv(tmp_path / "differences.csv")
+    }
+    assert references == {"b0": "a0", "b1": "a0", "a1": "a0", "a*": "b*"}
     lines = [line for line in caplog.messages if line.startswith("Apply")]
     assert [line.split("--workdir=")[1].split()[0] for line in lines] == [
         f"{tmp_path}/a0",

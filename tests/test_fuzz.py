@@ -200,7 +200,7 @@ def refused_settings(content):
     changed = {key for key, old, _ in differing if old is not None or key not in added}
     if any(key == "train.epochs" and type(old) is int for key, old, _ in differing):
         changed.discard("train.epochs")  # epochs can be added
-    return changed - {*config_settings.FREE}
+    return changed - {*config_settings.free(on_volume=False)}
 
 
 @pytest.mark.parametrize("key", SETTINGS)

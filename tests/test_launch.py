@@ -251,7 +251,7 @@ def test_compare_lists_the_runs_and_what_differs(plain, no_skip, tmp_path):
         "--mode=compare", f"--workdir={tmp_path}", "--reference=previous"
     )
     assert done.returncode == 0, done.stderr
-    assert "gains on the row above" in done.stdout
+    assert "gains over the row above" in done.stdout
     with open(tmp_path / "differences.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["run"], row["reference"]) == ("plain", "no_skip")

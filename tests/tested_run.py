@@ -57,6 +57,8 @@ def write(
     loss: float = 0.25,
     content: str = "data",
     units: str = "groups",
+    counts: tuple[int, int, int] = (40, 5, 5),
+    initial: str = "",
 ) -> dict[str, Any]:
     """Writes the files of a run whose second epoch of two is the best; returns its result.json.
 
@@ -68,6 +70,8 @@ def write(
       val_metric, val_score: what chose the threshold, and its value on the validation tiles.
       val_loss, loss: of validation and test.
       content, units: the hashes of the data and of their groups.
+      counts: of training, validation and test tiles.
+      initial: the checksum of the weights that the run began with.
     """
     folder.mkdir(parents=True)
     config = default.get_config()
@@ -77,7 +81,8 @@ def write(
     for name in ("mean_iou", "mean_class_accuracy"):
         del tree["test_native"][name]
     tree["epochs"], tree["best_epoch"] = 2, 2
-    tree["data"]["dir"] = config.data.dir or tree["data"]["dir"]
+    tree["data"]["dir"] = config.data.dir or config.data.volume or tree["data"]["dir"]
+    tree["data"] |= zip(("train", "val", "test"), counts)
     tree["eval"] = config.eval.to_dict()
     tree["threshold"] |= {"value": chosen[0], "metric": val_metric}
     tree["threshold"]["score"] = val_score
@@ -94,6 +99,8 @@ def write(
     (folder / "result.json").write_text(json.dumps(tree))
     facts = {"content_sha256": content, "units_sha256": units}
     files.write_json(folder / "data.json", facts)
+    starts = [{"init": {"weights_sha256": initial}}] if initial else []
+    (folder / "env.json").write_text(json.dumps(starts))
     row = dict.fromkeys(workdir.METRICS, 0.25)
     rows = [
         row | {"epoch": epoch, "val_loss": x, "val_accuracy": 1 - x}

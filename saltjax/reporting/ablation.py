@@ -1,4 +1,4 @@
-"""The additive table: rows of runs, each with its gain on the row above, on the same test tiles."""
+"""The additive table: rows of runs, each with its gain over the row above, on the same test tiles."""
 
 import collections
 import dataclasses
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from saltjax.reporting import paired
-from saltjax.reporting.averages import NEUTRAL, REPEATED, differing_settings, repeat_of
+from saltjax.reporting.averages import REPEATED, differing_settings, neutral, repeat_of
 from saltjax.reporting.paired import Difference
 from saltjax.runs import settings
 from saltjax.runs.completed import Run
@@ -50,17 +50,16 @@ class Row:
         """Returns a score of each run by what chooses its test tiles, fold and data.seed."""
         found = collections.defaultdict(list)
         for run, value in zip(self.runs, self.each[key]):
-            found[repeat_of(run)[:2]].append(value)
+            found[repeat_of(run).tested].append(value)
         return found
 
 
 def by_name(runs: Sequence[Run]) -> list[Run]:
-    """Returns the runs ordered by data, then by name, numbers in names by their value."""
+    """Returns the runs ordered by name, numbers in names by their value."""
 
     def key(run: Run) -> tuple:
         parts = re.split(r"([0-9]+)", run.name)
-        natural = [int(x) if i % 2 else x for i, x in enumerate(parts)]
-        return run.result.data.label, natural, run.name
+        return [int(x) if i % 2 else x for i, x in enumerate(parts)], run.name
 
     return sorted(runs, key=key)
 
@@ -80,7 +79,8 @@ def find_rows(
         parts = [tested[run.name] for run in runs if run.name in tested]
         whole = differences.mean_over_runs(parts) if len(parts) == len(runs) else None
         if whole is None:
-            reason = "not the same data" if len(parts) == len(runs) else "see above"
+            names = ", ".join(run.name for run in runs)
+            reason = f"{names} were tested on other data" if parts else "see above"
             console.say(f"{name}: no row of the table ({reason})")
             continue
         block = blocks.setdefault((whole.content, whole.ids), [])
@@ -112,7 +112,7 @@ def _row(
     changes = [
         f"{key}={settings.value_text(configs[1].get(key, ''))}"
         for key in differing_settings(configs)
-        if key not in (*REPEATED, *NEUTRAL)
+        if key not in (*REPEATED, *neutral(configs))
     ]
     gain = paired.difference(name, whole, other.name, others)
     return Row(name, runs, ", ".join(changes), scores, each, gain, {})
@@ -180,7 +180,7 @@ def tables(rows: Sequence[Row]) -> dict[str, list[dict[str, str]]]:
     gains = [row.gain for row in rows if row.gain is not None]
     resampled = " or ".join(dict.fromkeys(gain.resampled for gain in gains))
     return {
-        f"{title} at each run's own threshold (lowest to highest run) and at 0.5; gains on the row "
+        f"{title} at each run's own threshold (lowest to highest run) and at 0.5; gains over the row "
         f"above, at 95 % (interval over {resampled}) ± margin over runs": [
             _cells(row, title, key) for row in rows
         ]
@@ -196,7 +196,7 @@ def _cells(row: Row, title: str, key: str) -> dict[str, str]:
     cells = {"row": row.name, "changes": row.changes or "–", "runs": str(len(row.runs))}
     cells |= {title: f"{score:.4f}{spread}", "gain": "–"}
     cells |= {"at 0.5": f"{row.scores[half]:.4f}", "gain at 0.5": "–"}
-    cells |= {"interval without 0": "–", "beyond margin": "–"}
+    cells |= {"interval excludes 0": "–", "exceeds margin": "–"}
     if row.gain is None:
         return cells
     gains = row.gain.scores[key], row.gain.scores[half]
@@ -205,10 +205,10 @@ def _cells(row: Row, title: str, key: str) -> dict[str, str]:
         cells[column] = paired.interval_text(gain)
         cells[column] += "" if margin is None else f" ± {margin:.4f}"
     if row.gain.units > 1:  # resampling a single one shows no spread
-        cells["interval without 0"] = where(*(x.low > 0 or x.high < 0 for x in gains))
+        cells["interval excludes 0"] = where(*(x.low > 0 or x.high < 0 for x in gains))
     if None not in margins:
         beyond = (abs(x.value) > (margin or 0) for x, margin in zip(gains, margins))
-        cells["beyond margin"] = where(*beyond)
+        cells["exceeds margin"] = where(*beyond)
     return cells
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,20 @@ from saltjax.system import console
 
 # What averaged runs may differ in, besides settings that change neither weights nor test.
 REPEATED = ("data.fold", "data.seed", "seed")
-NEUTRAL = tuple(key for key in settings.FREE if not key.startswith("eval."))
+
+
+class Repeat(NamedTuple):
+    """The fold and the seeds of a run."""
+
+    fold: int
+    data_seed: int
+    seed: int
+    on_volume: bool = False
+
+    @property
+    def tested(self) -> tuple[int, int]:
+        """What chooses the test tiles; the blocks of a volume depend on no seed."""
+        return self.fold, 0 if self.on_volume else self.data_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +70,12 @@ def group(runs: Sequence[Run]) -> dict[str, list[Run]]:
     The sets are in the order of their first runs. A second run of the same fold and seeds is left
     out, with a message.
     """
-    same: dict[str, dict[tuple, Run]] = collections.defaultdict(dict)
+    same: dict[str, dict[Repeat, Run]] = collections.defaultdict(dict)
     for run in runs:
-        varied = (*REPEATED, *NEUTRAL)
+        varied = (*REPEATED, *neutral([run.config]))
         config = {key: value for key, value in run.config.items() if key not in varied}
-        if config.get("data.dir"):  # whose tiles may have changed between two runs
-            config["content"] = run.content
+        # A path may lead to other tiles or weights by now.
+        config |= {"data": run.data, "initial": run.initial}
         members = same[json.dumps(config, sort_keys=True)]
         first = members.setdefault(repeat_of(run), run)
         if first is not run:
@@ -80,10 +93,19 @@ def group(runs: Sequence[Run]) -> dict[str, list[Run]]:
     }
 
 
-def repeat_of(run: Run) -> tuple[int, int, int]:
+def neutral(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns the keys of the settings that change neither weights nor test of these runs.
+
+    `configs` hold their settings by dotted keys.
+    """
+    on_volume = any(config.get("data.volume") for config in configs)
+    return [key for key in settings.free(on_volume) if not key.startswith("eval.")]
+
+
+def repeat_of(run: Run) -> Repeat:
     """Returns the fold and the seeds of a run."""
     fold, data_seed, seed = (run.config.get(key, 0) for key in REPEATED)
-    return fold, data_seed, seed
+    return Repeat(fold, data_seed, seed, bool(run.config.get("data.volume")))
 
 
 def average(
@@ -110,46 +132,47 @@ def average(
 
 
 def mean_and_error(
-    repeats: Sequence[tuple[int, int, int]], values: Sequence[float | None]
+    repeats: Sequence[Repeat], values: Sequence[float | None]
 ) -> tuple[float, float] | None:
     """Returns the mean and its standard error, the standard deviation (n - 1) over √n.
 
-    Runs that differ in `seed` alone have the same test tiles. If there are several sets of test
-    tiles, the error is over the n means of each set, else over the n runs. None if a value is None.
+    If there are several sets of test tiles, see `Repeat.tested`, the error is over the n means of
+    each set, else over the n runs. None if a value is None.
 
-    >>> mean_and_error([(0, 0, 0), (0, 0, 1), (1, 0, 0)], [1.0, 3.0, 4.0])  # means 2 and 4
+    >>> repeats = [Repeat(0, 0, 0), Repeat(0, 0, 1), Repeat(1, 0, 0)]
+    >>> mean_and_error(repeats, [1.0, 3.0, 4.0])  # means 2 and 4
     (3.0, 1.0)
 
     Args:
-      repeats: fold, data.seed and seed of each run.
+      repeats: fold and seeds of each run.
       values: of each run.
     """
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return None
     by_tiles = collections.defaultdict(list)
-    for (fold, data_seed, _), value in zip(repeats, known):
-        by_tiles[fold, data_seed].append(value)
+    for repeat, value in zip(repeats, known):
+        by_tiles[repeat.tested].append(value)
     means = np.array([np.mean(group) for group in by_tiles.values()])
     over = means if len(means) > 1 else np.array(known)
     return float(means.mean()), float(over.std(ddof=1) / math.sqrt(len(over)))
 
 
-def describe(repeats: Sequence[tuple[int, int, int]], folds: int) -> str:
+def describe(repeats: Sequence[Repeat], folds: int) -> str:
     """Returns the number of runs, their folds and seeds, and what the standard error is over.
 
-    >>> describe([(0, 0, 0), (1, 0, 0), (2, 0, 0), (4, 0, 0)], 5)
+    >>> describe([Repeat(fold, 0, 0) for fold in (0, 1, 2, 4)], 5)
     '4 runs (folds 0-2,4 of 5); error over 4 folds'
-    >>> describe([(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 0, 1)], 2)
+    >>> describe([Repeat(fold, 0, seed) for fold in (0, 1) for seed in (0, 1)], 2)
     '4 runs (folds 0-1 of 2, seeds 0-1); error over 2 folds'
-    >>> describe([(0, 0, 1), (0, 0, 2)], 5)  # of one fold
+    >>> describe([Repeat(0, 0, 1), Repeat(0, 0, 2)], 5)  # of one fold
     '2 runs (seeds 1-2); error over 2 seeds'
     """
-    of_folds, data_seeds, of_seeds = (sorted(set(x)) for x in zip(*repeats))
+    of_folds, data_seeds, of_seeds, _ = (sorted(set(x)) for x in zip(*repeats))
     parts = [f"folds {_ranges(of_folds)} of {folds}"] * (len(of_folds) > 1)
     parts += [f"data.seed {_ranges(data_seeds)}"] * (len(data_seeds) > 1)
     parts += [f"seeds {_ranges(of_seeds)}"] * (len(of_seeds) > 1)
-    tested = len({repeat[:2] for repeat in repeats})
+    tested = len({repeat.tested for repeat in repeats})
     if tested == 1:
         over = f"{len(repeats)} seeds"
     else:

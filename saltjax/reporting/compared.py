@@ -1,6 +1,7 @@
 """The completed runs of a directory beside each other: scores, means over folds and seeds, differences."""
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -98,10 +99,12 @@ def read(folder: pathlib.Path, reference: str) -> Compared:
     name = "" if reference == PREVIOUS else reference_name(runs, folder, reference)
     if reference == PREVIOUS:
         runs, order = ablation.by_name(runs), "name"
-    if len({run.result.data.label for run in runs}) > 1:
+    elif len({run.data for run in runs}) > 1:
         order = f"data, then {order}"
     groups = averages.group(runs)
     means = averages.average(groups, averaged_scores)
+    if reference != PREVIOUS:
+        means = by_score(means, ranking_score(runs))
     keys = averages.differing_settings([run.config for run in runs])
     tested = paired.read_all(runs)
     rows = None
@@ -111,6 +114,22 @@ def read(folder: pathlib.Path, reference: str) -> Compared:
     else:
         found = paired.find_differences(tested, means, name)
     return Compared(runs, order, keys, means, tested, found, rows)
+
+
+def by_score(means: Sequence[Mean], metric: str) -> list[Mean]:
+    """Returns the means by data, then by the validation score that runs are ranked by.
+
+    Args:
+      means: over folds and seeds.
+      metric: see `completed.ranking_score`.
+    """
+    title = "val F1" if metric == "f1" else "val score"
+
+    def rank(mean: Mean) -> tuple[tuple[str, str], float]:
+        value, _ = mean.scores[title] or (-math.inf, 0)
+        return mean.runs[0].data, -value
+
+    return sorted(means, key=rank)
 
 
 def scores(run: Run, titles: Iterable[str]) -> dict[str, Any]:

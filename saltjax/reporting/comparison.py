@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saltjax.reporting.averages import NEUTRAL, REPEATED, differing_settings
+from saltjax.reporting.averages import REPEATED, differing_settings, neutral
 from saltjax.reporting.figures import (
     BLACK,
     BLUE,
@@ -77,7 +77,8 @@ def labels(
       names: of the runs.
       repeated: whether fold and seeds are shown.
     """
-    keys = [key for key in differing_settings(configs) if key not in NEUTRAL]
+    without = neutral(configs)
+    keys = [key for key in differing_settings(configs) if key not in without]
     repeats = [key for key in REPEATED if key in keys and repeated]
     keys = [key for key in keys if key not in REPEATED]
     last = {key: key.removesuffix(".name").rpartition(".")[2] for key in keys + repeats}
@@ -105,7 +106,7 @@ def labels(
 
 
 def comparison(rows: Sequence[Row], source: str, additive: bool = False) -> Figure:
-    """Validation and test scores of runs and of means, and differences to a reference.
+    """Validation and test scores of runs and of means, and differences from a reference.
 
     Args:
       rows: the rows, from the top.
@@ -132,7 +133,7 @@ def comparison(rows: Sequence[Row], source: str, additive: bool = False) -> Figu
     _draw_differences(panels[-1], rows)
     difference = "IoU minus the reference's,\n95 % interval"
     if additive:
-        difference = "Kaggle mAP: gain on the\nrow above, 95 % interval"
+        difference = "Kaggle mAP: gain over the\nrow above, 95 % interval"
     panels[-1].set_xlabel(difference, fontsize=9)
     panels[0].set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     panels[0].set_ylim(len(names) - 0.4, -0.6)

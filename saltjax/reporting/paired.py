@@ -73,7 +73,7 @@ def tables(found: Sequence[Difference]) -> dict[str, list[dict[str, str]]]:
     """Returns the rows of the printed tables, by the heading of each."""
     written: dict[str, list[dict[str, str]]] = {}
     for masks, titles in TITLES.items() if found else ():
-        heading = f"Difference to the reference (95 % interval), at {masks}"
+        heading = f"Difference from the reference (95 % interval), at {masks}"
         written[heading] = [
             {"run": one.name, "reference": one.reference, "resampled": one.resampled}
             | {title: interval_text(one.scores[key]) for title, key in titles.items()}

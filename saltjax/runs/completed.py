@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from saltjax.runs import result, saved_config, settings
+from saltjax.runs import environment, result, saved_config, settings
 from saltjax.runs import workdir as run_directory
 from saltjax.runs.result import Result
 from saltjax.runs.workdir import Status
@@ -25,7 +25,8 @@ class Run:
       result: its result.
       best: `val_loss` and `val_accuracy` of the best epoch, from metrics.csv; {} if that cannot be
         read.
-      content, units: the hashes of tiles and of groups in data.json; "" if they cannot be read.
+      content, units: the hashes of the data and of groups in data.json; "" if they cannot be read.
+      initial: the checksum of the weights that it began with; "" for random ones.
     """
 
     path: pathlib.Path
@@ -35,6 +36,13 @@ class Run:
     best: dict[str, float]
     content: str
     units: str
+    initial: str = ""
+
+    @property
+    def data(self) -> tuple[str, str]:
+        """Where its data are and, unless they are built-in sections, their hash."""
+        built_in = not (self.config.get("data.dir") or self.config.get("data.volume"))
+        return self.result.data.place, "" if built_in else self.content
 
 
 def read_runs(folder: pathlib.Path) -> list[Run]:
@@ -75,10 +83,10 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
         )
     name = ranking_score(runs)
 
-    def rank(run: Run) -> tuple[str, float]:
+    def rank(run: Run) -> tuple[tuple[str, str], float]:
         chosen = run.result.threshold
         score = chosen.f1 if name == "f1" else chosen.score
-        return run.result.data.label, -score
+        return run.data, -score
 
     return sorted(_with_one_path(runs), key=rank)
 
@@ -112,26 +120,32 @@ def _read_run(path: pathlib.Path, name: str) -> Run:
         str(facts.get(key, "")) for key in ("content_sha256", "units_sha256")
     )
     best = _best_epoch(path / "metrics.csv", found.best_epoch)
-    return Run(path, name, settings.flatten(config), found, best, content, units)
+    try:
+        initial = environment.initial_checksum(environment.read(path))
+    except InputError:
+        initial = ""
+    flat = settings.flatten(config)
+    return Run(path, name, flat, found, best, content, units, initial)
 
 
 def _with_one_path(runs: Sequence[Run]) -> list[Run]:
-    """Returns the runs with one path for the same tiles, and for the same groups of them.
+    """Returns the runs with one path for the same data, groups or initial weights.
 
     They may have moved between two runs, or be given by another spelling: that is no difference.
     """
-    folders: dict[str, str] = {}
-    groups: dict[tuple[str, str], str] = {}
+    paths: dict[tuple[str, str], str] = {}
     unified = []
     for run in runs:
         config, data = dict(run.config), run.result.data
-        if run.content and config.get("data.dir"):
-            folder = folders.setdefault(run.content, config["data.dir"])
-            config["data.dir"], data = folder, dataclasses.replace(data, dir=folder)
-            if run.units and config.get("data.groups"):
-                config["data.groups"] = groups.setdefault(
-                    (run.content, run.units), config["data.groups"]
-                )
+        groups = run.content and run.units and run.content + run.units
+        hashes = dict.fromkeys(("data.dir", "data.volume", "data.labels"), run.content)
+        hashes |= {"data.groups": groups, "train.init_from": run.initial}
+        for key, digest in hashes.items():
+            if digest and config.get(key):
+                config[key] = paths.setdefault((key, digest), config[key])
+        place = config.get("data.dir") or config.get("data.volume")
+        if place:
+            data = dataclasses.replace(data, dir=place)
         found = dataclasses.replace(run.result, data=data)
         unified.append(dataclasses.replace(run, config=config, result=found))
     return unified

@@ -35,6 +35,8 @@ PACKAGES = (
     "scipy",
     "matplotlib",
 )
+# The key of a start under which the weights are recorded that the run began with.
+INITIAL = "init"
 ADVICE = "restore or delete it; it only says where the run was trained"
 # They would name another repository than the one that holds this file.
 GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
@@ -221,6 +223,13 @@ def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
     if not isinstance(starts, list) or not all(isinstance(s, dict) for s in starts):
         raise files.damaged(path, "no list of objects", ADVICE)
     return starts
+
+
+def initial_checksum(starts: Sequence[dict[str, Any]]) -> str:
+    """Returns that of the weights that a run began with; "" for random ones or if it is not known."""
+    records = [start[INITIAL] for start in starts if INITIAL in start]
+    known = records and isinstance(records[-1], dict)
+    return str(records[-1].get("weights_sha256", "")) if known else ""
 
 
 def run_label(workdir: pathlib.Path) -> str:

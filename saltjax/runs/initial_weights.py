@@ -13,8 +13,6 @@ from saltjax.runs.network_file import TrainedNetwork
 from saltjax.system import console
 from saltjax.system.errors import InputError
 
-# The key of a start in env.json that `InitialWeights.record` is held under.
-KEY = "init"
 # Settings of a model that change none of its arrays.
 WITHOUT_ARRAYS = ("model.dropout", "model.init")
 # Arrays that a message lists.
@@ -41,7 +39,7 @@ class InitialWeights:
         return network_file.unflatten(arrays, initial)
 
     def record(self) -> dict[str, Any]:
-        """Returns what env.json holds of them."""
+        """Returns what env.json holds of them, under `environment.INITIAL`."""
         return {
             "from": self.source.name,
             "weights_sha256": self.source.weights_sha256(),
@@ -52,7 +50,10 @@ class InitialWeights:
     def announce(self, facts: dict[str, Any]) -> None:
         """Prints which arrays are taken over, and whether their network knows the run's test tiles.
 
-        `facts` is what data.json of the run holds.
+        It does not know what the weights began with that the network itself was fine-tuned from.
+
+        Args:
+          facts: what data.json of the run holds.
         """
         name, count = self.source.name, len(self.taken)
         if self.left:
@@ -62,10 +63,17 @@ class InitialWeights:
             )
         else:
             console.say(f"Initial    weights of {name}: all {count} arrays")
-        test, known = facts["splits"]["test"], self.source.tiles.content_sha256
-        if facts["source"] == "synthetic" and facts["content_sha256"] != known:
-            return  # other sections have the same ids
-        if seen := self.source.count_seen(test):
+        test, tiles = facts["splits"]["test"], self.source.tiles
+        same = facts["content_sha256"] == tiles.content_sha256
+        if facts["source"] != "folder" and not same:
+            return  # other sections, or lines of other volumes, have the same ids
+        if facts["source"] == "volume":
+            if test != tiles.splits.get("test"):
+                console.say(
+                    f"{name} was trained on the same volume with other test lines: lines of this run's "
+                    "test may be among its training lines, and the scores biased in the run's favour."
+                )
+        elif seen := self.source.count_seen(test):
             console.say(
                 f"{seen} of the {len(test)} test tiles have the ids of tiles that {name} was "
                 "trained or validated on: the scores will be biased in the run's favour."
@@ -145,11 +153,8 @@ def check_moved(workdir: pathlib.Path, given: str) -> None:
     before = settings.flatten(saved_config.read_json(workdir)).get("train.init_from")
     if before == given:
         return
-    records = [start[KEY] for start in environment.read(workdir) if KEY in start]
-    recorded = records[-1] if records else None
-    if not isinstance(recorded, dict) or _read(given).weights_sha256() != recorded.get(
-        "weights_sha256"
-    ):
+    recorded = environment.initial_checksum(environment.read(workdir))
+    if not recorded or _read(given).weights_sha256() != recorded:
         raise InputError(
             f"config.train.init_from={given}: the run in {workdir} began with the weights of "
             f"{before}, which are others; give these, choose another --workdir, or start again with "

@@ -10,11 +10,13 @@ from saltjax.runs import settings
 from saltjax.system import console
 
 MAX_NAME_BYTES = 200
-# All but those that have no other meaning to a shell or in the list --workdir=a,b.
+# Characters that may have a meaning to a shell, or in the list --workdir=a,b.
 OTHER_CHARACTERS = re.compile(r"[^\w.=+-]")
 
 
-def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
+def default_workdir(
+    config_file: str, overrides: dict[str, Any], on_volume: bool = False
+) -> str:
     """Returns the run directory for a config file and its overrides; of a path only the last part.
 
     Settings that change no weights are left out. Other characters than letters, digits and _.=+-
@@ -25,11 +27,17 @@ def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
     'runs/unet-data.dir=train-model.skip=False'
     >>> default_workdir("configs/unet.py", {"model.features": (4, 8), "eval.tta": True})
     'runs/unet-model.features=4x8'
+
+    Args:
+      config_file: the path of the config file.
+      overrides: the settings given on the command line, by their dotted keys.
+      on_volume: whether the run is on a volume, see `settings.free`.
     """
+    free = settings.free(on_volume)
     parts = {
         key: "x".join(map(str, value)) if isinstance(value, (tuple, list)) else value
         for key, value in overrides.items()
-        if key not in settings.FREE
+        if key not in free
     }
     name = _joined(config_file, parts)
     safe = OTHER_CHARACTERS.sub("_", name)
@@ -38,13 +46,17 @@ def default_workdir(config_file: str, overrides: dict[str, Any]) -> str:
     return f"runs/{_shortened(safe)}"
 
 
-def find_workdir(config_file: str, overrides: dict[str, Any]) -> pathlib.Path:
+def find_workdir(
+    config_file: str, overrides: dict[str, Any], on_volume: bool = False
+) -> pathlib.Path:
     """Returns the default run directory; if only its earlier name has a run, that one, and says so.
 
-    Until version 0.1 names held every override, and commas.
+    Until version 0.1 names held every override, and commas. The path is relative to the current
+    directory. For the arguments see `default_workdir`.
     """
-    path = pathlib.Path(default_workdir(config_file, overrides))
-    weights = {k: v for k, v in overrides.items() if k not in settings.FREE}
+    path = pathlib.Path(default_workdir(config_file, overrides, on_volume))
+    free = settings.free(on_volume)
+    weights = {k: v for k, v in overrides.items() if k not in free}
     earlier = [earlier_workdir(config_file, given) for given in (overrides, weights)]
     if not _holds_run(path):
         for other in filter(_holds_run, map(pathlib.Path, earlier)):

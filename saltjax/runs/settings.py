@@ -77,9 +77,9 @@ HEADER_BYTES = (
     "189,193"
 )
 UNET_ONLY = {"downsample": "max_pool", "skip": True, "upsample": "transposed"}
-# A run may resume with other values of these. They change no weights but by rounding: "eval." only
-# the test of the run, "predict." only inference.
-FREE = (
+# Settings that change no weights but by rounding: "eval." only the test of a run, "predict." only
+# inference, unless the run is on a volume, see `free`.
+_FREE = (
     "train.cpu_devices",
     "train.compile_cache",
     "train.tensorboard",
@@ -91,6 +91,15 @@ FREE = (
     "eval.min_area",
     "eval.tta",
 )
+
+
+def free(on_volume: bool) -> tuple[str, ...]:
+    """Returns the keys of the settings with other values of which a run may resume.
+
+    They change no weights but by rounding: on a volume predict.normalize is none of them, since it
+    scales the patches.
+    """
+    return tuple(k for k in _FREE if not (on_volume and k == "predict.normalize"))
 
 
 def configs_folder() -> pathlib.Path:

@@ -1,4 +1,4 @@
-"""Trained networks wherever one is named: by a run directory, a network file, or in the package."""
+"""Finds and reads trained networks: of a run directory, a network file, or a packaged name."""
 
 import dataclasses
 import os
@@ -37,8 +37,8 @@ def locate(given: str | os.PathLike) -> Location:
     """Returns where a trained network is; says so if the name is that of a packaged network.
 
     Args:
-      given: a run directory, a network file, or the name of a packaged network, which a directory
-        of that name precedes.
+      given: a run directory, a network file, or the name of a packaged network, over which a run
+        directory of that name takes precedence.
 
     Raises:
       InputError: if there is none, or its settings cannot be read.
@@ -46,16 +46,19 @@ def locate(given: str | os.PathLike) -> Location:
     path, packaged = pathlib.Path(os.path.expanduser(given)), packaged_networks()
     name = str(path)
     with reading(name):
-        is_run, exists = path.is_dir(), path.exists()
-    if is_run:
-        if name in packaged:
-            console.say(
-                f"Network    of the run in the directory {name}, not the packaged {name}"
-            )
-        return Location(path, saved_config.read(path))
-    if name in packaged:
+        is_folder, exists = path.is_dir(), path.exists()
+        is_run = is_folder and (path / "config.json").exists()
+    if is_run and name in packaged:
+        console.say(
+            f"Network    of the run in the directory {name}, not the packaged {name}; delete or rename "
+            "the directory for that one"
+        )
+    if name in packaged and not is_run:
         path = packaged[name]
-        console.say(f"Network    {name}, of the package")
+        noted = f"; the directory {name} holds no run" if is_folder else ""
+        console.say(f"Network    {name}, of the package{noted}")
+    elif is_folder:
+        return Location(path, saved_config.read(path))
     elif not exists:
         known = ", ".join(packaged) or "this installation has none"
         raise InputError(

@@ -51,7 +51,7 @@ def status(workdir: pathlib.Path, config: dict[str, Any] | None = None) -> Statu
 
     Args:
       workdir: the run's directory, which need not exist.
-      config: the complete config. A run of another one is refused, apart from `settings.FREE`,
+      config: the complete config. A run of another one is refused, apart from `settings.free`,
         `settings.PATHS` (see `check_data`) and, but for the schedule "cosine", train.epochs (see
         `progress.check_epochs`). If settings of the test differ, or there are to be more epochs than
         the result has and training did not stop early, the result is to be replaced (OUTDATED). None
@@ -119,9 +119,8 @@ def _refuse_other(
             "--workdir"
         )
     flat = [settings.flatten(config) for config in (before, now)]
-    allowed = set(settings.FREE)
-    if any(config.get("data.volume") for config in flat):
-        allowed.remove("predict.normalize")  # it scales the patches
+    on_volume = any(config.get("data.volume") for config in flat)
+    allowed = set(settings.free(on_volume))
     growing = flat[1]["optim.schedule"] != "cosine"  # see `progress.check_epochs`
     if growing and type(flat[0].get("train.epochs")) is int:
         allowed.add("train.epochs")

@@ -121,12 +121,17 @@ def save(workdir: pathlib.Path, state: TrainState, progress: Progress) -> None:
             "config.optim.learning_rate. What was saved before is kept."
         )
     if progress.step == 0 and 0 < progress.best_epoch == progress.epochs:
-        val_loss = progress.history[-1]["val_loss"]
-        meta = {"epoch": progress.best_epoch, "val_loss": val_loss}
-        checkpoint.save(workdir / "checkpoints/best", state.variables, meta)
+        _save_best(workdir, state, progress)
     last = workdir / "checkpoints/last"
     checkpoint.save(last, _saved(state), dataclasses.asdict(progress))
     run_directory.write_metrics(workdir, progress.history)
+
+
+def _save_best(workdir: pathlib.Path, state: TrainState, progress: Progress) -> None:
+    """Saves `checkpoints/best`: the weights after the last completed epoch."""
+    val_loss = progress.history[-1]["val_loss"]
+    meta = {"epoch": progress.best_epoch, "val_loss": val_loss}
+    checkpoint.save(workdir / "checkpoints/best", state.variables, meta)
 
 
 def _saved(state: TrainState) -> dict[str, Any]:
@@ -146,8 +151,8 @@ def restore(
 ) -> tuple[TrainState, Progress]:
     """Returns the (state, progress) to resume from, those of a new run if none was saved.
 
-    A damaged checkpoint is set aside. If it is the best, the previous best one takes its place in
-    the progress.
+    A damaged checkpoint is set aside. If it is the best, it is saved again where the last one holds
+    the same weights; elsewhere the previous best one takes its place in the progress.
 
     Args:
       workdir: the run directory.
@@ -166,9 +171,17 @@ def restore(
     arrays, meta = last
     progress = _from_json(workdir / "checkpoints/last", meta)
     begun = progress.epochs + (progress.step > 0)
+    inner, count = arrays.pop("opt_state"), np.asarray(arrays["step"])
+    opt_state = state.opt_state._replace(inner_state=inner, count=count)
+    restored = dataclasses.replace(state, opt_state=opt_state, **arrays)
     if progress.best_epoch > 0:
         _, best = checkpoint.restore_best(workdir, state.variables, repair=True)
-        if best["epoch"] < progress.best_epoch:
+        if best["epoch"] < progress.best_epoch == progress.epochs and not progress.step:
+            console.say(
+                f"           epoch {progress.epochs}, the best one, is also the last: saved again"
+            )
+            _save_best(workdir, restored, progress)
+        elif best["epoch"] < progress.best_epoch:
             console.say(
                 f"           the best epoch was {progress.best_epoch}; of the remaining "
                 f"checkpoints it is {best['epoch']}"
@@ -181,9 +194,7 @@ def restore(
         if progress.step:
             place = f"step {progress.step} of epoch {progress.epochs + 1}"
         console.say(f"Resuming after {place}")
-    inner, count = arrays.pop("opt_state"), np.asarray(arrays["step"])
-    opt_state = state.opt_state._replace(inner_state=inner, count=count)
-    return dataclasses.replace(state, opt_state=opt_state, **arrays), progress
+    return restored, progress
 
 
 def _from_json(path: pathlib.Path, meta: Any) -> Progress:

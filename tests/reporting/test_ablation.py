@@ -119,7 +119,7 @@ def test_the_table_says_which_gains_can_be_told_from_zero(tmp_path, caplog):
     assert "Runs by name" in caplog.text
     markdown = (tmp_path / "compare.md").read_text()
     assert (
-        "gains on the row above, at 95 % (interval over 24 groups, 40 tiles)"
+        "gains over the row above, at 95 % (interval over 24 groups, 40 tiles)"
         in markdown
     )
     table = markdown[markdown.index("\nKaggle mAP at") :].split("\n\n")[1]
@@ -128,7 +128,7 @@ def test_the_table_says_which_gains_can_be_told_from_zero(tmp_path, caplog):
         for line in table.strip().splitlines()
     ]
     titles, _, base, norm, drop = cells
-    assert titles[-2:] == ["interval without 0", "beyond margin"]
+    assert titles[-2:] == ["interval excludes 0", "exceeds margin"]
     assert base[:3] == ["9-base-*", "–", "2"]
     assert [base[i] for i in (4, 6, 7, 8)] == ["–"] * 4
     assert norm[-2:] == ["both", "both"]
@@ -178,6 +178,26 @@ def test_single_runs_are_rows_and_others_test_tiles_begin_anew(tmp_path, caplog)
     assert "b: no row above it has the same test tiles" in caplog.text
     assert "No differences of e: without test_outputs.npz" in caplog.text
     assert "e: no row of the table" in caplog.text
+
+
+def test_rows_are_in_the_order_of_names_whatever_they_were_trained_on(tmp_path):
+    for name, count in (("0-base", 8000), ("1-fewer", 400), ("2-more", 10000)):
+        tested_run.write(
+            tmp_path / name,
+            outputs(0.5, 1),
+            {"data.volume": "a.sgy", "data.labels": "b.sgy", "data.patches": count},
+            counts=(count, 5, 5),
+        )
+    compare.compare(tmp_path, "previous", "")
+    rows = tested_run.read_csv(tmp_path / "differences.csv")
+    assert [(row["run"], row["reference"]) for row in rows] == [
+        ("1-fewer", "0-base"),
+        ("2-more", "1-fewer"),
+    ]
+    assert [row["changes"] for row in rows] == [
+        "data.patches=400",
+        "data.patches=10000",
+    ]
 
 
 def test_a_row_over_folds_is_paired_by_fold(tmp_path):

@@ -105,8 +105,8 @@ def test_what_each_run_adds_to_the_one_before(runs):
     assert list(rows) == ["good", "poor", "split"]
     assert rows["poor"]["cells"]["Δ IoU"]["value"] < 0
     text = page_of(runs).text
-    assert "is the gain on the row above by name" in text
-    assert "gains on the row above, at 95 %" in text
+    assert "is the gain over the row above by name" in text
+    assert "gains over the row above, at 95 %" in text
     assert "model.skip=False" in text
 
 

@@ -160,6 +160,16 @@ def test_what_is_taken_over_is_printed(run, caplog):
     found.announce(facts | {"source": "synthetic", "content_sha256": known})
     assert "of the 3 test tiles" in caplog.text
     caplog.clear()
+    # So have lines of other volumes; of one volume the blocks decide.
+    volume = facts | {"source": "volume", "content_sha256": "other"}
+    found.announce(volume)
+    assert "same volume" not in caplog.text
+    found.announce(volume | {"content_sha256": known})
+    assert "trained on the same volume with other test lines" in caplog.text
+    caplog.clear()
+    same = {"content_sha256": known, "splits": network_files.TILES["splits"]}
+    found.announce(volume | same)
+    assert "same volume" not in caplog.text
     part = initial_weights.read(str(run), True, shapes(features=(2, 6)))
     part.announce(facts)
     for line in part.left:

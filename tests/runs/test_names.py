@@ -50,6 +50,13 @@ def test_default_workdir_names_the_overrides(overrides, expected):
     assert names.default_workdir(CONFIG, backwards) == expected
 
 
+def test_the_scaling_of_amplitudes_counts_on_a_volume():
+    scaled = {"predict.normalize": "minmax", "eval.tta": True}
+    assert names.default_workdir(CONFIG, scaled) == "runs/unet_strided"
+    found = names.default_workdir(CONFIG, scaled, on_volume=True)
+    assert found == "runs/unet_strided-predict.normalize=minmax"
+
+
 def test_names_are_safe_and_distinct():
     directories = ("a,b", "a b", "a;b", "a$b", "a'b", "a_b", "a*b", "a\nb", "~a", "a:b")
     found = [

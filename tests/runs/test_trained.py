@@ -75,6 +75,14 @@ def test_a_directory_precedes_the_packaged_network(here, packaged, caplog):
     assert caplog.text == ""
 
 
+def test_a_directory_without_a_run_does_not(here, packaged, caplog):
+    (here / "tgs/images").mkdir(parents=True)
+    assert trained.locate("tgs").path == packaged
+    assert "tgs, of the package; the directory tgs holds no run" in caplog.text
+    with pytest.raises(InputError, match=r"tgs/config.json: cannot read it"):
+        trained.locate(here / "tgs")
+
+
 def test_a_file_of_that_name_does_not(here, packaged):
     (here / "tgs").write_text("notes")
     assert trained.locate("tgs").path == packaged

@@ -117,11 +117,27 @@ def test_previous_best_replaces_a_damaged_one(tmp_path, caplog):
     caplog.set_level("INFO", "saltjax")
     progress.save(tmp_path, make_state(1), after(0.5))
     progress.save(tmp_path, make_state(2), after(0.5, 0.4))
+    progress.save(tmp_path, make_state(3), after(0.5, 0.4, 0.6))
     (tmp_path / "checkpoints/best/sha256.json").write_text("{}")
     _, found = progress.restore(tmp_path, make_state(), learning_rate=1e-3, epochs=9)
     assert found.best_epoch == 1
-    assert found.history == after(0.5, 0.4).history
+    assert found.history == after(0.5, 0.4, 0.6).history
     assert "the best epoch was 2; of the remaining checkpoints it is 1" in caplog.text
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_a_damaged_best_one_that_is_the_last_is_saved_again(tmp_path, caplog, averages):
+    caplog.set_level("INFO", "saltjax")
+    progress.save(tmp_path, make_state(1, averages), after(0.5))
+    progress.save(tmp_path, make_state(2, averages), after(0.5, 0.4))
+    (tmp_path / "checkpoints/best/sha256.json").write_text("{}")
+    initial = make_state(averages=averages)
+    _, found = progress.restore(tmp_path, initial, learning_rate=1e-3, epochs=2)
+    assert found == after(0.5, 0.4)
+    variables, best = checkpoint.restore_best(tmp_path, initial.variables)
+    assert best == {"epoch": 2, "val_loss": 0.4}
+    assert_same(variables, make_state(2, averages).variables)
+    assert "epoch 2, the best one, is also the last: saved again" in caplog.text
 
 
 def test_epochs_after_a_damaged_best_are_compared_with_the_one_that_replaced_it(
@@ -134,6 +150,7 @@ def test_epochs_after_a_damaged_best_are_compared_with_the_one_that_replaced_it(
         found = progress.after_epoch(found, each, 0.1, 5, "kaggle_map")
         progress.save(tmp_path, make_state(i), found)
     assert found.best_epoch == 2
+    progress.save(tmp_path, make_state(3), dataclasses.replace(found, step=1))
     (tmp_path / "checkpoints/best/sha256.json").write_text("{}")
     _, found = progress.restore(tmp_path, make_state(), learning_rate=1e-3, epochs=9)
     assert found.best_epoch == 1
