@@ -215,15 +215,9 @@ def measure_openvino(
     config: ConfigDict, precision: str, batch_size: int, timed_steps: int
 ) -> float | None:
     """Returns images per second of saltjax's evaluation with OpenVINO, None where it cannot be had."""
-    data = config.data
-    network = networks.create_network(
-        config.model,
-        "float32",
-        config.train.matmul_precision,
-        data.image_size,
-        data.resize,
-        data.context,
-    )
+    config = config.copy_and_resolve_references()
+    config.train.dtype = "float32"
+    network = networks.create_network(config)
     size = network.image_size
     model = SectionModel(network, network.init(0), (size, size), batch_size, tta=False)
     images = np.random.default_rng(0).random(

@@ -9,12 +9,12 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """Returns the complete config."""
     config = ConfigDict()
-    # Of initial weights, order and augmentation of training tiles, and dropout.
+    # Seed of initial weights, order and augmentation of training tiles, and dropout.
     config.seed = 0
 
     config.data = data = ConfigDict()
-    # Of split, synthetic tiles and patches of a volume, and of what shows them: bootstrap intervals,
-    # example tiles.
+    # Seed of split, synthetic tiles, patches of a volume, bootstrap intervals and the choice of example
+    # tiles.
     data.seed = 0
     # Directory with images/<id>.png and masks/<id>.png; "" for built-in synthetic sections.
     data.dir = ""
@@ -39,10 +39,11 @@ def get_config() -> ConfigDict:
     # Bytes of the trace headers of SEG-Y, from 1, with inline and crossline numbers of four bytes.
     data.header_bytes = (189, 193)
 
-    # Value of masks, or of labels of a volume, that counts in no loss and no score; negative for none.
+    # Value of masks, or of labels of a volume, that counts in no loss and no score; for masks
+    # negative for none.
     data.unlabelled = -1
 
-    # Volume of amplitudes, .sgy, .npy, .zarr or .mdio, in place of dir; "" for none.
+    # Volume of amplitudes, .sgy, .segy, .npy, .zgy, .zarr or .mdio, in place of dir; "" for none.
     data.volume = ""
     # Its interpretation: a volume of the same shape in any of these formats; or two text files with
     # the picks of top and base of salt, joined by a comma.
@@ -53,8 +54,8 @@ def get_config() -> ConfigDict:
     data.gap = 8  # inlines that are left out between training, validation and test
     data.patches = 4000  # drawn from the training inlines
     data.salt_share = 0.5  # share of the patches that hold salt
-    # Sections on either side of a section whose pixels are channels too (2.5-D); 0 for none, where
-    # the section is all three channels.
+    # Sections on either side of a section whose pixels are channels too (2.5-D); 0 for none: the
+    # section is repeated in all three channels.
     data.context = 0
 
     config.model = model = ConfigDict()
@@ -95,7 +96,7 @@ def get_config() -> ConfigDict:
     loss.lovasz = 0.0
 
     config.optim = optim = ConfigDict()
-    optim.learning_rate = 1e-3  # Adam's, at its highest
+    optim.learning_rate = 1e-3  # peak learning rate of Adam
     # "plateau" (reduced by the settings plateau.) | "cosine" (rises for warmup_epochs, then falls to
     # 0 at the last epoch).
     optim.schedule = "plateau"
@@ -132,7 +133,7 @@ def get_config() -> ConfigDict:
 
     config.predict = predict = ConfigDict()
     # Scaling of amplitudes: "clip" (symmetric, at the 99th percentile of their absolute value) |
-    # "minmax" | "none" (they lie in [0, 1]). It scales the patches of a volume, too; PNGs are scaled as
+    # "minmax" | "none" (they lie in [0, 1]). It scales the patches of a volume, too; images are scaled as
     # in training.
     predict.normalize = "clip"
     # Sections of a volume: "inline" | "crossline" | "both" (the mean of the two).

@@ -94,14 +94,7 @@ def benchmark(config: ConfigDict, timed_steps: int) -> dict:
 def create(config: ConfigDict, timed_steps: int) -> tuple[Feed, TrainState, Recipe]:
     """Returns what a training step takes, on random tiles; arguments as in `benchmark`."""
     mesh = devices.data_mesh()
-    network = networks.create_network(
-        config.model,
-        config.train.dtype,
-        config.train.matmul_precision,
-        config.data.image_size,
-        config.data.resize,
-        config.data.context,
-    )
+    network = networks.create_network(config)
     recipe = Recipe(
         network,
         optimizer.adam(config.optim.weight_decay, config.optim.decoupled),

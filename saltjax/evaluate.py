@@ -245,7 +245,7 @@ def read_tiles(
     if not directory:
         config, earlier = network.config, network.tiles.splits or None
         data = source.load(config, earlier)
-        run_directory.check_data(network.path, data.facts())
+        run_directory.check_data(network.path, data.facts)
         tiles, units = data.scored, data.units
         indices = data.split["test"]
         if data.volume:

@@ -11,6 +11,7 @@ from saltjax.artifacts import description, jax_export, onnx_export, opendtect
 from saltjax.artifacts.jax_export import probabilities
 from saltjax.inference import predictor as predictors
 from saltjax.inference.predictor import Predictor
+from saltjax.networks import network as networks
 from saltjax.runs import network_file, trained
 from saltjax.runs.network_file import SUFFIX
 from saltjax.system import console, devices, files, output_directory, signals
@@ -110,7 +111,7 @@ def beside(
     if dialect:
         ends.append(".h5")
     elif kind == ONNX and onnx_export.has_script(
-        network_file.network_of(location.config)
+        networks.create_network(location.config)
     ):
         if target.stem in IMPORTED:
             raise InputError(

@@ -94,7 +94,7 @@ def run(
         prob = to_sixteen_bits(test.prob_native)
         saved_outputs.write(plots, SavedOutputs(ids, prob, labels, units))
     saved_config.write(workdir, config)
-    files.write_json(workdir / "data.json", data.facts())
+    files.write_json(workdir / "data.json", data.facts)
     tables.show_result(outcome)
     console.say(f"Figures    {workdir / 'plots'}")
 

@@ -101,7 +101,7 @@ def keep_finished(config: ConfigDict, workdir: pathlib.Path) -> None:
     before, now = saved_config.read_json(workdir), config.to_dict()
     if run_directory.elsewhere(before, now):
         data = source.load(config, run_directory.earlier_splits(workdir))
-        facts = data.facts()
+        facts = data.facts
         run_directory.check_data(workdir, facts)
         files.write_json(workdir / "data.json", facts)
     initial_weights.check_moved(workdir, config.train.init_from)
@@ -138,7 +138,7 @@ def run_to_end(
     if config.train.tensorboard:
         event_files.require()
     setup, first = prepare(config, workdir, pause, earlier), hosts.is_first()
-    hosts.check_same("data", settings.flatten(setup.data.facts()))
+    hosts.check_same("data", settings.flatten(setup.data.facts))
     if first:
         state, progress = start(setup, status, overwrite)
     else:  # in place of those of process 0
@@ -190,11 +190,11 @@ def start(setup: Setup, status: Status, overwrite: bool) -> tuple[TrainState, Pr
         run_directory.delete(workdir)
     show_banner(setup, networks.count_parameters(shapes.params))
     if weights:
-        weights.announce(data.facts())
+        weights.announce(data.facts)
     if data.volume:
         volume_figures.show(data.volume)
     tables.show_statistics(data.statistics, training_noun(data.tiles.source))
-    run_directory.check_data(workdir, data.facts(), tested=False)
+    run_directory.check_data(workdir, data.facts, tested=False)
     console.say("Compiling; this takes some seconds …")
     state = steps.create_state(setup.recipe, config.seed)
     if weights:
@@ -247,14 +247,7 @@ def prepare(
     devices.configure(train.cpu_devices, train.batch_size, train.compile_cache)
     data = source.load(config, earlier)
     source.check_trainable(data, config.train.batch_size)
-    network = networks.create_network(
-        config.model,
-        train.dtype,
-        train.matmul_precision,
-        config.data.image_size,
-        config.data.resize,
-        config.data.context,
-    )
+    network = networks.create_network(config)
     mesh = devices.data_mesh()
     resident = not devices.is_cpu(mesh)
     feed = feeds.create(data.tiles, mesh, train.batch_size, resident)
@@ -317,7 +310,7 @@ def record_start(
         announce_moved(saved_config.read_json(workdir), config.to_dict())
     if status is not Status.OUTDATED:
         saved_config.write(workdir, config)
-        files.write_json(workdir / "data.json", data.facts())
+        files.write_json(workdir / "data.json", data.facts)
     start = environment.describe(list(setup.feed.mesh.devices.flat))
     if weights:
         start[environment.INITIAL] = weights.record()

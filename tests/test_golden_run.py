@@ -69,7 +69,7 @@ def test_synthetic_tiles_and_split_are_the_same(either):
     data = source.load(config)
     written = json.loads((either / "data.json").read_text())
     assert written["content_sha256"] == data.tiles.content_hash()
-    facts = json.loads(json.dumps(data.facts()))
+    facts = json.loads(json.dumps(data.facts))
     assert written["splits"] == facts["splits"]
     assert written == {key: facts[key] for key in written}
 

@@ -58,7 +58,7 @@ def source_coordinates(
     scale: jax.Array,
     angle: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the (row, column) of a tile that each pixel of the changed tile shows, float32[H, W].
+    """Returns the (row, column) of a tile that each pixel of the augmented tile shows, float32[H, W].
 
     The tile is mirrored from left to right if `flip`, then scaled and rotated around its centre, then
     shifted.
@@ -86,6 +86,11 @@ def warp(
 
     The image is interpolated linearly, the label takes the nearest pixel, and both are mirrored at
     their edges, whose pixels are not repeated.
+
+    Args:
+      image: float32[B, H, W, C].
+      label: uint8[B, H, W, 1].
+      rows, columns: see `source_coordinates`.
     """
 
     def one(image, label, *coordinates):

@@ -40,8 +40,9 @@ class Data:
     split_description: str
     volume: volumes.VolumeData | None = None
 
+    @functools.cached_property
     def facts(self) -> dict[str, Any]:
-        """Returns what data.json holds: source, statistics, ids of each part, hashes."""
+        """What data.json holds: source, statistics, ids of each part, hashes."""
         units = self.units.astype("<i8").tobytes()
         facts = {
             "source": self.tiles.source,
@@ -109,7 +110,12 @@ def load(config: ConfigDict, earlier: dict[str, list[str]] | None = None) -> Dat
 def _load_volume(config: ConfigDict) -> Data:
     """Returns the data of a volume."""
     data = config.data
-    check_shape((data.tile, data.tile), data.image_size, data.resize)
+    if data.resize == "pad" and data.tile > data.image_size:
+        raise InputError(
+            f"config.data.tile={data.tile} with config.data.resize=pad, which cannot shrink patches to "
+            f"data.image_size={data.image_size}; give config.data.tile={data.image_size}, a larger "
+            "image_size, or resize=bilinear"
+        )
     found = volumes.load(config)
     train, val, test = (len(found.split[name]) for name in ("train", "val", "test"))
     line = "crossline" if data.direction == "crossline" else "inline"

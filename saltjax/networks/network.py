@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from saltjax.networks import layers, resize
 from saltjax.networks.fcn import FCN
@@ -84,17 +85,13 @@ class Network:
         return receptive_radius(self.model, self.stride)
 
 
-def create_network(
-    model: dict[str, Any],
-    dtype: str,
-    matmul_precision: str,
-    image_size: int,
-    resize: str,
-    context: int,
-) -> Network:
-    """Returns the network for a config's section `model` and five of its other settings."""
-    made = create_model(**model, dtype=dtype, matmul_precision=matmul_precision)
-    return Network(made, image_size, resize, context)
+def create_network(config: ConfigDict) -> Network:
+    """Returns the network that a complete config describes."""
+    data, train = config.data, config.train
+    model = create_model(
+        **config.model, dtype=train.dtype, matmul_precision=train.matmul_precision
+    )
+    return Network(model, data.image_size, data.resize, data.context)
 
 
 def create_model(
@@ -109,7 +106,10 @@ def create_model(
     dtype: str = "float32",
     matmul_precision: str = "float32",
 ) -> nn.Module:
-    """Returns the model that `config.model` describes; "fcn" ignores the fields of the U-Net."""
+    """Returns the model that `config.model` describes; "fcn" ignores the fields of the U-Net.
+
+    The arguments are the settings of that section, `train.dtype` and `train.matmul_precision`.
+    """
     common: dict[str, Any] = {
         "features": tuple(features),
         "norm": norm,

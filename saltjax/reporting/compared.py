@@ -161,7 +161,7 @@ def reference_name(runs: Sequence[Run], folder: pathlib.Path, reference: str) ->
     elsewhere = path.parent != pathlib.Path() and not beside
     if reference and (elsewhere or name not in [run.name for run in runs]):
         raise InputError(
-            f"--reference={reference}: no completed run of that name in {folder}; expected one of "
-            f"{', '.join(run.name for run in runs)}"
+            f"--reference={reference}: no completed run of that name in {folder}; expected {PREVIOUS}, "
+            f"or one of {', '.join(run.name for run in runs)}"
         )
     return name

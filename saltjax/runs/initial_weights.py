@@ -81,7 +81,7 @@ class InitialWeights:
 
 
 def read(
-    given: str, partial: bool, shapes: dict[str, Any], config: ConfigDict | None = None
+    given: str, partial: bool, shapes: dict[str, Any], config: ConfigDict
 ) -> InitialWeights | None:
     """Returns the weights that a run is to begin with, None for random ones.
 
@@ -114,13 +114,13 @@ def read(
 def _refusal(
     given: str,
     there: ConfigDict,
-    here: ConfigDict | None,
+    here: ConfigDict,
     left: list[str],
     taken: int,
 ) -> str:
     """Returns the message that two networks differ: in which settings, and in which arrays."""
     lines, flags = [f"config.train.init_from={given}: another network"], []
-    a, b = (settings.flatten(c.to_dict()) if c else {} for c in (there, here))
+    a, b = (settings.flatten(c.to_dict()) for c in (there, here))
     for key in sorted(a.keys() & b.keys()):
         found, wanted = (settings.value_text(values[key]) for values in (a, b))
         # Sections without neighbours have as many channels as those with one on either side.

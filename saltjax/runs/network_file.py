@@ -6,12 +6,12 @@ It is a safetensors file. The tensors are named after the paths of the network's
     sha256    checksum of the file in which these 64 digits are zeros
     format    FORMAT
     saltjax   the version that wrote the file
-    config    as in config.json; of paths the last two parts; what depends on the machine as by default
+    config    as in config.json; of paths at most the last two parts; OF_THE_MACHINE as by default
     result    result.json
     tiles     size, content hash, split and dominant period of the tiles, as in data.json
     starts    env.json without command lines
 
-The same network gives the same bytes.
+The same network gives the same bytes, in the same version of saltjax.
 """
 
 import dataclasses
@@ -98,7 +98,7 @@ class TrainedNetwork:
     @functools.cached_property
     def network(self) -> Network:
         """The model and its resolution."""
-        return network_of(self.config)
+        return create_network(self.config)
 
     def count_seen(self, ids: Iterable[str]) -> int:
         """Returns how many of these tiles have ids of its training and validation tiles."""
@@ -116,18 +116,6 @@ class TrainedNetwork:
             checksum.update(f"{path} {array.dtype.str} {array.shape}\n".encode())
             checksum.update(array.tobytes())
         return checksum.hexdigest()
-
-
-def network_of(config: ConfigDict) -> Network:
-    """Returns the network that a complete config describes."""
-    return create_network(
-        config.model,
-        config.train.dtype,
-        config.train.matmul_precision,
-        config.data.image_size,
-        config.data.resize,
-        config.data.context,
-    )
 
 
 def shapes_of(network: Network) -> dict[str, Any]:
@@ -151,7 +139,11 @@ def unflatten(arrays: Mapping[str, Any], like: dict[str, Any]) -> dict[str, Any]
 
 
 def encode(trained: TrainedNetwork, starts: list[dict[str, Any]]) -> bytes:
-    """Returns the content of the network's file; `starts` are those of its run, see `environment`.
+    """Returns the content of the file of a trained network.
+
+    Args:
+      trained: the network.
+      starts: those of its run, see `environment`; their command lines are left out.
 
     Raises:
       InputError: if the ids of the tiles take more than a file may hold.
@@ -201,7 +193,7 @@ def _portable(config: ConfigDict) -> ConfigDict:
 
 
 def _last_parts(path: str) -> str:
-    """Returns the last two parts of a path.
+    """Returns at most the last two parts of a path.
 
     >>> _last_parts("/home/ann/tgs/train/")
     'tgs/train'
@@ -211,12 +203,20 @@ def _last_parts(path: str) -> str:
 
 
 def read_config(path: pathlib.Path) -> ConfigDict:
-    """Returns the settings in a network file, as `read` does, without reading weights."""
+    """Returns the settings in a network file, of which every bit is as it was written.
+
+    Raises:
+      InputError: as `read`, but for the weights themselves.
+    """
     return _config(_read_document(path)[0], path)
 
 
 def read_starts(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the starts of the run that a network file is of, without command lines."""
+    """Returns the starts of the run that a network file is of, without command lines.
+
+    Raises:
+      InputError: as `read_config`.
+    """
     return _convert(_read_document(path)[0], "starts", list[dict[str, Any]], path)
 
 
@@ -233,7 +233,7 @@ def read(path: pathlib.Path) -> TrainedNetwork:
     tree = _convert(document, "result", dict[str, Any], path)
     result = results.parse(tree, path, AGAIN)
     tiles = _convert(document, "tiles", Tiles, path)
-    like = shapes_of(network_of(config))
+    like = shapes_of(create_network(config))
     _check_tensors(tensors, flatten(like), path)
     with reading(path):
         arrays = safetensors.numpy.load(path.read_bytes())
@@ -253,7 +253,8 @@ def _read_document(
       InputError: as `read`, but for the tensors' content.
     """
     if not path.is_file():  # opening a pipe would block
-        raise InputError(f"{path}: no such file; {EXPECTED}")
+        found = "not a regular file" if path.exists() else "no such file"
+        raise InputError(f"{path}: {found}; {EXPECTED}")
     metadata, tensors = _read_header(path)
     text = metadata.get(KEY)
     if text is None:
@@ -265,15 +266,19 @@ def _read_document(
             raise ValueError(f"{len(text)} characters of metadata")
         document = json.loads(text)
         version, checksum = document["format"], document["sha256"]
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise files.damaged(path, repr(error), AGAIN) from None
+    except KeyError as error:
+        raise files.damaged(path, f"its metadata lack {error}", AGAIN) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise files.damaged(path, f"its metadata: {error}", AGAIN) from None
     if version != FORMAT:
         raise InputError(
             f"{path} has format {version!r}; expected {FORMAT}: use the newer version of saltjax "
             "that wrote it"
         )
-    if _checksum(path, str(checksum)) != checksum:
-        raise files.damaged(path, "its checksum is another one", AGAIN)
+    found = _checksum(path, str(checksum))
+    if found != checksum:
+        reason = f"its checksum is {found}, its header has {checksum}"
+        raise files.damaged(path, reason, AGAIN)
     return document, tensors
 
 

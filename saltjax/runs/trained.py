@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from ml_collections import ConfigDict
 
+from saltjax.networks import network as networks
 from saltjax.runs import checkpoint, environment, network_file, saved_config, workdir
 from saltjax.runs import result as results
 from saltjax.runs.network_file import SUFFIX, TrainedNetwork
@@ -98,7 +99,7 @@ def _read_run(path: pathlib.Path, config: ConfigDict) -> TrainedNetwork:
     result = results.read(path)
     like = jax.tree.map(
         lambda x: np.zeros(x.shape, x.dtype),
-        network_file.shapes_of(network_file.network_of(config)),
+        network_file.shapes_of(networks.create_network(config)),
     )
     variables, best = checkpoint.restore_best(path, like)
     if best["epoch"] > result.epochs:

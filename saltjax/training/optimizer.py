@@ -12,7 +12,7 @@ from saltjax.system import devices
 
 @functools.cache
 def adam(weight_decay: float, decoupled: bool) -> optax.GradientTransformationExtraArgs:
-    """Returns AdamW, or Adam with L2 regularization as `weight_decay` of PyTorch's `optim.Adam`.
+    """Returns AdamW, or Adam (Kingma & Ba 2015) with L2 regularization as PyTorch's `optim.Adam`.
 
     Its state holds the learning rate, 0 until `with_learning_rate` sets it. The same arguments
     return the same object, so that jitted steps, to which it is static, are compiled once.

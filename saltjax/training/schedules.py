@@ -13,14 +13,26 @@ PLATEAU_EPS = 1e-8
 
 @dataclasses.dataclass(frozen=True)
 class Plateau:
-    """State of PyTorch's ReduceLROnPlateau with `factor`, `patience` and otherwise its defaults."""
+    """State of PyTorch's ReduceLROnPlateau with `factor`, `patience` and otherwise its defaults.
+
+    Attributes:
+      learning_rate: of the next epoch.
+      best: the lowest validation loss, as far as it fell by more than the relative threshold.
+      bad_epochs: epochs since then.
+    """
 
     learning_rate: float
     best: float = math.inf
     bad_epochs: int = 0
 
     def update(self, val_loss: float, factor: float, patience: int) -> "Plateau":
-        """Returns the state after an epoch; more than `patience` bad epochs reduce the rate."""
+        """Returns the state after an epoch.
+
+        Args:
+          val_loss: of the epoch.
+          factor: what the rate is multiplied by.
+          patience: bad epochs that are tolerated; one more reduces the rate.
+        """
         if val_loss < self.best * (1 - PLATEAU_THRESHOLD):
             return Plateau(self.learning_rate, best=val_loss)
         if self.bad_epochs < patience:
@@ -49,8 +61,10 @@ class EarlyStopping:
 def cosine(learning_rate: float, warmup_steps: int, total_steps: int) -> optax.Schedule:
     """Returns the learning rate of each step, from 0: linear warm-up, then half a cosine to 0.
 
-    The rate is `learning_rate` at step `warmup_steps`, and would be 0 at step `total_steps`. The same
-    arguments return the same object, so that jitted steps, to which it is static, are compiled once.
+    The warm-up is that of Goyal et al. 2017, the cosine that of Loshchilov & Hutter 2017 without
+    restarts. The rate is `learning_rate` at step `warmup_steps`, and would be 0 at step `total_steps`.
+    The same arguments return the same object, so that jitted steps, to which it is static, are
+    compiled once.
     """
     return optax.schedules.warmup_cosine_decay_schedule(
         # Not 0, with which the first step would change nothing.

@@ -157,7 +157,7 @@ def train_step(
 
 
 def averaged(averages: Any, variables: Any, step: jax.Array, decay: float) -> Any:
-    """Returns the exponential moving average of variables after a step.
+    """Returns the bias-corrected exponential moving average of variables after a step.
 
     The weight of the variables after step i of n is proportional to decay^(n - i); the weights' sum
     is 1 from the first step on, so that the initial variables have none.

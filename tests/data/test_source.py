@@ -50,7 +50,7 @@ def test_split_is_described(tile_folder, changes, expected):
 def test_facts_by_hand(tmp_path):
     folder = write_tiles(tmp_path / "tiles", 10)
     data = load(dir=str(folder), batch_size=2)
-    facts = data.facts()
+    facts = data.facts
     splits, units = facts.pop("splits"), facts.pop("units_sha256")
     # No two tiles are copies.
     assert units == hashlib.sha256(np.arange(10, dtype="<i8").tobytes()).hexdigest()
@@ -156,13 +156,13 @@ def test_run_that_began_with_divided_copies_keeps_its_split(tmp_path, caplog):
     }
     continued = load(dir=folder, earlier=before)
     assert divided(continued) > 0
-    assert continued.facts()["splits"] == before
+    assert continued.facts["splits"] == before
     assert "copies of an image lie in several parts" in caplog.text
     # They are still resampled together.
     np.testing.assert_array_equal(continued.units, data.units)
     # Another split is not taken over.
-    other = load(dir=folder, earlier=load(dir=folder, seed=1).facts()["splits"])
-    assert other.facts() == data.facts()
+    other = load(dir=folder, earlier=load(dir=folder, seed=1).facts["splits"])
+    assert other.facts == data.facts
 
 
 def test_groups_are_known_whatever_the_split(tmp_path):
@@ -178,4 +178,4 @@ def test_groups_are_known_whatever_the_split(tmp_path):
         expected += [i // 2 for i in range(12)]
         assert data.units.tolist() == expected
         if split_by == "random":
-            assert data.facts()["splits"] == plain.facts()["splits"]
+            assert data.facts["splits"] == plain.facts["splits"]

@@ -260,7 +260,7 @@ def test_labels_of_another_shape_are_refused(tmp_path):
 def test_data_of_a_run(tmp_path):
     made = config(*volume_files.write_npy(tmp_path), folds=3, fold=1)
     data = source.load(made)
-    facts = data.facts()
+    facts = data.facts
     assert (facts["source"], facts["dir"]) == ("volume", str(tmp_path / "volume.npy"))
     assert facts["content_sha256"] == data.volume.scanned.digest
     assert (facts["height"], facts["width"], facts["tiles"]) == (8, 8, 40)
@@ -359,3 +359,9 @@ def test_two_horizons_are_labels(tmp_path):
     assert found.scanned.digest == expected.scanned.digest
     np.testing.assert_array_equal(found.patches.labels, expected.patches.labels)
     assert found.facts["labelled_inlines"] == 10
+
+
+def test_patches_are_not_shrunk_by_padding(tmp_path):
+    made = config(*volume_files.write_npy(tmp_path), resize="pad", image_size=4)
+    with pytest.raises(InputError, match=r"data.tile=8 .*; give config.data.tile=4,"):
+        source.load(made)

@@ -59,7 +59,11 @@ def test_create_network_passes_every_setting_on():
         "dropout": 0.25,
         "init": "torch_default",
     }
-    found = networks.create_network(model, "bfloat16", "tensorfloat32", 48, "pad", 2)
+    config = default.get_config()
+    config.model.update(model)
+    config.train.update(dtype="bfloat16", matmul_precision="tensorfloat32")
+    config.data.update(image_size=48, resize="pad", context=2)
+    found = networks.create_network(config)
     unet = UNet(
         (4, 6),
         "strided",
@@ -72,9 +76,9 @@ def test_create_network_passes_every_setting_on():
         "tensorfloat32",
     )
     assert found == Network(unet, 48, "pad", context=2)
-    found = networks.create_network(
-        model | {"name": "fcn"}, "bfloat16", "tensorfloat32", 48, "nearest", 0
-    )
+    config.model.name = "fcn"
+    config.data.update(resize="nearest", context=0)
+    found = networks.create_network(config)
     fcn = FCN((4, 6), "group", 0.25, "bfloat16", "torch_default", "tensorfloat32")
     assert found == Network(fcn, 48, "nearest")
 

@@ -33,12 +33,17 @@ def shapes(**fields):
     )
 
 
+def read(given, partial, like):
+    """Returns the weights of `given` for a run of the default settings with these variables."""
+    return initial_weights.read(given, partial, like, default.get_config())
+
+
 def zeros(like):
     return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
 
 
 def test_without_a_source_there_are_none():
-    assert initial_weights.read("", False, SHAPES) is None
+    assert read("", False, SHAPES) is None
 
 
 @pytest.mark.parametrize("kind", ["run", "file", "name"])
@@ -47,7 +52,7 @@ def test_all_weights_of_the_same_network_are_taken(run, tmp_path, monkeypatch, k
     (tmp_path / "net.safetensors").write_bytes(network_files.encode(run))
     given = {"run": str(run), "file": f"{tmp_path}/net.safetensors", "name": "net"}
     # At another resolution, too.
-    found = initial_weights.read(given[kind], False, shapes())
+    found = read(given[kind], False, shapes())
     variables = found.variables(zeros(SHAPES))
     jax.tree.map(np.testing.assert_array_equal, variables, written_run.VARIABLES)
     record = found.record()
@@ -60,7 +65,7 @@ def test_all_weights_of_the_same_network_are_taken(run, tmp_path, monkeypatch, k
 
 def test_the_arrays_that_differ_are_listed_with_their_shapes(run):
     with pytest.raises(InputError) as caught:
-        initial_weights.read(str(run), False, shapes(features=(2, 6)))
+        read(str(run), False, shapes(features=(2, 6)))
     message = str(caught.value)
     assert message.startswith(f"config.train.init_from={run}: ")
     lines = [line.strip() for line in message.splitlines() if "/kernel" in line]
@@ -72,7 +77,7 @@ def test_the_arrays_that_differ_are_listed_with_their_shapes(run):
 
 def test_what_fits_is_taken_if_a_part_is_enough(run):
     like = shapes(norm="batch", features=(2, 6))
-    found = initial_weights.read(str(run), True, like)
+    found = read(str(run), True, like)
     initial = jax.tree.map(lambda x: np.full(x.shape, 7, x.dtype), like)
     before, after = (
         network_file.flatten(tree) for tree in (initial, found.variables(initial))
@@ -103,13 +108,13 @@ def test_weights_of_three_channels_fit_a_section_and_its_two_neighbours(run):
         network_file.shapes_of(dataclasses.replace(written_run.NETWORK, context=k))
         for k in (1, 2)
     )
-    found = initial_weights.read(str(run), False, one).variables(zeros(one))
+    found = read(str(run), False, one).variables(zeros(one))
     jax.tree.map(np.testing.assert_array_equal, found, written_run.VARIABLES)
     kernel = (
         r"params/encoder0/conv1/kernel: \[3, 3, 3, 2\] there, \[3, 3, 5, 2\] in this"
     )
     with pytest.raises(InputError, match=f"1 arrays differ:\n  {kernel}"):
-        initial_weights.read(str(run), False, two)
+        read(str(run), False, two)
 
 
 def test_settings_in_which_the_networks_differ_are_named(run):
@@ -130,14 +135,14 @@ def test_settings_in_which_the_networks_differ_are_named(run):
 def test_a_network_without_a_common_array_is_refused_also_in_part(run):
     other = {"params": {"dense": jax.ShapeDtypeStruct((3,), np.float32)}}
     with pytest.raises(InputError, match="expected the same network") as caught:
-        initial_weights.read(str(run), True, other)
+        read(str(run), True, other)
     assert "init_partial" not in str(caught.value)
 
 
 @pytest.mark.parametrize("given", ["nowhere", "nowhere.safetensors"])
 def test_a_missing_source_is_named(given):
     with pytest.raises(InputError, match=f"^config.train.init_from={given}: {given}"):
-        initial_weights.read(given, False, SHAPES)
+        read(given, False, SHAPES)
 
 
 def test_what_is_taken_over_is_printed(run, caplog):
@@ -147,7 +152,7 @@ def test_what_is_taken_over_is_printed(run, caplog):
         "content_sha256": "",
         "splits": {"train": ["d"], "test": ["a", "c", "x"]},
     }
-    found = initial_weights.read(str(run), False, SHAPES)
+    found = read(str(run), False, SHAPES)
     found.announce(facts)
     assert f"weights of source: all {len(found.taken)} arrays" in caplog.text
     assert "2 of the 3 test tiles have the ids of tiles that source" in caplog.text
@@ -170,7 +175,7 @@ def test_what_is_taken_over_is_printed(run, caplog):
     same = {"content_sha256": known, "splits": network_files.TILES["splits"]}
     found.announce(volume | same)
     assert "same volume" not in caplog.text
-    part = initial_weights.read(str(run), True, shapes(features=(2, 6)))
+    part = read(str(run), True, shapes(features=(2, 6)))
     part.announce(facts)
     for line in part.left:
         assert f"\n  {line}" in caplog.text
@@ -182,7 +187,7 @@ def begun(run, tmp_path):
     shutil.copytree(run, tmp_path / "source")
     source = str(tmp_path / "source")
     network_files.write_run(tmp_path / "run", {"train.init_from": source})
-    start = {"init": initial_weights.read(source, False, SHAPES).record()}
+    start = {"init": read(source, False, SHAPES).record()}
     (tmp_path / "run/env.json").write_text(json.dumps([start, {"time": ""}]))
     return tmp_path / "run"
 

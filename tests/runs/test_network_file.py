@@ -13,6 +13,7 @@ import written_run
 from hypothesis import strategies
 from network_files import changed, document, join, parts
 
+from saltjax.networks import network as networks
 from saltjax.runs import checkpoint, network_file, trained
 from saltjax.system.errors import InputError
 
@@ -132,7 +133,7 @@ def test_batch_statistics_are_kept(tmp_path, monkeypatch):
     assert written_run.VARIABLES["batch_stats"] == {}
     network_files.write_run(tmp_path / "run", {"model.norm": "batch"})
     shapes = network_file.shapes_of(
-        network_file.network_of(trained.locate(tmp_path / "run").config)
+        networks.create_network(trained.locate(tmp_path / "run").config)
     )
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda x: rng.random(x.shape, np.float32), shapes)
@@ -238,8 +239,10 @@ def test_a_file_of_another_program_is_refused(read, found, message):
 
 def test_what_is_no_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path / "none", tmp_path):
-        with pytest.raises(InputError, match="no such file"):
+    found = "not a regular file"
+    for name, reason in (("pipe", found), ("none", "no such file"), ("", found)):
+        path = tmp_path / name
+        with pytest.raises(InputError, match=f"{path}: {reason}; expected a file"):
             network_file.read(path)
 
 
