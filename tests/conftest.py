@@ -9,12 +9,15 @@ import tempfile
 
 import program
 import pytest
+import quick
 from tile_files import write_tiles
 
 # Tests compile the same small programs again and again, here and in the processes they start.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="saltjax_test_cache_")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+    _sections = tempfile.TemporaryDirectory(prefix="saltjax_test_sections_")
+    os.environ[quick.SECTIONS] = _sections.name
     # XLA's default, 3, compiles longer, to the same bits.
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=2"
@@ -25,14 +28,25 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as `commandline.silence_libraries` d
 import jax
 
 jax.config.update("jax_num_cpu_devices", 4)
+save_figure = quick.prepare()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most slow tests go first, so that no worker begins one when the others end."""
+    """Files with the most slow tests go first, so that no worker begins one when the others end.
+
+    Of as many slow ones, those with the most tests.
+    """
+    count = collections.Counter(item.path for item in items)
     slow = collections.Counter(
         item.path for item in items if item.get_closest_marker("slow")
     )
-    items.sort(key=lambda item: -slow[item.path])
+    items.sort(key=lambda item: (-slow[item.path], -count[item.path]))
+
+
+@pytest.fixture
+def fine_figures(monkeypatch):
+    """Figures are drawn as for users."""
+    monkeypatch.setattr("saltjax.reporting.figures.save", save_figure)
 
 
 @pytest.fixture

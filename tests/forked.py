@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
+import quick
 from program import ROOT, SECONDS
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -110,6 +111,7 @@ def _run(command, stdout, stderr, cwd, prepare) -> None:
     sys.argv = command
     from saltjax import __main__
 
+    quick.prepare()
     if prepare is not None:
         prepare()
     __main__.main()

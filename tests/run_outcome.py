@@ -17,12 +17,16 @@ def read_checkpoint(path):
         return reader.restore(path.absolute())
 
 
+def epochs_of(workdir):
+    """Returns the rows of metrics.csv without durations."""
+    with open(workdir / "metrics.csv", newline="") as file:
+        return [row | {"seconds": ""} for row in csv.DictReader(file)]
+
+
 def outcome(workdir):
     """Returns result, rows of metrics.csv and weights of a run, without durations."""
     result = json.loads((workdir / "result.json").read_text())
     result.pop("train_seconds")
-    with open(workdir / "metrics.csv", newline="") as file:
-        rows = [row | {"seconds": ""} for row in csv.DictReader(file)]
     arrays = {
         jax.tree_util.keystr(path): np.asarray(leaf).tobytes()
         for name in ("best", "last")
@@ -31,4 +35,4 @@ def outcome(workdir):
         )
     }
     assert len(arrays) > 20
-    return result, rows, arrays
+    return result, epochs_of(workdir), arrays

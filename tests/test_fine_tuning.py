@@ -6,7 +6,8 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from program import TINY, assert_refused, launch
+from forked import launch
+from program import TINY, assert_refused
 from run_outcome import outcome, read_checkpoint
 from tile_files import write_tiles
 from tiny import tiny_config

@@ -91,22 +91,6 @@ def test_averages_are_saved_as_best_and_applied(whole):
     jax.tree.map(np.testing.assert_array_equal, dict(found), best)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [3, STEPS])
-def test_a_run_stopped_within_an_epoch_ends_with_the_same_result(
-    tiles, whole, tmp_path, step
-):
-    """In the middle of the second epoch, and after its last step, before it is validated."""
-    workdir = tmp_path / "stopped"
-    stop = functools.partial(forked.send_signal, signal.SIGTERM, STEPS + step)
-    assert run(tiles, workdir, prepare=stop) == 143
-    assert run(tiles, workdir) == 0
-    assert (
-        f"Resuming after step {step} of epoch 2" in forked.log_of(workdir).read_text()
-    )
-    assert outcome(workdir) == outcome(whole)
-
-
 def kill_before_last(call):
     """Kills this process before that save of the checkpoint `last`."""
     save, calls = checkpoint.save, itertools.count(1)
@@ -120,15 +104,18 @@ def kill_before_last(call):
 
 
 @pytest.mark.slow
-def test_a_run_killed_between_best_and_last_ends_with_the_same_result(
-    tiles, whole, tmp_path
-):
-    workdir = tmp_path / "killed"
-    # `last` is saved before the first epoch and after each.
-    kill = functools.partial(kill_before_last, 3)
+def test_a_stopped_and_killed_run_ends_with_the_same_result(tiles, whole, tmp_path):
+    """Stopped within the second epoch and before its validation, killed between best and last."""
+    workdir = tmp_path / "run"
+    for call in (STEPS + 3, 3):
+        stop = functools.partial(forked.send_signal, signal.SIGTERM, call)
+        assert run(tiles, workdir, prepare=stop) == 143
+    kill = functools.partial(kill_before_last, 1)
     assert run(tiles, workdir, prepare=kill) == -signal.SIGKILL
     saved = read_checkpoint(workdir / "checkpoints/best")["meta"]["meta"]
     assert saved["epoch"] == 2
     assert run(tiles, workdir) == 0
-    assert "Resuming after epoch 1" in forked.log_of(workdir).read_text()
+    log = forked.log_of(workdir).read_text()
+    assert log.count("Resuming after step 3 of epoch 2") == 1
+    assert log.count(f"Resuming after step {STEPS} of epoch 2") == 2
     assert outcome(workdir) == outcome(whole)

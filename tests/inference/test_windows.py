@@ -66,8 +66,11 @@ def test_weights_sum_to_one_and_are_zero_in_margins(n, window, margin, ramp):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["nearest", "bilinear", "pad"])
-@pytest.mark.parametrize("tta", [False, True])
+@pytest.mark.parametrize(
+    ("method", "tta"),
+    # A mean with mirror images is that of the image itself, too.
+    [("nearest", False), ("nearest", True), ("bilinear", True), ("pad", True)],
+)
 def test_windows_give_the_probabilities_of_the_whole_section(monkeypatch, method, tta):
     """Up to rounding: pixels that depend on what lies outside their window have weight 0."""
     monkeypatch.setattr(axes, "WINDOW", 96)

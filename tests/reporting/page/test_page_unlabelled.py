@@ -20,6 +20,8 @@ from saltjax.scoring import metrics
 
 pytestmark = pytest.mark.slow
 LEGEND = "unlabelled, in no score"
+# Without them the page has no images; the default would be 4000 built-in sections.
+NO_TILES = {"data.dir": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +112,7 @@ def test_the_pixel_under_the_pointer_is_called_unlabelled(page, saved):
 
 def test_runs_beside_each_other(driver, saved, tmp_path):
     for name in ("a", "b"):
-        tested_run.write(tmp_path / name, saved, chosen=CHOSEN)
+        tested_run.write(tmp_path / name, saved, NO_TILES, chosen=CHOSEN)
     runs_report.write(tmp_path, "")
     browser.open_page(driver, tmp_path / "report.html")
     browser.wait(driver, "window.sideBySide")
@@ -129,6 +131,8 @@ def test_runs_beside_each_other(driver, saved, tmp_path):
 
 
 def test_without_unlabelled_pixels_the_legend_names_none(tmp_path):
-    tested_run.write(tmp_path / "run", outputs(["a", "b", "c"]), chosen=CHOSEN)
+    tested_run.write(
+        tmp_path / "run", outputs(["a", "b", "c"]), NO_TILES, chosen=CHOSEN
+    )
     run_report.write(run_contents.read(tmp_path / "run"))
     assert LEGEND not in (tmp_path / "run/report.html").read_text(encoding="utf-8")
