@@ -114,10 +114,15 @@ def default_workdir() -> pathlib.Path:
 
 def workdirs(text: str) -> list[pathlib.Path]:
     """Returns the paths of a list a,b,c; a directory or file may have commas in its own name."""
-    # False, unlike of pathlib, for a list longer than any name.
-    if os.path.exists(text):
-        return [pathlib.Path(text)]
-    paths = text.split(",")
+    paths, rest = [], text.split(",")
+    while rest:
+        # False, unlike of pathlib, for a list longer than any name.
+        long = (
+            n for n in range(len(rest), 1, -1) if os.path.exists(",".join(rest[:n]))
+        )
+        count = next(long, 1)
+        paths.append(",".join(rest[:count]))
+        rest = rest[count:]
     if not all(paths):
         raise InputError(f"--workdir={text}: one of its names is empty")
     if len(set(map(os.path.realpath, paths))) < len(paths):

@@ -163,7 +163,8 @@ def figure_rows(
             t: v for t, v in compared.averaged_scores(run).items() if v is not None
         }
         points = {title: Interval(v, v, v) for title, v in values.items()}
-        known.append(points | {"IoU": run.result.test_native.iou})
+        native = run.result.test_native
+        known.append(points | {"IoU": native.iou, "Kaggle mAP": native.kaggle_map})
     labels = comparison.labels([run.config for run in runs], [run.name for run in runs])
     common = comparison.labels(
         [mean.runs[0].config for mean in means],

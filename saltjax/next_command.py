@@ -76,9 +76,10 @@ def find(mode: str, places: Sequence[pathlib.Path]) -> str:
             words = _compare_or_export(places[0])
         case "export":
             target = pathlib.Path(FLAGS.output)
-            if target.suffix != ".safetensors":
+            suffix = target.suffix.lower()
+            if suffix != ".safetensors":
                 described = target.with_suffix(".json")
-                if target.suffix not in (".onnx", ".jaxexport"):
+                if suffix not in (".onnx", ".jaxexport"):
                     described = target / "model.json"
                 python = environment.python()
                 return f"{python} -m json.tool {shlex.quote(str(described))}"

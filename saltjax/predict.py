@@ -98,10 +98,10 @@ def predict(
     Raises:
       InputError: for a mistake in run, input or output.
     """
-    if not source or not output:
-        raise InputError(
-            f"--mode=predict needs --input and --output; {inputs.EXPECTED}"
-        )
+    if not source:
+        raise InputError(f"--mode=predict needs --input; {inputs.EXPECTED}")
+    if not output:
+        raise InputError("--mode=predict needs --output; expected a directory")
     target = pathlib.Path(output)
     postprocess.check_given(flags.threshold, flags.min_area)
     found = inputs.find(source, output_directory.recorded(target))

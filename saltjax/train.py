@@ -182,7 +182,11 @@ def start(setup: Setup, status: Status, overwrite: bool) -> tuple[TrainState, Pr
     weights = None
     if overwrite or not checkpoint.exists(workdir / "checkpoints/last"):
         weights = initial_weights.read(
-            config.train.init_from, config.train.init_partial, shapes.trained, config
+            config.train.init_from,
+            config.train.init_partial,
+            shapes.trained,
+            config,
+            workdir,
         )
     else:
         initial_weights.check_moved(workdir, config.train.init_from)
@@ -313,7 +317,7 @@ def record_start(
         files.write_json(workdir / "data.json", data.facts)
     start = environment.describe(list(setup.feed.mesh.devices.flat))
     if weights:
-        start[environment.INITIAL] = weights.record()
+        start[environment.INITIAL] = weights.record(data.facts)
     environment.record(workdir, start)
     run_directory.write_metrics(workdir, progress.history)
     run_figures.draw_data(data.tiles, workdir / "plots", config.data.seed)

@@ -337,3 +337,35 @@ def test_the_best_mean_is_the_first_and_is_applied_as_an_ensemble(tmp_path, capl
         f"{tmp_path}/a0",
         f"{tmp_path}/b0,{tmp_path}/b1",
     ]
+
+
+def test_what_cannot_be_compared_is_left_out(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "saltjax")
+    for name in ("a", "b", "x\ty", "x?y", "damaged"):
+        tested_run.write(tmp_path / name, tested_run.outputs(0.1, 1))
+    (tmp_path / "b/data.json").unlink()
+    path = tmp_path / "damaged/config.json"
+    path.write_text(path.read_text().replace('"fold": 0', '"fold": "a"'))
+    compare.compare(tmp_path, "", "")
+    assert "b: no differences (its data.json cannot be read)" in caplog.text
+    assert "damaged: left out" in caplog.text
+    assert "data.fold 'a'" in caplog.text
+    rows = tested_run.read_csv(tmp_path / "differences.csv")
+    assert {row["run"] for row in rows} == {"x?y", "x?y~"}
+
+
+def test_a_link_to_a_run_is_a_reference(tmp_path):
+    for name in ("runs/a", "elsewhere"):
+        tested_run.write(tmp_path / name, tested_run.outputs(0.1, 1))
+    (tmp_path / "runs/b").symlink_to(tmp_path / "elsewhere")
+    compare.compare(tmp_path / "runs", f"{tmp_path}/runs/b", "")
+    (row,) = tested_run.read_csv(tmp_path / "runs/differences.csv")
+    assert (row["run"], row["reference"]) == ("a", "b")
+
+
+def test_a_name_that_is_not_utf_8_is_written_with_replacements(tmp_path):
+    for name, folder in (("a", "/x/\udcff"), ("b", "/x/y")):
+        tested_run.write(tmp_path / name, None, {"data.dir": folder}, content=name)
+    compare.compare(tmp_path, "", "")
+    rows = tested_run.read_csv(tmp_path / "compare.csv")
+    assert {row["data.dir"] for row in rows} == {"/x/?", "/x/y"}

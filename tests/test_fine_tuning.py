@@ -123,16 +123,6 @@ def test_an_interrupted_run_goes_on_without_its_source(
     assert first["init"] == starts[0]["init"]
 
 
-@pytest.mark.slow
-def test_a_run_may_begin_again_with_its_own_weights(tiles, source, tmp_path):
-    run = shutil.copytree(source, tmp_path / "run")
-    before = trained.read(trained.locate(run)).weights_sha256()
-    config = make_config(tiles, **{"train.init_from": str(run)})
-    train.train(config, run, overwrite=True)
-    assert read(run / "env.json")[0]["init"]["weights_sha256"] == before
-    assert trained.read(trained.locate(run)).weights_sha256() != before
-
-
 def test_another_network_is_refused_before_anything_is_written(tiles, source, tmp_path):
     other = {"train.init_from": str(source), "model.features": (2, 6)}
     with pytest.raises(InputError, match=r"\[3, 3, 2, 4\] there, \[3, 3, 2, 6\] in"):
@@ -142,6 +132,9 @@ def test_another_network_is_refused_before_anything_is_written(tiles, source, tm
     run = shutil.copytree(source, tmp_path / "other")
     with pytest.raises(InputError, match="in this run"):
         train.train(make_config(tiles, **other), run, overwrite=True)
+    own = {"train.init_from": str(run)}
+    with pytest.raises(InputError, match="is the directory of the run itself"):
+        train.train(make_config(tiles, **own), run, overwrite=True)
     assert saltjax.load(run).result == saltjax.load(source).result
 
 

@@ -305,6 +305,10 @@ def test_a_list_of_directories_whose_names_may_have_commas(tmp_path, monkeypatch
     assert [*map(str, __main__.workdirs("a,runs/b"))] == ["a", "runs/b"]
     folds = [f"unet-data.folds=5-data.fold={fold}-{'x' * 60}" for fold in range(5)]
     assert [*map(str, __main__.workdirs(",".join(folds)))] == folds
+    (tmp_path / "b-features=8,16").mkdir()
+    both = "a-features=4,8,c,b-features=8,16"
+    expected = ["a-features=4,8", "c", "b-features=8,16"]
+    assert [*map(str, __main__.workdirs(both))] == expected
     with pytest.raises(InputError, match="one of its names is empty"):
         __main__.workdirs("a,,b")
 

@@ -224,7 +224,9 @@ def announce_tta(predictors: Sequence[Predictor], tta: bool | None) -> None:
                 f"Threshold  of {predictor.workdir}: chosen "
                 f"{'with' if predictor.tta else 'without'} mirror images (eval.tta={predictor.tta})"
             )
-            if predictor.workdir.is_dir():
+            if predictor.workdir.is_file():
+                line += f", and used {'with' if tta else 'without'}: it may not suit"
+            else:
                 line += (
                     "; to choose it as it is used here, repeat the command that trained the run "
                     f"with --config.eval.tta={tta}"

@@ -92,8 +92,8 @@ def warn_of_scale(found: float | None, wanted: Request) -> None:
             remedy = ""
             if LEAST <= factor <= MOST:
                 remedy = (
-                    f": for features of the same size give --scale={factor:.2g},TRACES "
-                    "(docs/inference.md says how to choose it)"
+                    f": for features of the same size try --scale={factor:.2g},1 and "
+                    f"--scale={factor:.2g},{factor:.2g} (docs/inference.md says how to choose)"
                 )
             console.say(
                 f"Warning    the dominant period of the amplitudes is {found:.1f} samples{seen}, and that of "

@@ -80,7 +80,8 @@ def find_rows(
         whole = differences.mean_over_runs(parts) if len(parts) == len(runs) else None
         if whole is None:
             names = ", ".join(run.name for run in runs)
-            reason = f"{names} were tested on other data" if parts else "see above"
+            whole_row = len(parts) == len(runs)
+            reason = f"{names} were tested on other data" if whole_row else "see above"
             console.say(f"{name}: no row of the table ({reason})")
             continue
         block = blocks.setdefault((whole.content, whole.ids), [])
@@ -114,6 +115,10 @@ def _row(
         for key in differing_settings(configs)
         if key not in (*REPEATED, *neutral(configs))
     ]
+    if other.runs[0].initial != runs[0].initial and configs[0].get(
+        "train.init_from"
+    ) == configs[1].get("train.init_from"):
+        changes.append("the weights of train.init_from")
     gain = paired.difference(name, whole, other.name, others)
     return Row(name, runs, ", ".join(changes), scores, each, gain, {})
 

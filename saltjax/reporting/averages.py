@@ -76,6 +76,8 @@ def group(runs: Sequence[Run]) -> dict[str, list[Run]]:
         config = {key: value for key, value in run.config.items() if key not in varied}
         # A path may lead to other tiles or weights by now.
         config |= {"data": run.data, "initial": run.initial}
+        if config.get("data.split_by") == "group":
+            config["units"] = run.units
         members = same[json.dumps(config, sort_keys=True)]
         first = members.setdefault(repeat_of(run), run)
         if first is not run:

@@ -12,6 +12,7 @@ from saltjax.reporting.figures import SCORE_NAMES
 from saltjax.reporting.paired import Difference
 from saltjax.runs.completed import Run, ranking_score, read_runs
 from saltjax.scoring.differences import TestedTiles
+from saltjax.system import console
 from saltjax.system.errors import InputError
 
 Score = tuple[Callable[[Run], Any], str]
@@ -101,6 +102,9 @@ def read(folder: pathlib.Path, reference: str) -> Compared:
         runs, order = ablation.by_name(runs), "name"
     elif len({run.data for run in runs}) > 1:
         order = f"data, then {order}"
+    for run in runs:
+        if run.bias:
+            console.say(f"{run.name}: {run.bias}")
     groups = averages.group(runs)
     means = averages.average(groups, averaged_scores)
     if reference != PREVIOUS:
@@ -157,7 +161,7 @@ def reference_name(runs: Sequence[Run], folder: pathlib.Path, reference: str) ->
       InputError: if it is not among the runs of the directory.
     """
     path, name = pathlib.Path(reference), pathlib.Path(reference).name
-    beside = path.resolve().parent == folder.resolve()
+    beside = path.parent.resolve() == folder.resolve()
     elsewhere = path.parent != pathlib.Path() and not beside
     if reference and (elsewhere or name not in [run.name for run in runs]):
         raise InputError(

@@ -36,6 +36,7 @@ PANELS = {
     "Accuracy at 0.5": ("val accuracy", "accuracy at 0.5"),
     "F1 at the threshold": ("val F1", "F1"),
     "IoU, mean over tiles,\n95 % interval": ("", "IoU"),
+    "Kaggle mAP, mean over tiles,\n95 % interval": ("", "Kaggle mAP"),
 }
 
 
@@ -115,7 +116,7 @@ def comparison(rows: Sequence[Row], source: str, additive: bool = False) -> Figu
     """
     names = [textwrap.fill(r.label, 44, max_lines=4, placeholder=" …") for r in rows]
     lines = sum(name.count("\n") + 1 for name in names)
-    figure = figure_of(13, 1.7 + 0.17 * (lines + len(rows)), source)
+    figure = figure_of(15, 1.7 + 0.17 * (lines + len(rows)), source)
     panels = figure.subplots(1, len(PANELS) + 1, sharey=True)
     for axes, (panel, titles) in zip(panels, PANELS.items()):
         axes.set_xlabel(panel, fontsize=9)
@@ -188,5 +189,7 @@ def _draw_differences(axes, rows: Sequence[Row]) -> None:
         _draw(axes, shown, 0, "", color, marker, color)
     for y, row in enumerate(rows):
         if row.is_reference:
-            where = {"transform": axes.get_yaxis_transform(), "va": "center"}
-            axes.text(0.02, y, "reference", fontsize=7, color="0.35", **where)
+            style = {"va": "center", "fontsize": 7, "color": "0.35"}
+            axes.annotate(
+                "reference", (0, y), (4, 0), textcoords="offset points", **style
+            )

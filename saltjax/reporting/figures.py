@@ -42,14 +42,20 @@ MAX_CURVE_POINTS = 2000
 CHARACTERS = 18
 
 
-def figure_of(width: float, height: float, source: str) -> Figure:
-    """Returns a figure of that size in inches, with the data's source in its lower right corner."""
+def figure_of(width: float, height: float, source: str, share: float = 1) -> Figure:
+    """Returns a figure with the data's source in its lower right corner.
+
+    Args:
+      width, height: in inches.
+      source: what the data are.
+      share: of the width that its lines may take.
+    """
     # Imported here since it takes half a second.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     style = {"fontsize": 7, "color": "0.35", "x": 0.99, "ha": "right"}
-    text = textwrap.fill(f"Data: {source}", int(CHARACTERS * width))
+    text = textwrap.fill(f"Data: {source}", int(CHARACTERS * share * width))
     # Names of directories and tiles may hold dollars, which are not formulas.
     figure.supxlabel(text, parse_math=False, **style)
     return figure
@@ -123,7 +129,8 @@ def precision_recall(curves: dict[str, Curve], threshold: float, source: str) ->
         # Thinned to even steps of recall; even steps of index would cluster where thresholds do.
         wanted = np.linspace(recall[0], recall[-1], MAX_CURVE_POINTS)
         thinned = np.unique(len(recall) - 1 - np.searchsorted(recall[::-1], wanted))
-        thinned = np.clip(thinned, 0, len(recall) - 1)
+        # The first has salt everywhere; others of the same recall are above it.
+        thinned = np.union1d(np.clip(thinned, 0, len(recall) - 1), 0)
         label = f"{name}, average precision {curve.average_precision:.3f}"
         axes.plot(recall[thinned], precision[thinned], color=color, label=label)
     name, first = next(iter(curves.items()))
@@ -166,7 +173,7 @@ def thresholds(
     f1, accuracy = figure.subplots(2, 1, sharex=True)
     thinned = np.unique(np.linspace(0, len(curve.f1) - 1, MAX_CURVE_POINTS).astype(int))
     f1.plot(curve.thresholds[thinned], curve.f1[thinned], color=ORANGE)
-    f1.set_ylabel("F1, validation")
+    f1.set_ylabel("F1 over pixels, validation")
     x = [row.threshold for row in rows]
     for part, color, name in (("val", ORANGE, "validation"), ("test", BLUE, "test")):
         values = [getattr(row, f"{part}_accuracy") for row in rows]
@@ -178,7 +185,7 @@ def thresholds(
     )
     metric = SCORE_NAMES[chosen.metric]
     for axes in (f1, accuracy):
-        label = f"best {metric} on validation, at {chosen.value:.3f}"
+        label = f"threshold {chosen.value:.3f}, chosen by {metric} on validation"
         axes.axvline(chosen.value, color=BLACK, linestyle=":", linewidth=1, label=label)
         tidy(axes)
     handles, labels = accuracy.get_legend_handles_labels()
@@ -207,6 +214,7 @@ def coverage(values: np.ndarray, source: str, noun: str = "tile") -> Figure:
     axes.set(xlabel=f"Salt coverage of the {noun}", ylabel=plural(noun).capitalize())
     shares = np.arange(0, 1.01, 0.2)
     axes.set_xticks([-0.16, *shares], ["none", *(f"{s:.0%}" for s in shares)])
+    axes.locator_params(axis="y", integer=True)
     axes.legend(frameon=False, fontsize=8)
     tidy(axes)
     return figure
@@ -227,7 +235,7 @@ def by_coverage(
         style: dict[str, Any] = {"fmt": marker, "markersize": 5, "capsize": 3}
         label = f"{SCORE_NAMES[key]}, 95 % interval"
         axes.errorbar(x + shift, value, yerr=errors, label=label, color=color, **style)
-    names = [f"{_percent_range(r.coverage)}\n{counted(r.tiles, noun)}" for r in rows]
+    names = [f"{percent_range(r.coverage)}\n{counted(r.tiles, noun)}" for r in rows]
     axes.set_xticks(x, names, fontsize=8)
     axes.set(
         xlabel=f"Salt coverage of the {noun}",
@@ -247,8 +255,12 @@ def error_bars(intervals: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]:
     return value, np.maximum([value - low, high - value], 0)
 
 
-def _percent_range(coverage: str) -> str:
-    """Returns "10–40 %" for "0.1-0.4", "none" for "0"."""
+def percent_range(coverage: str) -> str:
+    """Returns a class of salt coverage in percent.
+
+    >>> percent_range("0.1-0.4"), percent_range("0")
+    ('10–40 %', 'none')
+    """
     bounds = [f"{float(bound):.0%}"[:-1] for bound in coverage.split("-")]
     return "none" if bounds == ["0"] else f"{'–'.join(bounds)} %"
 

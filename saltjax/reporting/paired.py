@@ -136,7 +136,9 @@ def read_all(runs: Sequence[Run]) -> dict[str, TestedTiles]:
         except InputError as error:
             console.say(f"{run.name}: no differences ({error})")
             continue
-        if tiles is None:
+        if not run.content:
+            console.say(f"{run.name}: no differences (its data.json cannot be read)")
+        elif tiles is None:
             lacking.append(run.name)
         else:
             tested[run.name] = tiles

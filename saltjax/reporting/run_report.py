@@ -209,6 +209,7 @@ def describe(run: Run, running: bool, live: bool) -> dict[str, Any]:
         "all_settings": [(k, settings.value_text(v)) for k, v in run.config.items()],
         "start": start,
         "starts": run.starts,
+        "began": next((s.init for s in reversed(run.starts) if s.init), None),
         "repeat": environment.command_line(start.command),
         "hashes": hashes(run),
         "data": data,

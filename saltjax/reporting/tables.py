@@ -5,7 +5,7 @@ from typing import Any
 
 from saltjax.data.statistics import Statistics
 from saltjax.data.tiles import scored_noun
-from saltjax.reporting.figures import SCORE_NAMES
+from saltjax.reporting.figures import SCORE_NAMES, percent_range
 from saltjax.runs.result import Applied, NativeScores, Result, Scores, Validation
 from saltjax.system import console
 
@@ -123,7 +123,7 @@ def show_native(min_area: int, scores: Scores, noun: str = "tile") -> None:
     native = scores.test_native
     rows: list[tuple[str, NativeScores]] = [("all", native)]
     rows += [
-        (f"coverage {row.coverage}, {console.counted(row.tiles, noun)}", row)
+        (f"{_salt(row.coverage)}, {console.counted(row.tiles, noun)}", row)
         for row in scores.by_coverage
     ]
     width = max(len(name) for name, _ in rows)
@@ -133,6 +133,12 @@ def show_native(min_area: int, scores: Scores, noun: str = "tile") -> None:
     keys = ("mean_iou", "mean_class_accuracy")
     if pooled := _texts(native, *keys, intervals=units > 1):
         console.say(f"           over all pixels: {pooled}")
+
+
+def _salt(coverage: str) -> str:
+    """Returns a class of salt coverage in words."""
+    found = percent_range(coverage)
+    return "no salt" if found == "none" else f"{found} salt"
 
 
 def _texts(scores: NativeScores, *keys: str, intervals: bool) -> str:

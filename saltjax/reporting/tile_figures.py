@@ -63,7 +63,8 @@ def predictions(
       source: what the data are.
     """
     n = len(images)
-    figure = figures.figure_of(7.6, 1.72 * n + 0.5, source)
+    # The legend takes the other half.
+    figure = figures.figure_of(7.6, 1.72 * n + 0.6, source, share=0.5)
     grid = figure.subplots(n, 4, squeeze=False)
     columns = (grid, images, labels, probs, predicted, captions)
     for row, image, label, prob, mask, caption in zip(*columns):
@@ -98,11 +99,8 @@ def predictions(
         grid[0, 3].plot([], [], color=color, label=label, **style)[0]
         for color, label, style in entries
     ]
-    # Narrow enough to leave room for the data's source in the other corner.
     style = {"frameon": False, "fontsize": 7, "columnspacing": 1.0, "handlelength": 1.6}
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=len(handles), **style
-    )
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, **style)
     figure.suptitle(heading, fontsize=9)
     return figure
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +28,7 @@ class Run:
         read.
       content, units: the hashes of the data and of groups in data.json; "" if they cannot be read.
       initial: the checksum of the weights that it began with; "" for random ones.
+      bias: a sentence if these know its test tiles, see `InitialWeights.bias`; else "".
     """
 
     path: pathlib.Path
@@ -37,6 +39,7 @@ class Run:
     content: str
     units: str
     initial: str = ""
+    bias: str = ""
 
     @property
     def data(self) -> tuple[str, str]:
@@ -61,9 +64,12 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
             f"--workdir={folder}: cannot list it ({error.strerror}); expected the directory that "
             "holds the runs"
         ) from None
-    runs = []
+    runs, names = [], set[str]()
     for path in paths:
         name = "".join(c if c.isprintable() else "?" for c in path.name)
+        while name in names:  # of another directory
+            name += "~"
+        names.add(name)
         try:
             status = run_directory.status(path)
             if status is Status.FINISHED:
@@ -106,10 +112,11 @@ def _read_run(path: pathlib.Path, name: str) -> Run:
     for section in ("data", "model", "train", "optim"):
         if not isinstance(config.get(section), dict):
             raise files.damaged(path / "config.json", f"no settings {section}.*")
-    folder = config["data"].get("dir", "")
-    if not isinstance(folder, str):
-        raise files.damaged(path / "config.json", f"data.dir {folder!r}")
-    if folder:
+    for key, value in settings.flatten(config).items():
+        default = settings.defaults().get(key)
+        if default is not None and not settings.same_type(value, default):
+            raise files.damaged(path / "config.json", f"{key} {value!r}")
+    if config["data"].get("dir"):
         config["data"].pop("synthetic_count", None)  # without effect
     found = result.read(path)
     try:
@@ -121,11 +128,16 @@ def _read_run(path: pathlib.Path, name: str) -> Run:
     )
     best = _best_epoch(path / "metrics.csv", found.best_epoch)
     try:
-        initial = environment.initial_checksum(environment.read(path))
+        began = environment.initial(environment.read(path))
     except InputError:
-        initial = ""
-    flat = settings.flatten(config)
-    return Run(path, name, flat, found, best, content, units, initial)
+        began = {}
+    initial, bias = (str(began.get(key, "")) for key in ("weights_sha256", "bias"))
+    flat = {
+        # Of a path that is not UTF-8, a text that can be shown and written.
+        key: value.encode(errors="replace").decode() if type(value) is str else value
+        for key, value in settings.flatten(config).items()
+    }
+    return Run(path, name, flat, found, best, content, units, initial, bias)
 
 
 def _with_one_path(runs: Sequence[Run]) -> list[Run]:
@@ -157,9 +169,10 @@ def _best_epoch(path: pathlib.Path, epoch: int) -> dict[str, float]:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if int(row["epoch"]) == epoch:
-                    return {
-                        key: float(row[key]) for key in ("val_loss", "val_accuracy")
-                    }
+                    keys = ("val_loss", "val_accuracy")
+                    found = {key: float(row[key]) for key in keys}
+                    if all(map(math.isfinite, found.values())):
+                        return found
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         pass
     console.say(f"{path}: no epoch {epoch} in it, so the validation loss is unknown")

@@ -225,11 +225,10 @@ def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
     return starts
 
 
-def initial_checksum(starts: Sequence[dict[str, Any]]) -> str:
-    """Returns that of the weights that a run began with; "" for random ones or if it is not known."""
+def initial(starts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns what is recorded of the weights that a run began with; {} for random ones."""
     records = [start[INITIAL] for start in starts if INITIAL in start]
-    known = records and isinstance(records[-1], dict)
-    return str(records[-1].get("weights_sha256", "")) if known else ""
+    return records[-1] if records and isinstance(records[-1], dict) else {}
 
 
 def run_label(workdir: pathlib.Path) -> str:

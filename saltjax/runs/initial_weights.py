@@ -38,23 +38,46 @@ class InitialWeights:
         arrays = network_file.flatten(initial) | self.taken
         return network_file.unflatten(arrays, initial)
 
-    def record(self) -> dict[str, Any]:
-        """Returns what env.json holds of them, under `environment.INITIAL`."""
+    def record(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Returns what env.json holds of them, under `environment.INITIAL`; for `facts` see `bias`."""
         return {
             "from": self.source.name,
             "weights_sha256": self.source.weights_sha256(),
             "taken": sorted(self.taken),
             "left": self.left,
+            "bias": self.bias(facts),
         }
 
-    def announce(self, facts: dict[str, Any]) -> None:
-        """Prints which arrays are taken over, and whether their network knows the run's test tiles.
+    def bias(self, facts: dict[str, Any]) -> str:
+        """Returns a sentence if their network was trained on test tiles of the run, else "".
 
-        It does not know what the weights began with that the network itself was fine-tuned from.
+        What that network itself began with is not known.
 
         Args:
           facts: what data.json of the run holds.
         """
+        test, tiles = facts["splits"]["test"], self.source.tiles
+        same = facts["content_sha256"] == tiles.content_sha256
+        if facts["source"] != "folder" and not same:
+            return ""  # other sections, or lines of other volumes, have the same ids
+        name, biased = self.source.name, "scores are biased in the run's favour"
+        if facts["source"] == "volume":
+            if test == tiles.splits.get("test"):
+                return ""
+            return (
+                f"{name}, which it began with, was trained on the same volume with other test lines: "
+                f"lines of this run's test may be among its training lines; {biased}"
+            )
+        seen = self.source.count_seen(test)
+        if not seen:
+            return ""
+        return (
+            f"{seen} of the {len(test)} test tiles have the ids of tiles that {name}, which it began "
+            f"with, was trained or validated on: {biased}"
+        )
+
+    def announce(self, facts: dict[str, Any]) -> None:
+        """Prints which arrays are taken over, and `bias`."""
         name, count = self.source.name, len(self.taken)
         if self.left:
             lines = "".join(f"\n  {line}" for line in self.left)
@@ -63,25 +86,16 @@ class InitialWeights:
             )
         else:
             console.say(f"Initial    weights of {name}: all {count} arrays")
-        test, tiles = facts["splits"]["test"], self.source.tiles
-        same = facts["content_sha256"] == tiles.content_sha256
-        if facts["source"] != "folder" and not same:
-            return  # other sections, or lines of other volumes, have the same ids
-        if facts["source"] == "volume":
-            if test != tiles.splits.get("test"):
-                console.say(
-                    f"{name} was trained on the same volume with other test lines: lines of this run's "
-                    "test may be among its training lines, and the scores biased in the run's favour."
-                )
-        elif seen := self.source.count_seen(test):
-            console.say(
-                f"{seen} of the {len(test)} test tiles have the ids of tiles that {name} was "
-                "trained or validated on: the scores will be biased in the run's favour."
-            )
+        if biased := self.bias(facts):
+            console.say(f"           {biased}")
 
 
 def read(
-    given: str, partial: bool, shapes: dict[str, Any], config: ConfigDict
+    given: str,
+    partial: bool,
+    shapes: dict[str, Any],
+    config: ConfigDict,
+    workdir: pathlib.Path,
 ) -> InitialWeights | None:
     """Returns the weights that a run is to begin with, None for random ones.
 
@@ -90,13 +104,19 @@ def read(
       partial: the setting train.init_partial: take over the arrays that fit.
       shapes: the run's variables, with a `jax.ShapeDtypeStruct` for each array.
       config: of the run, to name the settings in which the two networks differ.
+      workdir: the run's directory.
 
     Raises:
-      InputError: if there is no such network; if its arrays and the run's are not the same and
-        `partial` is False; or if none fits.
+      InputError: if there is no such network, or it is that of the run's own directory; if its arrays
+        and the run's are not the same and `partial` is False; or if no kernel fits.
     """
     if not given:
         return None
+    # Its weights would be deleted before those of the run are saved.
+    if pathlib.Path(given).expanduser().resolve() == workdir.resolve():
+        raise InputError(
+            f"config.train.init_from={given} is the directory of the run itself; choose another --workdir"
+        )
     source = _read(given)
     there, here = network_file.flatten(source.variables), network_file.flatten(shapes)
     paths = sorted(there.keys() | here.keys())
@@ -106,8 +126,10 @@ def read(
         f"{path}: {_shape(there, path)} there, {_shape(here, path)} in this run"
         for path in sorted(different)
     ]
-    if not taken or (left and not partial):
-        raise InputError(_refusal(given, source.config, config, left, len(taken)))
+    fits = any(path.endswith("/kernel") for path in taken)
+    if not fits or (left and not partial):
+        count = len(taken) if fits else 0
+        raise InputError(_refusal(given, source.config, config, left, count))
     return InitialWeights(source, taken, left)
 
 
@@ -153,7 +175,7 @@ def check_moved(workdir: pathlib.Path, given: str) -> None:
     before = settings.flatten(saved_config.read_json(workdir)).get("train.init_from")
     if before == given:
         return
-    recorded = environment.initial_checksum(environment.read(workdir))
+    recorded = environment.initial(environment.read(workdir)).get("weights_sha256")
     if not recorded or _read(given).weights_sha256() != recorded:
         raise InputError(
             f"config.train.init_from={given}: the run in {workdir} began with the weights of "

@@ -17,8 +17,10 @@ The same network gives the same bytes, in the same version of saltjax.
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -64,7 +66,9 @@ class Tiles:
     dominant_period: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError, of a damaged file, if the period is none."""
+        """Raises ValueError, of a damaged file, if size or period are none."""
+        if min(self.height, self.width) < 1:
+            raise ValueError(f"tiles of {self.width}×{self.height} pixels")
         period = self.dominant_period
         if period is not None and not 1 <= period <= MAX_PERIOD:
             raise ValueError(
@@ -181,25 +185,29 @@ def encode(trained: TrainedNetwork, starts: list[dict[str, Any]]) -> bytes:
 
 def _portable(config: ConfigDict) -> ConfigDict:
     """Returns the settings without what belongs to a machine."""
-    flat = {
-        key: ",".join(map(_last_parts, settings.paths(key, value)))
-        for key, value in settings.flatten(config.to_dict()).items()
-        if isinstance(value, str)
-    }
+    flat: dict[str, Any] = {}
+    for count in itertools.count(2):  # until volume and labels have distinct names
+        for key, value in settings.flatten(config.to_dict()).items():
+            if isinstance(value, str):
+                paths = settings.paths(key, value)
+                flat[key] = ",".join(_last_parts(path, count) for path in paths)
+        if not flat["data.volume"] or flat["data.volume"] != flat["data.labels"]:
+            break
     flat |= {key: settings.defaults()[key] for key in OF_THE_MACHINE}
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(flat)
     return config
 
 
-def _last_parts(path: str) -> str:
-    """Returns at most the last two parts of a path.
+def _last_parts(path: str, count: int = 2) -> str:
+    """Returns at most the last parts of a path.
 
-    >>> _last_parts("/home/ann/tgs/train/")
-    'tgs/train'
+    >>> _last_parts("/home/ann/tgs/train/"), _last_parts(".")
+    ('tgs/train', '.')
     """
     pure = pathlib.PurePath(path)
-    return "/".join([part for part in pure.parts if part != pure.anchor][-2:])
+    parts = [part for part in pure.parts if part != pure.anchor]
+    return "/".join(parts[-count:]) or path
 
 
 def read_config(path: pathlib.Path) -> ConfigDict:
@@ -265,7 +273,7 @@ def _read_document(
         if len(text) > MAX_DOCUMENT:
             raise ValueError(f"{len(text)} characters of metadata")
         document = json.loads(text)
-        version, checksum = document["format"], document["sha256"]
+        version, checksum = document["format"], str(document["sha256"])
     except KeyError as error:
         raise files.damaged(path, f"its metadata lack {error}", AGAIN) from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -275,7 +283,9 @@ def _read_document(
             f"{path} has format {version!r}; expected {FORMAT}: use the newer version of saltjax "
             "that wrote it"
         )
-    found = _checksum(path, str(checksum))
+    if not re.fullmatch("[0-9a-f]{64}", checksum):
+        raise files.damaged(path, f"its checksum is {checksum!a}", AGAIN)
+    found = _checksum(path, checksum)
     if found != checksum:
         reason = f"its checksum is {found}, its header has {checksum}"
         raise files.damaged(path, reason, AGAIN)
@@ -286,6 +296,8 @@ def _read_header(
     path: pathlib.Path,
 ) -> tuple[dict[str, str], dict[str, tuple[str, tuple[int, ...]]]]:
     """Returns metadata and tensors of a safetensors file, whose size is as the header says."""
+    with reading(path), path.open("rb"):  # which says why, unlike safetensors
+        pass
     try:
         with reading(path), safetensors.safe_open(path, framework="numpy") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118

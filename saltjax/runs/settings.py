@@ -171,7 +171,7 @@ def _check_values(flat: dict[str, Any]) -> dict[str, str]:
     problems = {
         key: f"config.{key}={flat[key]!r}; expected {_TYPES[type(default)]}, such as {default!r}"
         for key, default in defaults().items()
-        if not _same_type(flat[key], default)
+        if not same_type(flat[key], default)
     }
     valid = {key: value for key, value in flat.items() if key not in problems}
     for key, choices in CHOICES.items():
@@ -194,7 +194,7 @@ def _check_values(flat: dict[str, Any]) -> dict[str, str]:
     return problems
 
 
-def _same_type(value: Any, default: Any) -> bool:
+def same_type(value: Any, default: Any) -> bool:
     """Returns whether a setting has the type of its default; an int is valid for a float."""
     if isinstance(default, float):
         return type(value) in (int, float)
@@ -295,7 +295,8 @@ def _check_schedule(optim: ConfigDict, epochs: int) -> list[str]:
         ]
     if optim.schedule == "cosine" and warmup >= epochs:
         return [
-            f"config.optim.warmup_epochs={warmup} of config.train.epochs={epochs}; expected fewer"
+            f"config.optim.warmup_epochs={warmup} of config.train.epochs={epochs}; expected fewer epochs of "
+            "warm-up than epochs: give a smaller config.optim.warmup_epochs, or more epochs"
         ]
     return []
 

@@ -1,9 +1,11 @@
 """Scaling of seismic amplitudes to [0, 1], the range of a network's input."""
 
 import dataclasses
+import logging
 
 import numpy as np
 
+from saltjax.system import console
 from saltjax.system.errors import InputError
 
 PERCENTILE = 99.0
@@ -47,10 +49,19 @@ def estimate(traces: np.ndarray, method: str) -> Range:
 def scaling(traces: np.ndarray, method: str) -> tuple[str, Range]:
     """Returns method and range for `to_unit`; uint8 amplitudes are images, from 0 to 255.
 
+    Warns if "clip" is for amplitudes none of which is negative.
+
     Arguments are those of `estimate`.
     """
     if traces.dtype == np.uint8:
         return "clip", Range(0, 255)
+    if method == "clip" and traces.size and traces.max() > 0 <= traces.min():
+        console.say(
+            "Warning    no amplitude is negative, so that clip, which is symmetric about 0, leaves half of "
+            "the grey range empty: normalize=minmax uses all of it, normalize=none is for grey values in "
+            "[0, 1]",
+            logging.WARNING,
+        )
     return method, estimate(traces, method)
 
 

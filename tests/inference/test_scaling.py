@@ -199,7 +199,7 @@ def test_another_period_than_that_of_training_is_announced(
         assert (
             f"is 9.0 samples, and that of the training data of {run} 20.0" in lines[0]
         )
-        assert "--scale=2.2,TRACES" in lines[0]
+        assert "try --scale=2.2,1 and --scale=2.2,2.2" in lines[0]
 
 
 @pytest.mark.parametrize("given", [0, -3, 5e-324, 1e308, float("nan"), "16"])

@@ -70,7 +70,7 @@ def test_scores_and_differences_are_drawn_at_their_rows():
         Row("c$x$", {"test loss": Interval(0.4, 0.3, 0.5)}, None, False, True),
     ]
     figure = comparison.comparison(rows, "tgs/train")
-    loss, _, _, iou, difference = figure.axes
+    loss, _, _, iou, _, difference = figure.axes
     drawn = {
         (round(x, 6), round(y))
         for line in loss.lines

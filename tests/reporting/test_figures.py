@@ -95,7 +95,7 @@ def test_thresholds_show_f1_and_accuracies():
     found = lines(accuracy)
     assert found["validation"] == [at, [0.81, 0.82, 0.83, 0.84, 0.85, 0.86, 0.87]]
     assert found["test"] == [at, [0.71, 0.72, 0.73, 0.74, 0.75, 0.76, 0.77]]
-    best = "best Kaggle mAP on validation, at 0.169"
+    best = "threshold 0.169, chosen by Kaggle mAP on validation"
     assert found[best][0] == lines(f1)[best][0] == [RESULT.threshold.value] * 2
 
 

@@ -49,7 +49,7 @@ def test_one_is_not_plural(said):
     assert said()[3].strip() == "1 image is a copy, 0 with another mask, such as b of a"
     row = dataclasses.replace(RESULT.by_coverage[0], tiles=1)
     tables.show_native(0, dataclasses.replace(RESULT, by_coverage=[row]))
-    assert any(line.split()[:4] == ["coverage", "0,", "1", "tile"] for line in said())
+    assert any(line.split()[:4] == ["no", "salt,", "1", "tile"] for line in said())
 
 
 def test_copies_are_shown_with_examples(said):
@@ -72,7 +72,7 @@ def test_patches_and_lines_of_a_volume_are_called_so(said):
     tables.show_result(dataclasses.replace(RESULT, data=data))
     text = "\n".join(said())
     assert "At the lines' own resolution" in text
-    assert "coverage 0, 2 lines" in text
+    assert "no salt, 2 lines" in text
     assert "over 4 groups of lines" in text
     assert "tile" not in text
 
@@ -81,7 +81,7 @@ def test_a_single_group_has_no_intervals(said):
     tables.show_native(0, dataclasses.replace(RESULT, test_units=1))
     assert said()[0].endswith("own resolution, without intervals: 5 tiles of one group")
     assert said()[1].split(maxsplit=1)[1] == "IoU 0.6000  Kaggle mAP 0.0500"
-    assert not any("–" in line for line in said())
+    assert not any("(" in line for line in said())
 
 
 def test_result_is_shown_with_all_scores(said):
@@ -94,8 +94,8 @@ def test_result_is_shown_with_all_scores(said):
         "at 0.169, best Kaggle mAP on validation: accuracy 0.9100  precision 0.8000  "
         "recall 0.7000  F1 0.7460",
         "without components under 16 pixels",
-        "coverage 0, 2 tiles        IoU 1.0000 (1.0000–1.0000)  Kaggle mAP 1.0000 (1.",
-        "coverage 0.1-0.4, 3 tiles  IoU 0.3333 (0.1000–0.5000)  Kaggle mAP 0.2000 (0.",
+        "no salt, 2 tiles       IoU 1.0000 (1.0000–1.0000)  Kaggle mAP 1.0000 (1.",
+        "10–40 % salt, 3 tiles  IoU 0.3333 (0.1000–0.5000)  Kaggle mAP 0.2000 (0.",
         "over all pixels: two-class mean IoU 0.7800 (0.6800–0.8800)  mean class accuracy "
         "0.8800 (0.8300–0.9300)",
         "expected calibration error 0.0625",

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import logging
+import pathlib
 import shutil
 
 import jax
@@ -33,9 +34,18 @@ def shapes(**fields):
     )
 
 
+# Of tiles that the network has not seen.
+FACTS = {
+    "source": "folder",
+    "content_sha256": "",
+    "splits": {"train": ["x"], "test": ["y"]},
+}
+
+
 def read(given, partial, like):
     """Returns the weights of `given` for a run of the default settings with these variables."""
-    return initial_weights.read(given, partial, like, default.get_config())
+    config, workdir = default.get_config(), pathlib.Path("workdir")
+    return initial_weights.read(given, partial, like, config, workdir)
 
 
 def zeros(like):
@@ -55,9 +65,10 @@ def test_all_weights_of_the_same_network_are_taken(run, tmp_path, monkeypatch, k
     found = read(given[kind], False, shapes())
     variables = found.variables(zeros(SHAPES))
     jax.tree.map(np.testing.assert_array_equal, variables, written_run.VARIABLES)
-    record = found.record()
+    record = found.record(FACTS)
     assert record["from"] == ("source" if kind == "run" else "net")
     assert record["left"] == []
+    assert record["bias"] == ""
     assert len(record["taken"]) == len(jax.tree.leaves(SHAPES))
     expected = trained.read(trained.locate(run)).weights_sha256()
     assert record["weights_sha256"] == expected
@@ -123,7 +134,7 @@ def test_settings_in_which_the_networks_differ_are_named(run):
     config.model.norm, config.model.dropout, config.data.context = "batch", 0.5, 1
     norm = shapes(norm="batch")
     with pytest.raises(InputError) as caught:
-        initial_weights.read(str(run), False, norm, config)
+        initial_weights.read(str(run), False, norm, config, run.parent)
     lines = str(caught.value).splitlines()
     assert lines[1] == "  model.norm: none there, batch in this run"
     assert lines[2] == "30 arrays differ:"
@@ -139,6 +150,16 @@ def test_a_network_without_a_common_array_is_refused_also_in_part(run):
     assert "init_partial" not in str(caught.value)
 
 
+def test_the_run_itself_is_refused(run, tmp_path, monkeypatch):
+    """Also by the name of a packaged network, which means the run as soon as that has begun."""
+    monkeypatch.chdir(tmp_path)
+    for given, workdir in ((run, run), ("tgs", tmp_path / "tgs")):
+        with pytest.raises(InputError, match="is the directory of the run itself"):
+            initial_weights.read(
+                str(given), False, SHAPES, default.get_config(), workdir
+            )
+
+
 @pytest.mark.parametrize("given", ["nowhere", "nowhere.safetensors"])
 def test_a_missing_source_is_named(given):
     with pytest.raises(InputError, match=f"^config.train.init_from={given}: {given}"):
@@ -147,15 +168,12 @@ def test_a_missing_source_is_named(given):
 
 def test_what_is_taken_over_is_printed(run, caplog):
     caplog.set_level(logging.INFO, "saltjax")
-    facts = {
-        "source": "folder",
-        "content_sha256": "",
-        "splits": {"train": ["d"], "test": ["a", "c", "x"]},
-    }
+    facts = FACTS | {"splits": {"train": ["d"], "test": ["a", "c", "x"]}}
     found = read(str(run), False, SHAPES)
     found.announce(facts)
     assert f"weights of source: all {len(found.taken)} arrays" in caplog.text
     assert "2 of the 3 test tiles have the ids of tiles that source" in caplog.text
+    assert found.record(facts)["bias"] in caplog.text
     caplog.clear()
     # Built-in sections of other seeds have the same ids.
     found.announce(facts | {"source": "synthetic"})
@@ -187,7 +205,7 @@ def begun(run, tmp_path):
     shutil.copytree(run, tmp_path / "source")
     source = str(tmp_path / "source")
     network_files.write_run(tmp_path / "run", {"train.init_from": source})
-    start = {"init": read(source, False, SHAPES).record()}
+    start = {"init": read(source, False, SHAPES).record(FACTS)}
     (tmp_path / "run/env.json").write_text(json.dumps([start, {"time": ""}]))
     return tmp_path / "run"
 

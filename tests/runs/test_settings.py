@@ -169,7 +169,8 @@ def test_warm_up_of_a_cosine_is_shorter_than_the_run(warmup, valid):
         message = (
             "config.optim.warmup_epochs=10 of config.train.epochs=10; expected fewer"
         )
-        assert problems(config) == [message]
+        (found,) = problems(config)
+        assert found.startswith(message)
 
 
 def test_all_problems_are_named_at_once():

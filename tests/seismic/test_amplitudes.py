@@ -72,3 +72,17 @@ def test_traces_of_nan_are_missing_and_others_damaged(dtype):
     same, damaged = amplitudes.clean(whole)
     assert same is whole
     assert not damaged.any()
+
+
+@pytest.mark.parametrize(
+    ("traces", "method", "warns"),
+    [
+        ([[0.0, 0.5]], "clip", True),
+        ([[0.0, 0.5]], "none", False),
+        ([[-0.1, 0.5]], "clip", False),
+        ([[0.0, 0.0]], "clip", False),
+    ],
+)
+def test_clip_of_amplitudes_without_a_sign_is_warned_of(caplog, traces, method, warns):
+    amplitudes.scaling(np.array(traces, np.float32), method)
+    assert ("no amplitude is negative" in caplog.text) == warns
