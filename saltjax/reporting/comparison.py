@@ -189,7 +189,6 @@ def _draw_differences(axes, rows: Sequence[Row]) -> None:
         _draw(axes, shown, 0, "", color, marker, color)
     for y, row in enumerate(rows):
         if row.is_reference:
-            style = {"va": "center", "fontsize": 7, "color": "0.35"}
-            axes.annotate(
-                "reference", (0, y), (4, 0), textcoords="offset points", **style
-            )
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            style = {"ha": "center", "va": "center", "fontsize": 7, "color": "0.35"}
+            axes.text(0, y, "reference", bbox=box, **style)
