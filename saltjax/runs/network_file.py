@@ -6,7 +6,7 @@ It is a safetensors file. The tensors are named after the paths of the network's
     sha256    checksum of the file in which these 64 digits are zeros
     format    FORMAT
     saltjax   the version that wrote the file
-    config    as in config.json; of paths at most the last two parts; OF_THE_MACHINE as by default
+    config    as in config.json; of paths at most the last two parts, see `_portable`; OF_THE_MACHINE as by default
     result    result.json
     tiles     size, content hash, split and dominant period of the tiles, as in data.json
     starts    env.json without command lines
@@ -17,7 +17,6 @@ The same network gives the same bytes, in the same version of saltjax.
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 import pathlib
 import re
@@ -185,29 +184,33 @@ def encode(trained: TrainedNetwork, starts: list[dict[str, Any]]) -> bytes:
 
 def _portable(config: ConfigDict) -> ConfigDict:
     """Returns the settings without what belongs to a machine."""
-    flat: dict[str, Any] = {}
-    for count in itertools.count(2):  # until volume and labels have distinct names
-        for key, value in settings.flatten(config.to_dict()).items():
-            if isinstance(value, str):
-                paths = settings.paths(key, value)
-                flat[key] = ",".join(_last_parts(path, count) for path in paths)
-        if not flat["data.volume"] or flat["data.volume"] != flat["data.labels"]:
-            break
+    texts = {
+        key: value
+        for key, value in settings.flatten(config.to_dict()).items()
+        if isinstance(value, str)
+    }
+    flat: dict[str, Any] = {
+        key: ",".join(map(_last_parts, settings.paths(key, value)))
+        for key, value in texts.items()
+    }
+    if flat["data.volume"] and flat["data.volume"] == flat["data.labels"]:
+        # A config with one path for both is refused.
+        flat |= {key: texts[key] for key in ("data.volume", "data.labels")}
     flat |= {key: settings.defaults()[key] for key in OF_THE_MACHINE}
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(flat)
     return config
 
 
-def _last_parts(path: str, count: int = 2) -> str:
-    """Returns at most the last parts of a path.
+def _last_parts(path: str) -> str:
+    """Returns at most the last two parts of a path.
 
     >>> _last_parts("/home/ann/tgs/train/"), _last_parts(".")
     ('tgs/train', '.')
     """
     pure = pathlib.PurePath(path)
     parts = [part for part in pure.parts if part != pure.anchor]
-    return "/".join(parts[-count:]) or path
+    return "/".join(parts[-2:]) or path
 
 
 def read_config(path: pathlib.Path) -> ConfigDict:

@@ -92,12 +92,13 @@ def test_a_file_names_nothing_of_the_machine(content):
     assert start == {k: v for k, v in network_files.STARTS[0].items() if k != "command"}
 
 
-def test_volume_and_labels_of_one_name_stay_distinct(tmp_path):
-    paths = {"data.volume": "/x/amp/f3/a.npy", "data.labels": "/x/lab/f3/a.npy"}
+@pytest.mark.parametrize("labels", ["/x/lab/f3/a.npy", "x/amp/f3/a.npy"])
+def test_volume_and_labels_of_one_name_stay_distinct(tmp_path, labels):
+    paths = {"data.volume": "/x/amp/f3/a.npy", "data.labels": labels}
     network_files.write_run(tmp_path / "run", paths)
     (tmp_path / "a.safetensors").write_bytes(network_files.encode(tmp_path / "run"))
     data = network_file.read(tmp_path / "a.safetensors").config.data
-    assert (data.volume, data.labels) == ("amp/f3/a.npy", "lab/f3/a.npy")
+    assert (data.volume, data.labels) == ("/x/amp/f3/a.npy", labels)
 
 
 def test_a_file_of_a_run_on_a_volume_names_files_and_no_patches(tmp_path):
