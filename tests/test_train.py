@@ -245,16 +245,16 @@ def test_an_epoch_validates_the_averaged_weights():
 @pytest.mark.slow
 def test_a_small_unet_finds_the_salt_of_synthetic_sections():
     config = quickstart.get_config()
-    config.data.synthetic_count = 500
+    config.data.synthetic_count = 300
     config.data.image_size = 48
     config.model.features = (8, 16, 32)
-    config.train.batch_size = 16
+    config.train.batch_size = 8
     config.train.cpu_devices = 4
-    setup, state, _ = run_epochs(config, 8)
+    setup, state, _ = run_epochs(config, 5)
     model = section_model(setup, jax.device_get(state.variables))
     test = evaluation.predict_tiles(setup.data.tiles, setup.data.split["test"], model)
     # Brightness or local variance stay under 0.8: see test_synthetic.py.
-    assert sklearn.metrics.roc_auc_score(test.label.ravel(), test.prob.ravel()) > 0.87
+    assert sklearn.metrics.roc_auc_score(test.label.ravel(), test.prob.ravel()) > 0.83
 
 
 @pytest.mark.slow
