@@ -105,11 +105,9 @@ def test_a_run_killed_within_saves_ends_with_the_same_result(tiles, whole, tmp_p
         ("fsync", 9),
         ("rename", 4),
         ("replace", 2),
-        ("rename", 4),
         ("rename", 5),
         ("fsync", 30),
         ("rename", 14),
-        ("rename", 25),
         ("replace", 4),
     ):
         kill = functools.partial(kill_in_save, name, call)

@@ -44,21 +44,21 @@ def test_scores_of_empty_predictions_are_the_share_of_empty_masks(tiles):
 @pytest.mark.slow
 def test_two_epochs_learn_more_than_no_salt_anywhere(tgs, tmp_path):
     for folder_name in ("images", "masks"):
-        (tmp_path / "half" / folder_name).mkdir(parents=True)
-        for tile in sorted(pathlib.Path(tgs, folder_name).iterdir())[::2]:
-            (tmp_path / "half" / folder_name / tile.name).symlink_to(tile)
+        (tmp_path / "some" / folder_name).mkdir(parents=True)
+        for tile in sorted(pathlib.Path(tgs, folder_name).iterdir())[::4]:
+            (tmp_path / "some" / folder_name / tile.name).symlink_to(tile)
     config = unet.get_config()
-    config.data.dir = str(tmp_path / "half")
+    config.data.dir = str(tmp_path / "some")
     config.data.image_size = 32
     config.model.features = (8, 16, 32)
     config.model.norm = "group"
-    config.train.batch_size = 16
+    config.train.batch_size = 8
     config.train.epochs = 2
     config.train.cpu_devices = 4
     train.train(config, tmp_path / "run", overwrite=False)
     result = files.read_json(tmp_path / "run/result.json")
     assert result["data"]["source"] == "folder"
     # "No salt anywhere" has a mean precision of about the salt's share and finds none of it.
-    assert result["test"]["average_precision"] > 0.5
-    assert result["test"]["recall"] > 0.5
+    assert result["test"]["average_precision"] > 0.4
+    assert result["test"]["recall"] > 0.3
     assert np.isfinite(result["test"]["loss"])
