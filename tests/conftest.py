@@ -18,7 +18,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
     _sections = tempfile.TemporaryDirectory(prefix="saltjax_test_sections_")
     os.environ[quick.SECTIONS] = _sections.name
-    # XLA's default, 3, compiles a third longer; programs this small are not slower without it.
+    # XLA's default, 3, compiles longer by more than such small programs are faster for it.
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

@@ -1,12 +1,12 @@
 """The network in the package: that it works, and that its model card says what its file holds."""
 
 import json
-import pathlib
 
 import forked
 import numpy as np
 import pytest
 from program import ROOT
+from tile_files import link_tiles
 
 import saltjax
 from saltjax.runs import network_file, trained
@@ -83,16 +83,11 @@ def test_it_segments_a_section(network):
 @pytest.mark.tgs
 @pytest.mark.slow
 def test_its_scores_are_those_of_its_test_tiles(network, tgs, tmp_path):
-    tiles = network.tiles.splits["test"]
-    for kind in ("images", "masks"):
-        (tmp_path / "tiles" / kind).mkdir(parents=True)
-        for name in tiles:
-            path = pathlib.Path(tgs, kind, f"{name}.png")
-            (tmp_path / "tiles" / kind / path.name).symlink_to(path)
+    tiles = link_tiles(tgs, network.tiles.splits["test"], tmp_path / "tiles")
     done = forked.launch(
         "--mode=evaluate",
         "--workdir=tgs",
-        f"--input={tmp_path}/tiles",
+        f"--input={tiles}",
         f"--output={tmp_path}/scores",
     )
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 import pathlib
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -56,3 +57,13 @@ def write_sections(folder, count, seed, mosaic=False):
         Image.fromarray(image).save(folder / f"images/{i}.png")
         Image.fromarray(label * 255).save(folder / f"masks/{i}.png")
     return dict(zip(ids, labels))
+
+
+def link_tiles(source: str, names: Sequence[str], folder: pathlib.Path) -> pathlib.Path:
+    """Links images and masks of these tiles of a directory into another one, which it returns."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+        for name in names:
+            path = pathlib.Path(source, kind, f"{name}.png")
+            (folder / kind / path.name).symlink_to(path)
+    return folder

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from tile_files import link_tiles
 
 from configs import unet
 from saltjax import train
@@ -43,12 +44,9 @@ def test_scores_of_empty_predictions_are_the_share_of_empty_masks(tiles):
 
 @pytest.mark.slow
 def test_two_epochs_learn_more_than_no_salt_anywhere(tgs, tmp_path):
-    for folder_name in ("images", "masks"):
-        (tmp_path / "some" / folder_name).mkdir(parents=True)
-        for tile in sorted(pathlib.Path(tgs, folder_name).iterdir())[::4]:
-            (tmp_path / "some" / folder_name / tile.name).symlink_to(tile)
+    names = sorted(path.stem for path in pathlib.Path(tgs, "images").iterdir())
     config = unet.get_config()
-    config.data.dir = str(tmp_path / "some")
+    config.data.dir = str(link_tiles(tgs, names[::4], tmp_path / "tiles"))
     config.data.image_size = 32
     config.model.features = (8, 16, 32)
     config.model.norm = "group"
